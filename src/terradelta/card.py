@@ -1,0 +1,138 @@
+"""The model card: what a set of weights needs to be used rightly.
+
+It travels inside the checkpoint and inside the ONNX file's metadata (one JSON string under the key
+``terradelta_card``); inference refuses a file without it. Normalisation is a method of the card, so training and
+inference run the same code.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terradelta.errors import BandError, ModelError
+
+__all__ = ["CARD_KEY", "ModelCard"]
+
+CARD_KEY = "terradelta_card"
+_CARD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Facts about one set of weights. All sizes are in pixels unless the name says otherwise."""
+
+    name: str
+    """Name of the weights, e.g. ``mlla_sianet_levir_subset``."""
+    network: str
+    """Registered name of the network (see ``terradelta models``)."""
+    bands: tuple[str, ...]
+    """Band names in the order that the network takes them, e.g. ``("red", "green", "blue")``."""
+    mean: tuple[float, ...]
+    """Mean of each band, in units of ``scale`` (0 to 1 for 8-bit data with scale 255)."""
+    std: tuple[float, ...]
+    """Standard deviation of each band, in units of ``scale``; above 0."""
+    scale: float = 255.0
+    """Raw sensor value that counts as 1: raw values are divided by it first."""
+    network_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the network's constructor."""
+    stride: int = 16
+    """Height and width are padded to a multiple of this inside the predictor."""
+    receptive_field: int = 0
+    """Side of the square of input pixels that can reach one output pixel (theoretical)."""
+    overlap: int = 64
+    """Pixels by which neighbouring tiles overlap by default; chosen by measuring the seam."""
+    tile: int = 512
+    """Default side of a tile."""
+    gsd_m: tuple[float, float] | None = None
+    """Range of ground sampling distance in the training data, metres per pixel."""
+    threshold: float = 0.5
+    """Probability from which a pixel counts as changed; chosen on validation data."""
+    temperature: float = 1.0
+    """Logits are divided by this before the sigmoid (calibration on validation data)."""
+    symmetric: bool = False
+    """Whether swapping the dates leaves the result unchanged."""
+    paper: str = ""
+    """Citation of the network."""
+    data: str = ""
+    """Data that the weights were fitted on."""
+    licence: str = ""
+    """Licence of the weights, with its reason."""
+    scores: tuple[dict[str, Any], ...] = ()
+    """Receipts of evaluations: data, split, protocol, threshold, metrics as fractions."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """How the weights were trained: steps, seed, hardware, duration."""
+    code_version: str = ""
+    """terradelta version that wrote the weights."""
+
+    def __post_init__(self) -> None:
+        n = len(self.bands)
+        if not (len(self.mean) == len(self.std) == n > 0):
+            raise ModelError(
+                f"model card {self.name!r}: {n} bands, {len(self.mean)} means, {len(self.std)} standard deviations; "
+                "give one mean and one standard deviation for each band"
+            )
+        if min(self.std) <= 0 or self.scale <= 0 or self.temperature <= 0:
+            raise ModelError(f"model card {self.name!r}: std, scale and temperature must be above 0")
+
+    def normalise(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Raw sensor values to the network's input: ``(values / scale - mean) / std``.
+
+        Args:
+            values: ``(..., C, H, W)`` raw sensor values, any dtype.
+
+        Returns:
+            ``(..., C, H, W)`` float32.
+
+        Raises:
+            BandError: if C differs from the number of bands of the card.
+        """
+        if values.ndim < 3 or values.shape[-3] != len(self.bands):
+            raise BandError(
+                f"model {self.name!r} takes {len(self.bands)} bands ({', '.join(self.bands)}), "
+                f"but the array has shape {values.shape}; expected (..., {len(self.bands)}, H, W)"
+            )
+        mean = np.asarray(self.mean, np.float32)[:, None, None]
+        std = np.asarray(self.std, np.float32)[:, None, None]
+        # One multiply and one add per value: (v / scale - mean) / std = v * gain + bias.
+        out = values.astype(np.float32)
+        out *= 1.0 / (np.float32(self.scale) * std)
+        out -= mean / std
+        return out
+
+    def to_json(self) -> str:
+        """The card as one JSON object."""
+        return json.dumps({"card_version": _CARD_VERSION, **dataclasses.asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "model card") -> "ModelCard":
+        """Read a card written by `to_json`.
+
+        Args:
+            text: the JSON object.
+            source: where it came from, for the error message.
+
+        Raises:
+            ModelError: if it is no card, or of a newer version than this code reads.
+        """
+        try:
+            fields = json.loads(text)
+            version = fields.pop("card_version")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{source}: the model card is not readable; export the model again") from error
+        if version != _CARD_VERSION:
+            raise ModelError(f"{source}: model card version {version!r}; this terradelta reads {_CARD_VERSION}")
+        for name in ("bands", "mean", "std", "scores", "gsd_m"):
+            if fields.get(name) is not None:
+                fields[name] = tuple(fields[name])
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ModelError(f"{source}: the model card does not have the expected fields ({error})") from error
+
+    def replace(self, **changes: Any) -> "ModelCard":  # noqa: ANN401  any field may be replaced
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)

@@ -1,0 +1,77 @@
+"""Every error that terradelta raises on purpose.
+
+    TerradeltaError
+    ├── InputError            the caller's fault; the command line exits with 2
+    │   ├── RasterError       a file is missing, is no raster, is truncated, has no valid pixel
+    │   ├── GridError         two images do not share a place: no overlap, one without a CRS
+    │   ├── BandError         bands that do not exist, or do not fit the model
+    │   ├── ShapeError        an array's shape is not what the function takes
+    │   ├── ModelError        a model file that is none, lacks its card, or does not fit the data
+    │   ├── DataError         a data set: a missing label, a size mismatch, a bad value
+    │   └── OutputExistsError the place to write to is taken
+    ├── OutputError           writing failed (disk full, no permission); the command line exits with 1
+    └── MissingExtraError     an optional dependency is not installed; the message names the cure
+
+Messages say what was given, what is allowed and what to do next.
+"""
+
+__all__ = [
+    "BandError",
+    "DataError",
+    "GridError",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "OutputError",
+    "OutputExistsError",
+    "RasterError",
+    "ShapeError",
+    "TerradeltaError",
+]
+
+
+class TerradeltaError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class InputError(TerradeltaError):
+    """What the caller gave cannot be used."""
+
+
+class RasterError(InputError):
+    """A raster cannot be read, or holds nothing."""
+
+
+class GridError(InputError):
+    """Two rasters do not share a place."""
+
+
+class BandError(InputError):
+    """Bands that do not exist or do not fit."""
+
+
+class ShapeError(InputError):
+    """An array has the wrong shape."""
+
+
+class ModelError(InputError):
+    """A model cannot be used: no file, no card, or it does not fit the data."""
+
+
+class DataError(InputError):
+    """A data set is damaged or incomplete."""
+
+
+class OutputExistsError(InputError):
+    """The place to write to is taken."""
+
+
+class OutputError(TerradeltaError):
+    """Writing failed."""
+
+
+class MissingExtraError(TerradeltaError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the optional dependencies [{extra}]; run: pip install 'terradelta[{extra}]'")

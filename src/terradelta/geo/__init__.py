@@ -1,0 +1,1 @@
+"""Pixels and ground: grids, raster pairs, tiles, blending, COG and polygon writing."""

@@ -1,0 +1,20 @@
+"""Shared fixtures: where the real images are, and one thread a process."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real labelled and georeferenced images; skips where it is absent."""
+    folder = Path(os.environ.get("TERRADELTA_SHARED_DATA", SHARED_DATA))
+    if not folder.is_dir():
+        pytest.skip(f"real images are not here: {folder} (set TERRADELTA_SHARED_DATA to their folder)")
+    return folder.resolve()
