@@ -1,0 +1,1 @@
+"""Labelled pairs in: folders of images, and synthetic scenes. No torch."""

@@ -1,0 +1,1 @@
+"""Predictors: two arrays of raw sensor values in, probabilities of change out."""

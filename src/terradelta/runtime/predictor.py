@@ -1,0 +1,63 @@
+"""What every predictor does around its network: normalise, pad, calibrate, crop."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terradelta.card import ModelCard
+from terradelta.errors import ShapeError
+
+__all__ = ["Predictor", "pad_reflect", "sigmoid"]
+
+
+class Predictor(ABC):
+    """Two dates in, probability of change out; a subclass runs the network."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+
+    def predict(self, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
+        """Probability of change.
+
+        Args:
+            before: ``(B, C, H, W)`` raw sensor values of the first date; any H and W of at least one pixel.
+            after: the same of the second date.
+
+        Returns:
+            ``(B, H, W)`` in [0, 1].
+
+        Raises:
+            ShapeError: if the two shapes differ or are not ``(B, C, H, W)``.
+            BandError: if C is not what the card says.
+        """
+        if before.ndim != 4 or before.shape != after.shape or 0 in before.shape:
+            raise ShapeError(f"before {before.shape} and after {after.shape} must have one shape (B, C, H, W)")
+        height, width = before.shape[2:]
+        padded = [pad_reflect(self.card.normalise(x), self.card.stride) for x in (before, after)]
+        logits = self.logits(padded[0], padded[1])
+        return sigmoid(logits[:, 0, :height, :width] / np.float32(self.card.temperature))
+
+    @abstractmethod
+    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network on normalised, padded arrays: ``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
+
+
+def pad_reflect(values: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
+    """Pad ``(..., H, W)`` at the bottom and right by reflection to a multiple of ``multiple`` pixels.
+
+    A side shorter than the padding is reflected more than once (a side of one pixel is repeated).
+    """
+    rows, cols = (-values.shape[-2] % multiple, -values.shape[-1] % multiple)
+    if not rows and not cols:
+        return values
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(0, rows), (0, cols)], mode="reflect")
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logistic function without overflow, float32."""
+    out: NDArray[np.float32] = np.tanh(logits * np.float32(0.5))
+    out *= np.float32(0.5)
+    out += np.float32(0.5)
+    return out

@@ -1,0 +1,45 @@
+"""Predictor on torch: CUDA, or a network in the middle of its training. The only torch import below ``networks``."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from terradelta.card import ModelCard
+from terradelta.runtime.predictor import Predictor
+
+__all__ = ["TorchPredictor"]
+
+
+class TorchPredictor(Predictor):
+    """Run a torch network; bf16 on CUDA and where asked, float32 elsewhere.
+
+    Args:
+        network: called as ``network(before, after) -> logits``; put into evaluation mode for each call.
+        card: its card.
+        device: torch device.
+        bf16: autocast to bfloat16.
+    """
+
+    def __init__(self, network: nn.Module, card: ModelCard, device: torch.device | str = "cpu", *, bf16: bool) -> None:
+        super().__init__(card)
+        self.device = torch.device(device)
+        self.bf16 = bf16
+        self.network = network.to(self.device)
+
+    @torch.inference_mode()
+    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
+        was_training = self.network.training
+        self.network.eval()
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                out: Any = self.network(self._tensor(before), self._tensor(after))
+        finally:
+            self.network.train(was_training)
+        return np.asarray(out.float().cpu().numpy())
+
+    def _tensor(self, values: NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(values).to(self.device, memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""Training: recipes, data augmentation, the loop. Needs torch (the extra ``[train]``)."""

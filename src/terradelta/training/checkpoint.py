@@ -1,0 +1,79 @@
+"""Checkpoints: written whole or not at all, read without unpickling code."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from terradelta.card import CARD_KEY, ModelCard
+from terradelta.errors import ModelError, OutputError
+from terradelta.networks import ChangeNetwork, create_model
+
+__all__ = ["load_checkpoint", "load_network", "save_checkpoint", "save_network"]
+
+
+def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values to ``path``, replacing what is there only once the new file is complete.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"checkpoint {path} cannot be written ({error}); the one before it is untouched") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote; code inside the file is never run.
+
+    Raises:
+        ModelError: if the file is missing or is no such checkpoint.
+    """
+    if not path.is_file():
+        raise ModelError(f"there is no checkpoint {path}; a run folder holds last.ckpt and best.ckpt after its first save")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(f"{path} is not a checkpoint of terradelta ({type(error).__name__}: {error})") from error
+    return state
+
+
+def save_network(network: ChangeNetwork, card: ModelCard, path: Path) -> None:
+    """Write weights with their card.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    save_checkpoint({"weights": network.state_dict(), CARD_KEY: card.to_json()}, path)
+
+
+def load_network(path: Path) -> tuple[ChangeNetwork, ModelCard]:
+    """Build the network that a checkpoint's card names and load its weights; in evaluation mode.
+
+    Args:
+        path: a file written by `save_network`, or a run folder (its ``best.ckpt``).
+
+    Raises:
+        ModelError: if there is no such file, it has no card, or the weights do not fit the network.
+    """
+    file = path / "best.ckpt" if path.is_dir() else path
+    state = load_checkpoint(file)
+    if CARD_KEY not in state or "weights" not in state:
+        raise ModelError(f"{file} has no model card; only checkpoints written by `terradelta train` can be used")
+    card = ModelCard.from_json(state[CARD_KEY], str(file))
+    network = create_model(card.network, **card.network_args)
+    try:
+        network.load_state_dict(state["weights"])
+    except RuntimeError as error:
+        raise ModelError(f"{file}: the weights do not fit network {card.network!r} ({error})") from error
+    network.eval()
+    return network, card

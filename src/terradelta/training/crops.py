@@ -1,0 +1,222 @@
+"""Training crops: sample k of a run is a function of (seed, k) alone, so a resumed run sees what an unbroken one does."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import kornia.augmentation as K  # noqa: N812
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.transform import resize
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from terradelta.card import ModelCard
+from terradelta.data.folder import LabelledPair, PairFolder
+from terradelta.errors import DataError
+from terradelta.training.config import Augmentation, Recipe
+
+__all__ = ["Crop", "CropDataset", "collate", "crop_loader", "measure_bands"]
+
+MIN_VALUES_OF_A_BAND = 2
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One training crop; values in units of the recipe's scale."""
+
+    index: int
+    before: NDArray[np.float32]
+    """``(C, crop, crop)``."""
+    after: NDArray[np.float32]
+    label: NDArray[np.float32]
+    """``(crop, crop)``, 0 or 1."""
+
+
+class CropDataset(Dataset[Crop]):
+    """Crop k for any k >= 0: endless, seeded, without epochs."""
+
+    def __init__(self, pairs: PairFolder, recipe: Recipe) -> None:
+        self.pairs = pairs
+        self.recipe = recipe
+        self._cache: OrderedDict[int, LabelledPair] = OrderedDict()
+        self._cached_bytes = 0
+
+    def __getitem__(self, index: int) -> Crop:
+        rng = np.random.default_rng((self.recipe.seed, index))
+        pair = self._read(int(rng.integers(len(self.pairs))))
+        window = self._window(pair, rng)
+        before, after, label = (_cut(x, window) for x in (pair.before, pair.after, pair.label[None]))
+        before, after, label = _turn((before, after, label), rng)
+        size = self.recipe.crop_px
+        scale = np.float32(self.recipe.scale)
+        dates = [_resize(x.astype(np.float32) / scale, size) for x in (before, after)]
+        mask = _resize(label.astype(np.float32), size)[0] >= 0.5  # noqa: PLR2004
+        return Crop(index, dates[0], dates[1], mask.astype(np.float32))
+
+    def _read(self, index: int) -> LabelledPair:
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        pair = self.pairs.read(index)
+        if pair.before.shape[0] != len(self.recipe.bands):
+            raise DataError(
+                f"{pair.name}: {pair.before.shape[0]} bands, but the recipe names {len(self.recipe.bands)} "
+                f"({', '.join(self.recipe.bands)}); set Recipe.bands and the network's in_channels"
+            )
+        self._cache[index] = pair
+        self._cached_bytes += _nbytes(pair)
+        while self._cached_bytes > self.recipe.cache_mb * 2**20 and len(self._cache) > 1:
+            self._cached_bytes -= _nbytes(self._cache.popitem(last=False)[1])
+        return pair
+
+    def _window(self, pair: LabelledPair, rng: np.random.Generator) -> tuple[int, int, int]:
+        """(row, col, side) of the window to cut; it may reach over the image, where it is reflected."""
+        low, high = self.recipe.zoom_of(pair.name)
+        side = round(self.recipe.crop_px * float(np.exp(rng.uniform(np.log(low), np.log(high)))))
+        height, width = pair.label.shape
+        side = min(side, 2 * min(height, width) - 1)
+        jitter = rng.uniform(0, 1, 2)
+        changed = np.flatnonzero(pair.label) if rng.uniform() < self.recipe.change_crops else np.empty(0, int)
+        if changed.size:
+            at = np.array(divmod(int(changed[rng.integers(changed.size)]), width))
+            corner = at - np.floor(jitter * side).astype(int)
+        else:
+            corner = np.floor(jitter * (np.array([height, width]) - side + 1)).astype(int)
+        limit = np.array([height, width]) - side
+        row, col = np.clip(corner, np.minimum(limit, 0), np.maximum(limit, 0))
+        return int(row), int(col), side
+
+
+def _nbytes(pair: LabelledPair) -> int:
+    return int(pair.before.nbytes + pair.after.nbytes + pair.label.nbytes)
+
+
+def _cut(values: NDArray[np.generic], window: tuple[int, int, int]) -> NDArray[np.generic]:
+    row, col, side = window
+    height, width = values.shape[1:]
+    inner = values[:, max(row, 0) : row + side, max(col, 0) : col + side]
+    top, left = max(-row, 0), max(-col, 0)
+    bottom, right = max(row + side - height, 0), max(col + side - width, 0)
+    if top or left or bottom or right:
+        return np.pad(inner, ((0, 0), (top, bottom), (left, right)), mode="reflect")
+    return inner
+
+
+def _turn(arrays: tuple[NDArray[np.generic], ...], rng: np.random.Generator) -> list[NDArray[np.generic]]:
+    """One of the eight orientations of the square, the same for all."""
+    quarter, flip = int(rng.integers(4)), bool(rng.integers(2))
+    turned = [np.rot90(x, quarter, (1, 2)) for x in arrays]
+    return [np.ascontiguousarray(x[:, :, ::-1] if flip else x) for x in turned]
+
+
+def _resize(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    if values.shape[1:] == (size, size):
+        return values
+    if values.shape[1] < size:
+        tensor = torch.nn.functional.interpolate(
+            torch.from_numpy(values)[None], size=(size, size), mode="bilinear", align_corners=False
+        )
+        return np.asarray(tensor[0].numpy())
+    smaller: NDArray[np.float32] = resize(values, (values.shape[0], size, size), order=1, anti_aliasing=True)
+    return smaller.astype(np.float32)
+
+
+class Augmenter:
+    """Random changes to a batch of crops, seeded by the crops' own numbers."""
+
+    def __init__(self, config: Augmentation) -> None:
+        self.config = config
+        rotation = K.RandomRotation(config.rotation_deg, p=config.p_rotation)
+        self.geometry = K.AugmentationSequential(rotation, data_keys=["input", "input", "mask"])
+        self.colour = K.AugmentationSequential(
+            K.ColorJiggle(config.brightness, config.contrast, config.saturation, config.hue, p=config.p_colour),
+            K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=config.p_blur),
+            data_keys=["input"],
+        )
+        self.noise = K.RandomGaussianNoise(0.0, config.noise, p=config.p_noise)
+
+    def __call__(self, before: Tensor, after: Tensor, label: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """``(B, C, H, W)`` in [0, 1] twice and ``(B, 1, H, W)`` in {0, 1}; the same sizes come back."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            before, after, label = self.geometry(before, after, label)
+            after = self._shift(after)
+            before, after = (self._photometric(x) for x in (before, after))
+        return before, after, label
+
+    def _photometric(self, x: Tensor) -> Tensor:
+        if x.shape[1] == 3:  # noqa: PLR2004  hue and saturation are of RGB alone
+            x = self.colour(x)
+        else:
+            gain = 1 + (2 * torch.rand(x.shape[0], x.shape[1], 1, 1) - 1) * self.config.brightness
+            x = x * gain
+        noisy: Tensor = self.noise(x)
+        return noisy.clamp(0, 1)
+
+    def _shift(self, x: Tensor) -> Tensor:
+        shifted = []
+        for image in x:
+            if self.config.shift_px and torch.rand(()) < self.config.p_shift:
+                reach = self.config.shift_px
+                d_row, d_col = (int(v) for v in torch.randint(-reach, reach + 1, (2,)))
+                padded = torch.nn.functional.pad(image[None], (reach,) * 4, mode="replicate")[0]
+                height, width = image.shape[1:]
+                image = padded[:, reach + d_row : reach + d_row + height, reach + d_col : reach + d_col + width]
+            shifted.append(image)
+        return torch.stack(shifted)
+
+
+def collate(augmenter: Augmenter | None, card: ModelCard, seed: int) -> Callable[[list[Crop]], tuple[Tensor, ...]]:
+    """A function that makes a batch of crops: augmented, normalised by the card."""
+
+    def batch(crops: list[Crop]) -> tuple[Tensor, ...]:
+        before = torch.from_numpy(np.stack([c.before for c in crops]))
+        after = torch.from_numpy(np.stack([c.after for c in crops]))
+        label = torch.from_numpy(np.stack([c.label for c in crops]))[:, None]
+        if augmenter is not None:
+            batch_seed = int(np.random.SeedSequence((seed, crops[0].index)).generate_state(1)[0])
+            before, after, label = augmenter(before, after, label, batch_seed)
+        dates = [torch.from_numpy(card.normalise(x.numpy() * np.float32(card.scale))) for x in (before, after)]
+        return dates[0], dates[1], (label >= 0.5).float()  # noqa: PLR2004
+
+    return batch
+
+
+class _Batches(Sampler[list[int]]):
+    """Numbers of the crops of every step from ``start`` to ``stop``, for one of ``world`` devices."""
+
+    def __init__(self, start: int, stop: int, size: int, rank: int, world: int) -> None:
+        self.start, self.stop, self.size, self.rank, self.world = start, stop, size, rank, world
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.stop):
+            first = (step * self.world + self.rank) * self.size
+            yield list(range(first, first + self.size))
+
+
+def crop_loader(
+    pairs: PairFolder, recipe: Recipe, card: ModelCard, start_step: int, *, rank: int = 0, world: int = 1
+) -> DataLoader[Crop]:
+    """Batches ``(before, after, label)`` of the steps from ``start_step`` on."""
+    dataset = CropDataset(pairs, recipe)
+    return DataLoader(
+        dataset,
+        batch_sampler=_Batches(start_step, recipe.steps, recipe.batch_size, rank, world),
+        collate_fn=collate(Augmenter(recipe.augmentation), card, recipe.seed),
+        num_workers=recipe.workers,
+        persistent_workers=recipe.workers > 0,
+    )
+
+
+def measure_bands(pairs: PairFolder, recipe: Recipe, samples: int = 64) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each band over both dates of some training crops, in units of the scale."""
+    crops = CropDataset(pairs, recipe)
+    values = [x for k in range(samples) for x in (crops[k].before, crops[k].after)]
+    bands = np.stack(values).astype(np.float64).swapaxes(0, 1).reshape(len(recipe.bands), -1)  # (C, n)
+    std = np.maximum(bands.std(1), 1e-3)
+    return tuple(np.round(bands.mean(1), 4).tolist()), tuple(np.round(std, 4).tolist())
