@@ -295,7 +295,8 @@ class MLLASiaNet(ChangeNetwork):
     def _decode(self, before: Tensor, after: Tensor) -> list[Tensor]:
         self.check_inputs(before, after, self.in_channels)
         both = self.encoder(torch.cat([before, after], 0))  # dates share weights and one batch: (2B, C, h, w)
-        pairs = [x.chunk(2, 0) for x in both]
+        n = before.shape[0]
+        pairs = [(x[:n], x[n:]) for x in both]
         differences = [fuse(f1, f2) for fuse, (f1, f2) in zip(self.fusions, pairs, strict=True)]
         x = self.pyramid(differences[-1])
         maps = [x]

@@ -1,5 +1,6 @@
-"""Predictor on torch: CUDA, or a network in the middle of its training. The only torch import below ``networks``."""
+"""Predictor on torch: CUDA, checkpoints, or a network in the middle of its training."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from terradelta.card import ModelCard
+from terradelta.errors import ModelError
+from terradelta.networks.checkpoint import load_network
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["TorchPredictor"]
+__all__ = ["TorchPredictor", "load_torch_predictor"]
 
 
 class TorchPredictor(Predictor):
@@ -43,3 +46,19 @@ class TorchPredictor(Predictor):
 
     def _tensor(self, values: NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(values).to(self.device, memory_format=torch.channels_last)
+
+
+def load_torch_predictor(path: Path, device: str, threads: int | None) -> TorchPredictor:
+    """A predictor for a checkpoint or a training run's folder.
+
+    Raises:
+        ModelError: if it cannot be used, or torch has no such device here.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    network, card = load_network(path)
+    try:
+        network = network.to(device, memory_format=torch.channels_last)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"--device {device} is not here ({error}); use --device cpu") from error
+    return TorchPredictor(network, card, device, bf16=torch.device(device).type == "cuda")

@@ -24,7 +24,7 @@ from terradelta.evaluation import Evaluation, evaluate
 from terradelta.losses import multi_level_loss
 from terradelta.networks import ChangeNetwork, create_model, model_info
 from terradelta.runtime.torch import TorchPredictor
-from terradelta.training.checkpoint import load_checkpoint, save_checkpoint, save_network
+from terradelta.networks.checkpoint import load_checkpoint, save_checkpoint, save_network
 from terradelta.training.config import Recipe
 from terradelta.training.crops import crop_loader, measure_bands
 

@@ -8,7 +8,7 @@ import torch
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError, OutputError
-from terradelta.networks import ChangeNetwork, create_model
+from terradelta.networks._registry import ChangeNetwork, create_model
 
 __all__ = ["load_checkpoint", "load_network", "save_checkpoint", "save_network"]
 

@@ -1,0 +1,149 @@
+"""Checkpoint to ONNX, compared with the eager network before the command returns."""
+
+import contextlib
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from terradelta.card import CARD_KEY, ModelCard
+from terradelta.errors import ModelError, OutputError
+from terradelta.networks import ChangeNetwork
+from terradelta.runtime.openvino import OpenVINOPredictor, Precision, cpu_has_bf16
+from terradelta.runtime.torch import TorchPredictor
+
+__all__ = ["ExportCheck", "export_onnx"]
+
+OPSET = 20
+TOLERANCE = {"f32": 1e-4, "bf16": 0.1}
+"""Largest difference of a probability between the exported and the eager network."""
+
+
+@dataclass(frozen=True)
+class ExportCheck:
+    """How far the exported network is from the eager one, as the largest difference of a probability."""
+
+    largest_difference: dict[str, float]
+    """By precision: ``f32``, and ``bf16`` where the CPU has it."""
+    mean_difference: dict[str, float]
+    shapes: tuple[tuple[int, ...], ...]
+    """The input shapes that were compared."""
+
+
+def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path) -> ExportCheck:
+    """Write the network with its card to an ONNX file of any batch, height and width, and compare.
+
+    Args:
+        network: the network, on any device.
+        card: its card; goes into the file's metadata.
+        path: the file to write, ``.onnx``. It appears only once the comparison holds.
+
+    Returns:
+        The differences that were found, on random images and on a constant pair.
+
+    Raises:
+        ModelError: if the exported network differs from the eager one.
+        OutputError: if the file cannot be written.
+    """
+    if path.suffix.lower() != ".onnx":
+        raise OutputError(f"{path}: the name of an exported model ends in .onnx")
+    eager = copy.deepcopy(network).cpu().eval()
+    model = _trace(_fold_batch_norm(copy.deepcopy(eager)), len(card.bands), card.stride)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, card.to_json()
+    model.doc_string = f"{card.name}: {card.data}. {card.licence}"
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(model, temporary)
+        check = _compare(eager, card, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return check
+
+
+def _trace(network: ChangeNetwork, bands: int, stride: int) -> onnx.ModelProto:
+    rows, cols = torch.export.Dim("rows", min=1, max=2048), torch.export.Dim("cols", min=1, max=2048)
+    axes = {0: torch.export.Dim("batch", min=1, max=4096), 2: stride * rows, 3: stride * cols}
+    example = torch.zeros(2, bands, 4 * stride, 6 * stride)
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (example, example.clone()),
+            dynamo=True,
+            input_names=["before", "after"],
+            output_names=["logits"],
+            dynamic_shapes=(axes, dict(axes)),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise ModelError("torch.onnx.export returned nothing; the network cannot be exported")
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's own deprecation warnings and its notes on torchvision from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _fold_batch_norm(network: ChangeNetwork) -> ChangeNetwork:
+    """Fold each batch normalisation that directly follows a convolution in a `Sequential` into it."""
+    for module in network.modules():
+        if not isinstance(module, torch.nn.Sequential):
+            continue
+        for i in range(len(module) - 1):
+            conv, norm = module[i], module[i + 1]
+            if isinstance(conv, torch.nn.Conv2d) and isinstance(norm, torch.nn.BatchNorm2d):
+                module[i], module[i + 1] = fuse_conv_bn_eval(conv, norm), torch.nn.Identity()
+    return network
+
+
+def _compare(eager: ChangeNetwork, card: ModelCard, path: Path) -> ExportCheck:
+    reference = TorchPredictor(eager, card, bf16=False)
+    precisions: tuple[Precision, ...] = ("f32", "bf16") if cpu_has_bf16() else ("f32",)
+    bands, rng = len(card.bands), np.random.default_rng(0)
+    shapes = ((1, bands, 256, 256), (2, bands, 130, 200))
+    pairs = [[_images(shape, card, rng) for _ in range(2)] for shape in shapes]
+    expected = [reference.predict(*pair) for pair in pairs]
+    largest, mean = {}, {}
+    for precision in precisions:
+        predictor = OpenVINOPredictor(path, precision=precision, threads=1)
+        gaps = [np.abs(predictor.predict(*pair) - e).ravel() for pair, e in zip(pairs, expected, strict=True)]
+        together = np.concatenate(gaps)
+        largest[precision], mean[precision] = float(together.max()), float(together.mean())
+        if not largest[precision] <= TOLERANCE[precision]:
+            raise ModelError(
+                f"the exported network differs from the eager one by up to {largest[precision]:.3g} in probability "
+                f"({precision}; allowed is {TOLERANCE[precision]}); nothing was written"
+            )
+    return ExportCheck(largest, mean, shapes)
+
+
+def _images(shape: tuple[int, ...], card: ModelCard, rng: np.random.Generator) -> np.ndarray:
+    """Smooth random images with the card's mean and standard deviation, as raw values."""
+    batch, bands, height, width = shape
+    coarse = torch.from_numpy(rng.normal(size=(batch, bands, height // 8 + 1, width // 8 + 1)))
+    smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").numpy()
+    values = smooth * np.array(card.std)[:, None, None] + np.array(card.mean)[:, None, None]
+    return (values.clip(0, 1) * card.scale).astype(np.float32)

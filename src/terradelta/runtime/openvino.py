@@ -1,0 +1,83 @@
+"""Predictor on OpenVINO: reads ONNX directly, no torch."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from terradelta.card import CARD_KEY, ModelCard
+from terradelta.errors import ModelError
+from terradelta.runtime.predictor import Predictor
+
+__all__ = ["OpenVINOPredictor", "Precision", "cpu_has_bf16"]
+
+Precision = Literal["auto", "f32", "bf16"]
+
+
+def cpu_has_bf16() -> bool:
+    """Whether OpenVINO can compute in bfloat16 on this CPU."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVINOPredictor(Predictor):
+    """Run an ONNX file that carries a model card, on the CPU.
+
+    Args:
+        path: an ONNX file written by `terradelta export`.
+        precision: ``auto`` takes bfloat16 where the CPU has it and float32 elsewhere.
+        threads: compute threads; None: all cores.
+
+    Raises:
+        ModelError: if the file is missing, is no ONNX model, has no card, or its inputs do not fit the card.
+    """
+
+    def __init__(self, path: Path | str, *, precision: Precision = "auto", threads: int | None = None) -> None:
+        self.path = Path(path)
+        core = ov.Core()
+        model = _read(core, self.path)
+        super().__init__(_card_of(model, self.path))
+        _check_inputs(model, self.card, self.path)
+        if precision == "auto":
+            precision = "bf16" if cpu_has_bf16() else "f32"
+        self.precision = precision
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        self._request = core.compile_model(model, "CPU", options).create_infer_request()
+
+    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
+        found = self._request.infer({"before": before, "after": after}, share_inputs=True)
+        return np.array(found["logits"], np.float32)
+
+
+def _read(core: ov.Core, path: Path) -> ov.Model:
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}; `terradelta models` lists those that ship")
+    if path.suffix.lower() != ".onnx":
+        raise ModelError(f"{path} is not an ONNX file (its name must end in .onnx); make one with `terradelta export RUN`")
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        raise ModelError(f"{path} cannot be read as an ONNX model; it may be truncated. Export it again") from error
+
+
+def _card_of(model: ov.Model, path: Path) -> ModelCard:
+    key = ["framework", CARD_KEY]
+    if not model.has_rt_info(key):
+        raise ModelError(
+            f"{path} has no model card: its bands, scaling and threshold are unknown, so its result would be a guess. "
+            "Use a file written by `terradelta export`"
+        )
+    return ModelCard.from_json(str(model.get_rt_info(key).value), str(path))
+
+
+def _check_inputs(model: ov.Model, card: ModelCard, path: Path) -> None:
+    names = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
+    if not {"before", "after", "logits"} <= names:
+        raise ModelError(f"{path}: needs inputs 'before', 'after' and output 'logits', has {sorted(names)}")
+    bands = model.input("before").get_partial_shape()[1]
+    if bands.is_static and bands.get_length() != len(card.bands):
+        raise ModelError(f"{path}: the network takes {bands.get_length()} bands, its card names {len(card.bands)}")
