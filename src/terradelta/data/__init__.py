@@ -1,0 +1,1 @@
+"""Pairs in: folder layouts, synthetic scenes, transforms and checks."""
