@@ -1,0 +1,325 @@
+"""`write_report`: one HTML file with the answer first, that opens offline."""
+
+import math
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path, PurePath
+from typing import Any
+
+from terradelta.errors import OutputError
+from terradelta.report.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
+from terradelta.report.text import area, finite, fraction, integer, metres, number, place, seconds, text
+
+__all__ = ["render_report", "write_report"]
+
+_ASSETS = files("terradelta.report") / "assets"
+_SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou_changed": "IoU of the changed class"}
+_SHORTEST_M, _LONGEST_M = 0.1, 4.1e7  # of a picture that gets a scale bar: up to the length of the equator
+_COLUMNS = ("No.", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
+
+
+def write_report(out: Path, receipt: Mapping[str, Any], quicklooks: Quicklooks) -> None:
+    """Write the report of one result.
+
+    Args:
+        out: the HTML file; replaced if it exists.
+        receipt: content of ``receipt.json``; every key may be missing.
+        quicklooks: reduced arrays of the result.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    page = render_report(receipt, quicklooks)
+    temporary = out.with_name(f".{out.name}.part")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        os.replace(temporary, out)
+    except OSError as error:
+        raise OutputError(f"{out}: the report cannot be written ({error}); give a path that can be") from error
+
+
+def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
+    """The report as a string; arguments as for `write_report`."""
+    sections = (
+        _answer(receipt),
+        _swipe(receipt, quicklooks),
+        _maps(receipt, quicklooks),
+        _scores(receipt),
+        _polygons(receipt),
+        _preflight(receipt),
+        _model(receipt),
+        _run(receipt),
+        _qgis(),
+    )
+    title = _title(receipt)
+    return "\n".join(
+        (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{title}</title>\n<style>\n{_asset('report.css')}</style>\n</head>\n<body>\n<main>",
+            f'<header><p class="kicker">Change report</p><h1>{title}</h1>{_when(receipt)}</header>',
+            *(section for section in sections if section),
+            f"<footer><p>{_made_by(receipt)}</p></footer>\n</main>",
+            f"<script>\n{_asset('report.js')}</script>\n</body>\n</html>\n",
+        )
+    )
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+def _dict(receipt: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The object at a path of keys; empty where there is none."""
+    value: Any = receipt
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _list(receipt: Mapping[str, Any], key: str) -> list[Any]:
+    value = receipt.get(key)
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _section(name: str, heading: str, body: str) -> str:
+    return f'<section aria-labelledby="{name}">\n<h2 id="{name}">{heading}</h2>\n{body}\n</section>'
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    """Names and values, both already escaped."""
+    cells = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows.items())
+    return f'<table class="facts"><tbody>{cells}</tbody></table>'
+
+
+def _file_name(receipt: Mapping[str, Any], date: str) -> str:
+    path = _dict(receipt, "inputs", date).get("path")
+    return text(PurePath(str(path)).name) if path else ""
+
+
+def _title(receipt: Mapping[str, Any]) -> str:
+    before, after = _file_name(receipt, "before"), _file_name(receipt, "after")
+    return f"{before} → {after}" if before and after else "What changed"
+
+
+def _when(receipt: Mapping[str, Any]) -> str:
+    created = receipt.get("created")
+    return f'<p class="muted">Made {text(created)}</p>' if created else ""
+
+
+def _made_by(receipt: Mapping[str, Any]) -> str:
+    version = receipt.get("version")
+    name = f"terradelta {text(version)}" if version else "terradelta"
+    return f"Made by {name}. Every number here is also in receipt.json."
+
+
+def _answer(receipt: Mapping[str, Any]) -> str:
+    """The changed area in large figures, then the number of polygons and the share."""
+    result = _dict(receipt, "result")
+    if not result:
+        return ""
+    changed_m2 = result.get("changed_area_m2")
+    if changed_m2 is None:
+        figure, note = f"{integer(result.get('changed_px'))} pixels", "changed; the images carry no ground units"
+    else:
+        figure, note = (
+            area(changed_m2),
+            f"changed ({number(changed_m2, 0)} m², {integer(result.get('changed_px'))} pixels)",
+        )
+    tiles = (
+        (figure, note, "main"),
+        (integer(result.get("polygons")), "separate changes (polygons)", ""),
+        (fraction(result.get("changed_fraction")), f"of the {integer(result.get('valid_px'))} pixels with data", ""),
+    )
+    cards = "".join(f'<div class="card {c}"><dt>{name}</dt><dd>{value}</dd></div>' for value, name, c in tiles)
+    return _section("answer", "The answer", f'<dl class="cards">{cards}</dl>')
+
+
+def _swipe(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
+    height, width = quicklooks.shape
+    names = [_file_name(receipt, date) or f"the {date} image" for date in ("before", "after")]
+    images = "".join(
+        f'<img class="{css}" width="{width}" height="{height}" alt="{alt}: {name}" src="{data_uri(picture)}">'
+        for css, alt, name, picture in (
+            ("after", "After", names[1], quicklooks.after),
+            ("before", "Before", names[0], quicklooks.before),
+        )
+    )
+    body = (
+        f'<figure class="swipe">\n<div class="stage">{images}<span class="bar" aria-hidden="true"></span>'
+        '<span class="tag left" aria-hidden="true">Before</span><span class="tag right" aria-hidden="true">After</span>'
+        '<input type="range" min="0" max="100" value="50" step="any" aria-label="Share of the picture that shows the '
+        f'before image, in per cent"></div>\n{_scale_bar(receipt)}'
+        f'<figcaption><span class="screen">Drag across the picture. </span><strong>Before</strong> ({names[0]}) is on '
+        f"the left, <strong>after</strong> ({names[1]}) on the right.{_north(receipt)}</figcaption>\n</figure>"
+    )
+    return _section("pictures", "Before and after", body)
+
+
+def _maps(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
+    height, width = quicklooks.shape
+    size = f'width="{width}" height="{height}"'
+    bar = _scale_bar(receipt)
+    share = fraction(quicklooks.change[quicklooks.valid].mean() if quicklooks.valid.any() else None)
+    no_data = "" if quicklooks.valid.all() else '<span class="key none"></span> no data on one date or both'
+    rgb = ",".join(map(str, CHANGE_COLOUR))
+    change = (
+        f'<figure><img {size} alt="Map of the changed areas over the after image; {share} of it is changed" '
+        f'src="{data_uri(change_picture(quicklooks))}">\n{bar}'
+        f'<figcaption><span class="key" style="background:rgb({rgb})"></span> changed {no_data}</figcaption></figure>'
+    )
+    probability = (
+        f'<figure><img {size} alt="Map of the probability of change, dark for unlikely, yellow for likely" '
+        f'src="{data_uri(probability_picture(quicklooks), lossless=True)}">\n{bar}'
+        f"<figcaption>Probability of change {no_data}{_legend(receipt)}</figcaption></figure>"
+    )
+    return _section("maps", "Where it changed, and how sure", f'<div class="pair">{change}{probability}</div>')
+
+
+def _legend(receipt: Mapping[str, Any]) -> str:
+    stops = ",".join(f"rgb({r},{g},{b})" for r, g, b in RAMP)
+    options, model = _dict(receipt, "options"), _dict(receipt, "model")
+    threshold = finite(options.get("threshold"))
+    threshold = finite(model.get("threshold")) if threshold is None else threshold
+    shown = threshold is not None and 0 <= threshold <= 1
+    mark = f'<i style="left:{100 * threshold:.1f}%"></i>' if shown else ""  # type: ignore[operator]  # not None
+    note = f"changed from {number(threshold)} on" if shown else ""
+    return (
+        f'<span class="ramp" style="background:linear-gradient(90deg,{stops})">{mark}</span>'
+        f'<span class="ends"><span>0</span><span>{note}</span><span>1</span></span>'
+    )
+
+
+def _scale_bar(receipt: Mapping[str, Any]) -> str:
+    """A bar of a round length, at most a third of the picture's width; nothing without ground units."""
+    grid = _dict(receipt, "grid")
+    pixel, columns = finite(grid.get("pixel_area_m2")), finite(grid.get("width"))
+    width_m = math.sqrt(max(pixel or 0.0, 0.0)) * (columns or 0.0)
+    if not _SHORTEST_M <= width_m <= _LONGEST_M:
+        return ""
+    power = 10 ** math.floor(math.log10(width_m / 3))
+    length = max(step * power for step in (1, 2, 5) if step * power <= width_m / 3)
+    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    return f'<div class="scale"><span style="width:{100 * length / width_m:.3f}%"></span>{label}</div>\n'
+
+
+def _north(receipt: Mapping[str, Any]) -> str:
+    transform = _dict(receipt, "grid").get("transform")
+    if not isinstance(transform, list | tuple) or len(transform) < 6 or not _dict(receipt, "grid").get("crs"):
+        return ""
+    upright = transform[1] == transform[3] == 0 and transform[4] < 0 < transform[0]
+    return " Grid north is up." if upright else ""
+
+
+def _scores(receipt: Mapping[str, Any]) -> str:
+    """Scores against a known label, as the demo has one."""
+    scores = _dict(receipt, "scores")
+    cards = "".join(
+        f'<div class="card"><dt>{name}</dt><dd>{fraction(scores[key])}</dd></div>'
+        for key, name in _SCORES.items()
+        if key in scores
+    )
+    if not cards:
+        return ""
+    note = '<p class="muted">The truth is known here, so the map can be scored pixel by pixel.</p>'
+    return _section("scores", "Against the truth", f'{note}<dl class="cards">{cards}</dl>')
+
+
+def _polygons(receipt: Mapping[str, Any]) -> str:
+    rows = [row for row in _list(receipt, "largest_polygons") if isinstance(row, Mapping)]
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
+    body = "".join(
+        f'<tr><th scope="row">{text(row.get("id"))}</th><td>{area(row.get("area_m2"))}</td>'
+        f"<td>{metres(row.get('perimeter_m'))}</td><td>{number(row.get('mean_probability'))}</td>"
+        f"<td>{number(row.get('max_probability'))}</td>"
+        f'<td class="place">{place(row.get("lon"), row.get("lat"))}</td></tr>\n'
+        for row in rows
+    )
+    table = (
+        f'<div class="scroll" tabindex="0" role="region" aria-labelledby="polygons"><table class="data">'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
+    )
+    total = _dict(receipt, "result").get("polygons")
+    note = f'<p class="muted">{len(rows)} of {integer(total)}; all are in change.gpkg.</p>' if total is not None else ""
+    return _section("polygons", "Largest changes", note + table)
+
+
+def _preflight(receipt: Mapping[str, Any]) -> str:
+    if not isinstance(receipt.get("preflight"), list | tuple):
+        return ""
+    items = "".join(f"<li>{text(sentence)}</li>" for sentence in _list(receipt, "preflight"))
+    body = f"<ul>{items}</ul>" if items else "<p>The two images fitted each other; nothing had to be said.</p>"
+    return _section("preflight", "Checks before the run", body)
+
+
+def _model(receipt: Mapping[str, Any]) -> str:
+    model = _dict(receipt, "model")
+    if not model:
+        return ""
+    facts = {"name": "Name", "summary": "Summary", "paper": "Paper", "data": "Fitted on", "threshold": "Threshold"}
+    rows = {label: text(model[key]) for key, label in facts.items() if model.get(key) not in (None, "")}
+    for score in _list(model, "scores"):
+        if isinstance(score, Mapping):
+            rows[f"Score on {text(score.get('data', 'unnamed data'))}"] = _score_line(score)
+    licence = model.get("licence")
+    said = (
+        text(licence)
+        if licence
+        else "The model card names no licence. Ask its author before you publish or sell results."
+    )
+    warning = f'<p class="warning"><strong>Licence.</strong> {said}</p>'
+    return _section("model", "Model", warning + _table(rows))
+
+
+def _score_line(score: Mapping[str, Any]) -> str:
+    metrics = _dict(score, "metrics") or dict(score)
+    parts = [f"{name} {fraction(metrics[key])}" for key, name in _SCORES.items() if key in metrics]
+    parts += [f"{key} {text(score[key])}" for key in ("split", "protocol") if score.get(key)]
+    return ", ".join(parts) or "–"
+
+
+def _run(receipt: Mapping[str, Any]) -> str:
+    """Inputs, grid, options and timings."""
+    rows: dict[str, str] = {}
+    for date in ("before", "after"):
+        entry = _dict(receipt, "inputs", date)
+        if entry:
+            sha = entry.get("sha256")
+            rows[date.capitalize()] = text(entry.get("path")) + (f"<br><code>sha256 {text(sha)}</code>" if sha else "")
+    grid = _dict(receipt, "grid")
+    if grid:
+        crs = text(grid.get("crs")) if grid.get("crs") else "no CRS"
+        rows["Grid"] = f"{integer(grid.get('height'))} × {integer(grid.get('width'))} pixels (rows × columns), {crs}"
+    options = _dict(receipt, "options")
+    if options:
+        rows["Options"] = ", ".join(f"{text(key)}: {text(value)}" for key, value in options.items())
+    parts = [_table(rows)] if rows else []
+    timings = _timings(_dict(receipt, "timings"))
+    return _section("run", "Run", "\n".join([*parts, timings])) if parts or timings else ""
+
+
+def _timings(timings: Mapping[str, Any]) -> str:
+    numbers = {name: finite(value) for name, value in timings.items()}
+    values = {name: value for name, value in numbers.items() if value is not None and value >= 0}
+    if not values:
+        return ""
+    longest = max(values.values()) or 1.0
+    rows = "".join(
+        f'<tr><th scope="row">{text(name)}</th><td>{seconds(value)}</td>'
+        f'<td class="bars"><span style="width:{100 * value / longest:.1f}%"></span></td></tr>'
+        for name, value in values.items()
+    )
+    return f'<table class="timings"><caption>Time by stage</caption><tbody>{rows}</tbody></table>'
+
+
+def _qgis() -> str:
+    steps = (
+        "Drag <code>change.gpkg</code> from this report’s folder into QGIS: one polygon a change, with its style.",
+        "Drag <code>change.tif</code> and <code>probability.tif</code> below it, and both images below these.",
+        "Open the attribute table of the polygons and sort by area or by mean probability to look at the surest first.",
+    )
+    return _section("qgis", "Open it in QGIS", "<ol>" + "".join(f"<li>{step}</li>" for step in steps) + "</ol>")

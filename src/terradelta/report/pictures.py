@@ -1,0 +1,93 @@
+"""Small pictures of a result, as data URIs that an HTML page can hold."""
+
+import base64
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
+from scipy.ndimage import binary_dilation
+
+from terradelta.errors import ShapeError
+
+__all__ = ["CHANGE_COLOUR", "RAMP", "Quicklooks", "change_picture", "data_uri", "probability_picture"]
+
+CHANGE_COLOUR = (213, 94, 0)
+"""Vermilion of the Okabe-Ito palette: told apart from grey with every kind of colour vision."""
+RAMP = ((0, 34, 78), (53, 69, 108), (102, 105, 112), (149, 143, 120), (200, 184, 102), (254, 232, 56))
+"""Evenly spaced colours of cividis, from 0 to 1."""
+_INVALID_COLOUR = (188, 188, 188)
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Quicklooks:
+    """Reduced arrays of one result, all of the same (H, W); about 1000 pixels wide is enough for a page."""
+
+    before: Picture
+    """(H, W, 3) red, green, blue."""
+    after: Picture
+    """(H, W, 3) red, green, blue."""
+    probability: NDArray[np.floating]
+    """(H, W) probability of change in [0, 1]; anything where not valid."""
+    change: NDArray[np.bool_]
+    """(H, W) True where changed."""
+    valid: NDArray[np.bool_]
+    """(H, W) True where both images have data."""
+
+    def __post_init__(self) -> None:
+        shape = self.before.shape[:2]
+        expected = {"before": (*shape, 3), "after": (*shape, 3), "probability": shape, "change": shape, "valid": shape}
+        for name, wanted in expected.items():
+            given = getattr(self, name).shape
+            if given != wanted or 0 in given:
+                raise ShapeError(f"quicklook {name!r} has shape {given}; give {wanted}, with no side of 0")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.change.shape
+        return height, width
+
+
+def change_picture(quicklooks: Quicklooks) -> Picture:
+    """The later image in grey with changed areas filled and outlined: ``(H, W, 3)``."""
+    # A paler grey keeps the colour of the change the strongest thing on the picture.
+    grey = 90 + 0.55 * quicklooks.after.mean(axis=2, keepdims=True)
+    out = np.repeat(grey, 3, axis=2)
+    changed = quicklooks.change & quicklooks.valid
+    colour = np.array(CHANGE_COLOUR, float)
+    out[changed] += 0.55 * (colour - out[changed])
+    out[binary_dilation(changed) & ~changed] = colour
+    return _mask(out, quicklooks.valid)
+
+
+def probability_picture(quicklooks: Quicklooks) -> Picture:
+    """The probability in the colours of `RAMP`: ``(H, W, 3)``."""
+    value = np.clip(np.nan_to_num(quicklooks.probability.astype(float)), 0, 1)
+    stops = np.linspace(0, 1, len(RAMP))
+    out = np.stack([np.interp(value, stops, channel) for channel in zip(*RAMP, strict=True)], axis=2)
+    return _mask(out, quicklooks.valid)
+
+
+def _mask(picture: NDArray[np.float64], valid: NDArray[np.bool_]) -> Picture:
+    """Diagonal stripes where there is no data."""
+    row, col = np.indices(valid.shape)
+    stripe = np.where((row + col) % 12 < 2, 0.85, 1.0)[..., None] * np.array(_INVALID_COLOUR, float)
+    return np.where(valid[..., None], picture, stripe).round().astype(np.uint8)
+
+
+def data_uri(picture: Picture, lossless: bool = False) -> str:
+    """A picture as a ``data:`` address of a JPEG (quality 88) or, if lossless, a PNG; ``(H, W, 3)``."""
+    height, width, bands = picture.shape
+    driver, options = ("PNG", {}) if lossless else ("JPEG", {"quality": 88})
+    with warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        profile = {"driver": driver, "count": bands, "height": height, "width": width, "dtype": "uint8"}
+        with memory.open(**profile, **options) as target:
+            target.write(np.moveaxis(picture, 2, 0))
+        content = base64.b64encode(memory.read()).decode("ascii")
+    return f"data:image/{driver.lower()};base64,{content}"
