@@ -55,9 +55,10 @@ def multi_level_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequenc
         raise ShapeError(f"{len(outputs)} outputs but {len(weights)} weights; give one weight for each output")
     total = torch.zeros((), device=target.device)
     for logits, weight in zip(outputs, weights, strict=False):
+        full = logits
         if logits.shape[2:] != target.shape[2:]:
-            logits = F.interpolate(logits.float(), size=target.shape[2:], mode="bilinear", align_corners=False)
-        total = total + weight * bce_dice_loss(logits, target)
+            full = F.interpolate(logits.float(), size=target.shape[2:], mode="bilinear", align_corners=False)
+        total = total + weight * bce_dice_loss(full, target)
     return total
 
 

@@ -77,7 +77,9 @@ class Confusion:
         return {name: getattr(self, name) for name in names}
 
 
-def confusion(predicted: NDArray[np.bool_], label: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None) -> Confusion:
+def confusion(
+    predicted: NDArray[np.bool_], label: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None
+) -> Confusion:
     """Count the pixels of two masks of one shape; pixels that are not ``valid`` do not count.
 
     Raises:

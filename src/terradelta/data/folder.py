@@ -100,7 +100,7 @@ def _match(root: Path, split: str) -> tuple[PairFiles, ...]:
         raise DataError(f"{folders['A']} holds no image ({', '.join(SUFFIXES)})")
     missing = [f"{split}/{part}/{name}" for name in names for part in found if name not in found[part]]
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise DataError(
             f"{root}: no file for {', '.join(missing[:3])}{more}; every pair needs an image in A, in B and in label "
             "under one name (the suffix may differ). Add the files, or leave the name out of "

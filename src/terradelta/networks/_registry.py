@@ -34,7 +34,7 @@ class ChangeNetwork(nn.Module):
         """Raise ShapeError unless both inputs are ``(B, channels, H, W)`` of one size."""
         if torch.jit.is_tracing() or torch.compiler.is_compiling():
             return
-        if before.ndim != 4 or before.shape != after.shape or before.shape[1] != channels:  # noqa: PLR2004
+        if before.ndim != 4 or before.shape != after.shape or before.shape[1] != channels:
             raise ShapeError(
                 f"{type(self).__name__} takes before and after of one shape (B, {channels}, H, W), "
                 f"not {tuple(before.shape)} and {tuple(after.shape)}"

@@ -39,7 +39,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ModelError: if the file is missing or is no such checkpoint.
     """
     if not path.is_file():
-        raise ModelError(f"there is no checkpoint {path}; a run folder holds last.ckpt and best.ckpt after its first save")
+        raise ModelError(f"there is no checkpoint {path}; a run folder holds best.ckpt after its first evaluation")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

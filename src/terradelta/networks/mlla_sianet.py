@@ -4,11 +4,12 @@ Paper: Multi-level Loss-assisted Siamese Network for Remote Sensing Image Change
 doi:10.19678/j.issn.1000-3428.0260291. Only the abstract is public. It fixes the parts (weight-sharing Siamese encoder,
 DFM, DSP, progressive decoder, MLA); sizes and formulas below are our reading:
 
-- Paper: the differences of DFM are not listed; we take magnitude, angle, a learned view and the envelope. The envelope is
-  the pair (max, min) and not max - min, because max(a, b) - min(a, b) is |a - b| again. The learned view averages both
-  orders *after* the activation, because before it the average would only be a convolution of f1 + f2.
-- Paper: attention is "channel-spatial hybrid"; a channel attention pooled over the whole image would make a pixel's result
-  depend on where a tile ends. We pool over cells of one stride and their neighbours within ``ATTENTION_CELLS`` cells.
+- Paper: the differences of DFM are not listed; we take magnitude, angle, a learned view and the envelope. The envelope
+  is the pair (max, min) and not max - min, because max(a, b) - min(a, b) is |a - b| again. The learned view averages
+  both orders *after* the activation, because before it the average would only be a convolution of f1 + f2.
+- Paper: attention is "channel-spatial hybrid"; a channel attention pooled over the whole image would make a pixel's
+  result depend on where a tile ends. We pool over cells of one stride and ``ATTENTION_CELLS`` x ``ATTENTION_CELLS``
+  of them.
 - Paper: DSP joins a spatial pooling pyramid and a Gaussian pyramid. For the same reason the pooling windows have a fixed
   size (those that bins 6, 3, 2 and 1 have on a 256-pixel crop, rounded to odd; the last is cut to 11 cells so that
   the halo of a tile stays small), slide with step one, and the Gaussian pyramid is undecimated (à trous): the blur's taps
@@ -99,7 +100,7 @@ class Encoder(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Channel attention over a neighbourhood of cells: mean- and max-pooled MLP, sigmoid (after CBAM, Woo et al. 2018)."""
+    """Channel attention over a neighbourhood of cells: mean- and max-pooled MLP, sigmoid (CBAM, Woo et al. 2018)."""
 
     def __init__(self, channels: int, cell: int) -> None:
         super().__init__()
@@ -263,7 +264,7 @@ class MLLASiaNet(ChangeNetwork):
         mla: bool = True,
     ) -> None:
         super().__init__()
-        if len(widths) != len(depths) or len(widths) < 2:  # noqa: PLR2004
+        if len(widths) != len(depths) or len(widths) < 2:
             raise ModelError(f"widths {tuple(widths)} and depths {tuple(depths)} must have one length, at least 2")
         self.in_channels = in_channels
         self.encoder = Encoder(in_channels, widths, depths, resnet_stem)

@@ -57,7 +57,7 @@ def _read(core: ov.Core, path: Path) -> ov.Model:
     if not path.is_file():
         raise ModelError(f"there is no model file {path}; `terradelta models` lists those that ship")
     if path.suffix.lower() != ".onnx":
-        raise ModelError(f"{path} is not an ONNX file (its name must end in .onnx); make one with `terradelta export RUN`")
+        raise ModelError(f"{path}: the name of an ONNX file ends in .onnx; make one with `terradelta export RUN`")
     try:
         return core.read_model(path)
     except RuntimeError as error:

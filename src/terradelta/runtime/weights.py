@@ -54,5 +54,3 @@ def _torch_predictor(path: Path, device: str, threads: int | None) -> Predictor:
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{path} is a training run, which", "train") from error
     return load_torch_predictor(path, device, threads)
-
-

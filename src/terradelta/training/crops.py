@@ -1,10 +1,10 @@
-"""Training crops: sample k of a run is a function of (seed, k) alone, so a resumed run sees what an unbroken one does."""
+"""Training crops: crop k of a run depends on (seed, k) alone, so a resumed run sees what an unbroken one does."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import kornia.augmentation as K  # noqa: N812
+import kornia.augmentation as K
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class CropDataset(Dataset[Crop]):
         size = self.recipe.crop_px
         scale = np.float32(self.recipe.scale)
         dates = [_resize(x.astype(np.float32) / scale, size) for x in (before, after)]
-        mask = _resize(label.astype(np.float32), size)[0] >= 0.5  # noqa: PLR2004
+        mask = _resize(label.astype(np.float32), size)[0] >= 0.5
         return Crop(index, dates[0], dates[1], mask.astype(np.float32))
 
     def _read(self, index: int) -> LabelledPair:
@@ -147,7 +147,7 @@ class Augmenter:
         return before, after, label
 
     def _photometric(self, x: Tensor) -> Tensor:
-        if x.shape[1] == 3:  # noqa: PLR2004  hue and saturation are of RGB alone
+        if x.shape[1] == 3:
             x = self.colour(x)
         else:
             gain = 1 + (2 * torch.rand(x.shape[0], x.shape[1], 1, 1) - 1) * self.config.brightness
@@ -158,14 +158,16 @@ class Augmenter:
     def _shift(self, x: Tensor) -> Tensor:
         shifted = []
         for image in x:
-            if self.config.shift_px and torch.rand(()) < self.config.p_shift:
-                reach = self.config.shift_px
-                d_row, d_col = (int(v) for v in torch.randint(-reach, reach + 1, (2,)))
-                padded = torch.nn.functional.pad(image[None], (reach,) * 4, mode="replicate")[0]
-                height, width = image.shape[1:]
-                image = padded[:, reach + d_row : reach + d_row + height, reach + d_col : reach + d_col + width]
-            shifted.append(image)
+            moves = self.config.shift_px and torch.rand(()) < self.config.p_shift
+            shifted.append(_moved(image, self.config.shift_px) if moves else image)
         return torch.stack(shifted)
+
+
+def _moved(image: Tensor, reach: int) -> Tensor:
+    """Move ``(C, H, W)`` by up to ``reach`` whole pixels along each axis; the border is repeated."""
+    d_row, d_col = (int(v) for v in torch.randint(0, 2 * reach + 1, (2,)))
+    padded = torch.nn.functional.pad(image[None], (reach,) * 4, mode="replicate")[0]
+    return padded[:, d_row : d_row + image.shape[1], d_col : d_col + image.shape[2]]
 
 
 def collate(augmenter: Augmenter | None, card: ModelCard, seed: int) -> Callable[[list[Crop]], tuple[Tensor, ...]]:
@@ -179,7 +181,7 @@ def collate(augmenter: Augmenter | None, card: ModelCard, seed: int) -> Callable
             batch_seed = int(np.random.SeedSequence((seed, crops[0].index)).generate_state(1)[0])
             before, after, label = augmenter(before, after, label, batch_seed)
         dates = [torch.from_numpy(card.normalise(x.numpy() * np.float32(card.scale))) for x in (before, after)]
-        return dates[0], dates[1], (label >= 0.5).float()  # noqa: PLR2004
+        return dates[0], dates[1], (label >= 0.5).float()
 
     return batch
 

@@ -1,4 +1,4 @@
-"""`fit`: one training run, from a recipe to the best weights. It sees a training and a validation split, never a test split."""
+"""`fit`: one training run, from a recipe to the best weights. It sees training and validation data, never a test split."""
 
 import copy
 import csv
@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -23,8 +30,8 @@ from terradelta.errors import InputError, OutputExistsError
 from terradelta.evaluation import Evaluation, evaluate
 from terradelta.losses import multi_level_loss
 from terradelta.networks import ChangeNetwork, create_model, model_info
-from terradelta.runtime.torch import TorchPredictor
 from terradelta.networks.checkpoint import load_checkpoint, save_checkpoint, save_network
+from terradelta.runtime.torch import TorchPredictor
 from terradelta.training.config import Recipe
 from terradelta.training.crops import crop_loader, measure_bands
 
@@ -135,7 +142,7 @@ class _Trainer:
                     self._after_step(row, board)
                     bar.update(task, completed=state.step, description=self._status(row))
                     if self._exhausted():
-                        self.console.print(f"no better validation F1 in {self.recipe.patience} evaluations: stopped early")
+                        self.console.print(f"stopped early: no better F1 in {self.recipe.patience} evaluations")
                         break
             except KeyboardInterrupt:
                 state.save(last)
@@ -285,8 +292,8 @@ def _warn_if_collapsed(found: Evaluation, step: int) -> None:
     predicted = (total.tp + total.fp) / max(total.total, 1)
     if (predicted < COLLAPSED_LOW and total.tp + total.fn > 0) or predicted > COLLAPSED_HIGH:
         warnings.warn(
-            f"step {step}: {predicted:.2%} of the validation pixels are called changed, {(total.tp + total.fn) / total.total:.2%} "
-            "are: the predictions have collapsed to one class. Usual in the first steps; later, lower the learning "
+            f"step {step}: {predicted:.2%} of the validation pixels are called changed, "
+            f"{(total.tp + total.fn) / total.total:.2%} are: the predictions have collapsed to one class. Usual in the first steps; later, lower the learning "
             "rate, raise Recipe.change_crops, or check the labels",
             CollapseWarning,
             stacklevel=2,
@@ -305,4 +312,6 @@ def _write_log(rows: list[dict[str, Any]], path: Path) -> None:
 
 def _bar(console: Console) -> Progress:
     text = TextColumn("{task.description}")
-    return Progress(text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=console)
+    return Progress(
+        text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=console
+    )
