@@ -1,0 +1,500 @@
+"""Turn a mask that arrives strip by strip into polygons with measures, and write them to a GeoPackage.
+
+Connected components are traced in pixel coordinates, where all arithmetic is exact. A component that touches the
+lower edge of a strip stays open; its pieces are joined once, when no further strip can add to it. Areas and lengths
+are those on the ellipsoid of the CRS.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyproj
+import rasterio.features
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from scipy import ndimage, sparse
+
+from terradelta.errors import GridError, InputError, OutputError, ShapeError
+from terradelta.geo.grid import Grid
+
+__all__ = ["LAYER", "ChangePolygon", "GpkgWriter", "PolygonStream"]
+
+LAYER = "change"
+"""Name of the GeoPackage's layer."""
+
+_LONGEST_EDGE_M = 1000.0
+"""Longer edges get vertices in between before they are measured: a straight line of a projection is no geodesic."""
+
+_BATCH = 5000
+"""Polygons that are written at once."""
+
+Polygons = NDArray[np.object_]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePolygon:
+    """One connected area of change."""
+
+    geometry: shapely.Polygon
+    """Outline with its holes, in the CRS of the grid."""
+    area: float
+    """Area before simplification: m² on the ellipsoid, or pixels where the grid has no CRS."""
+    perimeter: float
+    """Length of the outline and its holes before simplification: metres on the ellipsoid, or pixels."""
+    mean_probability: float
+    """Mean over its pixels."""
+    max_probability: float
+    """Largest of its pixels."""
+    pixels: int
+    """Number of pixels."""
+    unit: Literal["m", "px"] = "m"
+    """Unit of ``perimeter``; ``area`` is in its square."""
+
+
+class PolygonStream:
+    """Vectorise a mask that is pushed in strips from top to bottom.
+
+    Pixels that share an edge belong together; pixels that only touch at a corner do not. Memory is that of a strip
+    and of the components that have not ended yet.
+
+    Areas that PROJ cannot place on the ellipsoid (pixels beyond the projection's domain) are NaN; such polygons are
+    kept whatever the smallest area.
+
+    Args:
+        grid: place and size of the whole mask.
+        min_area_m2: polygons with a smaller area are dropped; square pixels where the grid has no CRS.
+        simplify_m: tolerance of the simplification, in metres on the ground in any CRS, or in pixels where the grid has
+            none. Outlines move by about this much. 0 keeps the outlines of the pixels.
+
+    Raises:
+        GridError: if the CRS has no ellipsoid (a local or engineering CRS).
+        InputError: if a size is negative or no number.
+    """
+
+    def __init__(self, grid: Grid, *, min_area_m2: float = 0.0, simplify_m: float = 0.0) -> None:
+        for name, value in (("min_area_m2", min_area_m2), ("simplify_m", simplify_m)):
+            if not 0 <= value < np.inf:
+                raise InputError(f"{name} is {value}; it must be 0 or more")
+        self._grid = grid
+        self._ground = _Pixels() if grid.crs is None else _Ellipsoid(grid)
+        self._min_area = min_area_m2
+        self._tolerance = simplify_m
+        self._rows = 0
+        self._open: list[_Component] = []
+        # For each pixel of the last row: the index of its component in _open, or -1.
+        self._bottom = np.full(grid.width, -1)
+
+    def push(self, first_row: int, mask: NDArray[np.bool_], probability: NDArray[np.float32]) -> list[ChangePolygon]:
+        """Take the next rows.
+
+        Args:
+            first_row: row of the grid at which the strip begins: the number of rows pushed so far.
+            mask: ``(rows, width)``, true where something changed.
+            probability: ``(rows, width)``, finite where the mask is true.
+
+        Returns:
+            The polygons that no further strip can add to.
+
+        Raises:
+            ShapeError: if the strip does not follow the last one, or its shape is wrong.
+        """
+        self._check_strip(first_row, mask, probability)
+        self._rows += mask.shape[0]
+        labels, count = ndimage.label(mask)
+        nodes = [*self._open, *_components(labels, count, probability, first_row)]
+        group = self._connect(labels[0], count)
+        merged: dict[int, _Component] = {}
+        for number, node in zip(group.tolist(), nodes, strict=True):
+            merged[number] = merged[number].join(node) if number in merged else node
+        bottom = np.where(labels[-1] > 0, group[labels[-1] + len(self._open) - 1], -1) if nodes else self._bottom
+        still_open = np.unique(bottom[bottom >= 0])
+        self._open = [merged.pop(number) for number in still_open.tolist()]
+        self._bottom = np.where(bottom >= 0, np.searchsorted(still_open, bottom), -1)
+        return self._finished(list(merged.values()))
+
+    def finish(self) -> list[ChangePolygon]:
+        """End the mask and return the remaining polygons."""
+        components, self._open = self._open, []
+        self._bottom = np.full(self._grid.width, -1)
+        return self._finished(components)
+
+    def _connect(self, top: NDArray[np.int32], count: int) -> NDArray[np.int32]:
+        """Group numbers of the open components, followed by those of the strip's own ``count``."""
+        opened = len(self._open)
+        touching = (self._bottom >= 0) & (top > 0)
+        above, below = self._bottom[touching], top[touching] + opened - 1
+        size = opened + count
+        graph = sparse.coo_array((np.ones(len(above), bool), (above, below)), (size, size))
+        numbers: NDArray[np.int32] = sparse.csgraph.connected_components(graph, directed=False)[1]
+        return numbers
+
+    def _finished(self, components: list["_Component"]) -> list[ChangePolygon]:
+        if not components:
+            return []
+        # Simplification depends on where a ring begins: let it begin at the same pixel however the strips are cut.
+        outlines = shapely.normalize(np.array([component.outline() for component in components], object))
+        a, b, c, d, e, f, *_ = self._grid.transform
+        shapes = shapely.transform(outlines, lambda points: points @ [[a, d], [b, e]] + (c, f))
+        areas, perimeters = self._ground.measure(shapes)
+        # Written so that NaN stays.
+        keep = np.flatnonzero(~(areas < self._min_area))
+        shapes = shapes[keep]
+        if self._tolerance > 0:
+            shapes = self._ground.simplify(shapes, self._tolerance)
+        return [
+            components[i].record(shape, float(areas[i]), float(perimeters[i]), self._ground.unit)
+            for i, shape in zip(keep.tolist(), shapes, strict=True)
+        ]
+
+    def _check_strip(self, first_row: int, mask: NDArray[Any], probability: NDArray[Any]) -> None:
+        height, width = self._grid.shape
+        if first_row != self._rows:
+            raise ShapeError(f"the strip begins at row {first_row}, but row {self._rows} is next; push top-down")
+        rows = mask.shape[0] if mask.ndim == 2 else 0
+        if not 0 < rows <= height - first_row or mask.shape[1] != width:
+            raise ShapeError(
+                f"the mask has shape {mask.shape}; expected 1 to {height - first_row} rows of {width} pixels"
+            )
+        if mask.shape != probability.shape:
+            raise ShapeError(f"the mask has shape {mask.shape}, the probabilities {probability.shape}; they must agree")
+
+
+@dataclass(slots=True)
+class _Component:
+    """What is known so far of one connected component; pieces are polygons of (col, row) pixel corners."""
+
+    pieces: list[shapely.Polygon]
+    pixels: int
+    total: float
+    peak: float
+
+    def join(self, other: "_Component") -> "_Component":
+        """The two as one. The longer list takes in the shorter one, so that no piece moves often."""
+        big, small = (self, other) if len(self.pieces) >= len(other.pieces) else (other, self)
+        big.pieces.extend(small.pieces)
+        big.pixels += small.pixels
+        big.total += small.total
+        big.peak = max(big.peak, small.peak)
+        return big
+
+    def outline(self) -> shapely.Polygon:
+        """All pieces joined, without vertices on straight edges."""
+        if len(self.pieces) == 1:
+            return self.pieces[0]
+        return _without_straight_vertices(shapely.union_all(self.pieces))
+
+    def record(self, shape: shapely.Polygon, area: float, perimeter: float, unit: Literal["m", "px"]) -> ChangePolygon:
+        """The finished polygon."""
+        return ChangePolygon(shape, area, perimeter, self.total / self.pixels, self.peak, self.pixels, unit)
+
+
+def _components(
+    labels: NDArray[np.int32], count: int, probability: NDArray[np.float32], first_row: int
+) -> list[_Component]:
+    """The components of one strip, in the order of their labels."""
+    if not count:
+        return []
+    inside = labels > 0
+    ids, values = labels[inside] - 1, probability[inside].astype(np.float64)
+    pixels = np.bincount(ids, minlength=count)
+    totals = np.bincount(ids, values, minlength=count)
+    peaks = np.full(count, -np.inf)
+    np.maximum.at(peaks, ids, values)
+    pieces: list[Any] = [None] * count
+    shift = Affine.translation(0, first_row)
+    for shape, label in rasterio.features.shapes(labels, mask=inside, connectivity=4, transform=shift):
+        shell, *holes = map(np.array, shape["coordinates"])
+        pieces[int(label) - 1] = shapely.Polygon(shell, holes)
+    return [
+        _Component([piece], number, total, peak)
+        for piece, number, total, peak in zip(pieces, pixels.tolist(), totals.tolist(), peaks.tolist(), strict=True)
+    ]
+
+
+def _without_straight_vertices(polygon: shapely.Polygon) -> shapely.Polygon:
+    """Drop the vertices where an outline of horizontal and vertical edges does not turn."""
+    rings = []
+    for ring in (polygon.exterior, *polygon.interiors):
+        points = shapely.get_coordinates(ring)[:-1]
+        before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+        rings.append(points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]])
+    return shapely.Polygon(rings[0], rings[1:])
+
+
+class _Pixels:
+    """Measures in pixels, for images without a CRS; their transform is the identity."""
+
+    unit: Literal["m", "px"] = "px"
+
+    def measure(self, shapes: Polygons) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Areas and perimeters."""
+        return shapely.area(shapes), shapely.length(shapes)
+
+    def simplify(self, shapes: Polygons, tolerance: float) -> Polygons:
+        """Outlines with fewer vertices."""
+        return _simplified(shapes, tolerance)
+
+
+class _Ellipsoid:
+    """Measures on the ellipsoid of a CRS."""
+
+    unit: Literal["m", "px"] = "m"
+
+    def __init__(self, grid: Grid) -> None:
+        assert grid.crs is not None
+        crs = pyproj.CRS.from_wkt(grid.crs.to_wkt(version="WKT2_2019")).to_2d()
+        geographic, geod = crs.geodetic_crs, crs.get_geod()
+        if geographic is None or geod is None:
+            raise GridError(
+                f"the CRS {crs.name!r} has no ellipsoid, so areas are unknown; "
+                "assign a geographic or projected CRS to the images, or none"
+            )
+        self._geod = geod
+        self._to_geographic = pyproj.Transformer.from_crs(crs, geographic, always_xy=True)
+        self._degrees = np.degrees(geographic.axis_info[0].unit_conversion_factor)
+        unit = crs.axis_info[0].unit_conversion_factor
+        self._unit_m = unit * geod.a if crs.is_geographic else unit
+
+    def measure(self, shapes: Polygons) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Areas in m² and perimeters in metres."""
+        rings, owner = shapely.get_rings(shapely.segmentize(shapes, _LONGEST_EDGE_M / self._unit_m), return_index=True)
+        longitude, latitude = self._lonlat(shapely.get_coordinates(rings))
+        ends = np.cumsum(shapely.get_num_coordinates(rings))
+        areas, perimeters = np.zeros(len(shapes)), np.zeros(len(shapes))
+        for ring, (start, stop) in enumerate(itertools.pairwise((0, *ends.tolist()))):
+            area, perimeter = self._measure_ring(longitude[start:stop], latitude[start:stop])
+            outer = ring == 0 or owner[ring] != owner[ring - 1]
+            areas[owner[ring]] += area if outer else -area
+            perimeters[owner[ring]] += perimeter
+        return areas, perimeters
+
+    def simplify(self, shapes: Polygons, tolerance: float) -> Polygons:
+        """Outlines with fewer vertices, simplified in metres east and north of each polygon's centre."""
+        to_metres = self._metres_per_unit(shapely.get_coordinates(shapely.centroid(shapes)))
+        # Where PROJ knows no place, or at a pole, the outline stays as it is.
+        usable = np.linalg.matrix_rank(np.nan_to_num(to_metres, posinf=0, neginf=0)) == 2
+        local = _transform_each(shapes[usable], to_metres[usable])
+        result = shapes.copy()
+        result[usable] = _transform_each(_simplified(local, tolerance), np.linalg.inv(to_metres[usable]))
+        return result
+
+    def _lonlat(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(x, y), ``(N, 2)``, to longitudes and latitudes in degrees; infinite where PROJ knows no place."""
+        longitude, latitude = self._to_geographic.transform(points[:, 0], points[:, 1])
+        return longitude * self._degrees, latitude * self._degrees
+
+    def _measure_ring(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> tuple[float, float]:
+        if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
+            return np.nan, np.nan
+        area, perimeter = self._geod.polygon_area_perimeter(longitude, latitude)
+        return abs(area), perimeter
+
+    def _metres_per_unit(self, centres: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Matrices ``(N, 2, 2)`` that take small steps in (x, y) to metres (east, north)."""
+        step = 1.0 / self._unit_m
+        origin = self._lonlat(centres)
+        columns = []
+        for offset in ((step, 0.0), (0.0, step)):
+            azimuth, _, metres = self._geod.inv(*origin, *self._lonlat(centres + offset))
+            radians = np.radians(azimuth)
+            columns.append(np.stack([np.sin(radians), np.cos(radians)], axis=-1) * np.asarray(metres)[:, None] / step)
+        return np.stack(columns, axis=-1)
+
+
+def _transform_each(shapes: Polygons, matrices: NDArray[np.float64]) -> Polygons:
+    """Apply to each polygon its own matrix, ``(N, 2, 2)``."""
+    points, owner = shapely.get_coordinates(shapes, return_index=True)
+    return np.asarray(shapely.set_coordinates(shapes.copy(), np.einsum("nij,nj->ni", matrices[owner], points)))
+
+
+def _simplified(shapes: Polygons, tolerance: float) -> Polygons:
+    """With fewer vertices; a polygon that would not stay a valid one is left alone."""
+    result = shapely.simplify(shapes, tolerance, preserve_topology=True)
+    sound = shapely.is_valid(result) & (shapely.area(result) > 0)
+    return np.asarray(np.where(sound, result, shapes))
+
+
+class GpkgWriter:
+    """Write polygons to a GeoPackage that QGIS opens with its style; the file appears at the end, or not at all.
+
+    The layer is called ``change`` and has the fields ``id`` (from 1), ``area_m2``, ``perimeter_m`` (``area_px`` and
+    ``perimeter_px`` where the grid has no CRS), ``mean_probability``, ``max_probability`` and ``pixels``. Without
+    polygons the layer is there and empty. Use the writer as a context manager, or call `close`.
+
+    Args:
+        path: where to write; a file there is replaced.
+        grid: the grid whose CRS the polygons have.
+
+    Raises:
+        OutputError: if the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path, grid: Grid) -> None:
+        self._path = Path(path)
+        self._crs = None if grid.crs is None else grid.crs.to_wkt()
+        self._unit = "px" if grid.crs is None else "m"
+        self._pending: list[ChangePolygon] = []
+        self._written = 0
+        self._files = contextlib.ExitStack()
+        with self._guarded():
+            folder = tempfile.TemporaryDirectory(prefix=f".{self._path.name}.", dir=self._path.parent)
+            self._temporary = Path(self._files.enter_context(folder)) / "change.gpkg"
+
+    def add(self, polygons: Iterable[ChangePolygon]) -> None:
+        """Add polygons.
+
+        Raises:
+            InputError: if a polygon's unit is not that of the grid.
+            OutputError: if writing failed; nothing is left behind then.
+        """
+        for polygon in polygons:
+            if polygon.unit != self._unit:
+                raise InputError(f"the polygon is measured in {polygon.unit}, the layer in {self._unit}; use one grid")
+            self._pending.append(polygon)
+            if len(self._pending) == _BATCH:
+                self._flush()
+
+    def close(self) -> None:
+        """Finish the file and put it in place.
+
+        Raises:
+            OutputError: if writing failed; nothing is left behind then.
+        """
+        if self._pending or not self._written:
+            self._flush()
+        with self._guarded():
+            _finish_gpkg(self._temporary, self._written)
+            os.replace(self._temporary, self._path)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove everything temporary. What was added is lost unless `close` has finished."""
+        with contextlib.suppress(OSError):
+            self._files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _flush(self) -> None:
+        batch, self._pending = self._pending, []
+        with self._guarded():
+            self._write(batch)
+        self._written += len(batch)
+
+    def _write(self, batch: Sequence[ChangePolygon]) -> None:
+        # Slow to import, and not needed before the first polygon is written.
+        import pyogrio.raw  # noqa: PLC0415
+
+        columns = {
+            "id": np.arange(self._written + 1, self._written + len(batch) + 1),
+            f"area_{'m2' if self._unit == 'm' else 'px'}": np.array([each.area for each in batch], np.float64),
+            f"perimeter_{self._unit}": np.array([each.perimeter for each in batch], np.float64),
+            "mean_probability": np.array([each.mean_probability for each in batch], np.float64),
+            "max_probability": np.array([each.max_probability for each in batch], np.float64),
+            "pixels": np.array([each.pixels for each in batch], np.int64),
+        }
+        shapes = np.array([each.geometry for each in batch], object)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'crs' was not provided")
+            pyogrio.raw.write(
+                self._temporary,
+                geometry=shapely.to_wkb(shapes),
+                field_data=list(columns.values()),
+                fields=list(columns),
+                layer=LAYER,
+                driver="GPKG",
+                geometry_type="Polygon",
+                crs=self._crs,
+                append=self._written > 0,
+            )
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """On any error remove what is temporary; tell of failed writing in our words."""
+        try:
+            yield
+        # pyogrio's errors are RuntimeErrors without a common base of their own.
+        except (OSError, RuntimeError, sqlite3.Error) as error:
+            self.discard()
+            raise OutputError(_failure(self._path, error)) from error
+        except BaseException:
+            self.discard()
+            raise
+
+
+def _finish_gpkg(path: Path, polygons: int) -> None:
+    """Embed the style and check that all polygons are there."""
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(_STYLE_TABLE)
+        database.execute(
+            "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
+            "styleQML, styleSLD, useAsDefault, description, owner) VALUES ('', '', ?, 'geom', ?, ?, '', 1, ?, '')",
+            (LAYER, LAYER, _STYLE, "Red outline, light red fill"),
+        )
+        database.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier) "
+            "VALUES ('layer_styles', 'attributes', 'layer_styles')"
+        )
+        (found,) = database.execute(f'SELECT count(*) FROM "{LAYER}"').fetchone()
+        (state,) = database.execute("PRAGMA quick_check").fetchone()
+    if found != polygons or state != "ok":
+        raise OSError(f"the file holds {found} of {polygons} polygons, its state is {state!r}")
+
+
+def _failure(path: Path, error: BaseException) -> str:
+    try:
+        free = f"{shutil.disk_usage(path.parent).free / 1e6:,.0f} MB are free"
+    except OSError:
+        free = "the folder cannot be used"
+    return f"{path} was not written ({error}). In {path.parent} {free}. Make room, or write elsewhere"
+
+
+# The table as QGIS makes it, and a style in QGIS's own format.
+_STYLE_TABLE = """
+CREATE TABLE layer_styles (
+  id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+  f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256), f_geometry_column TEXT(256),
+  styleName TEXT(30), styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30),
+  ui TEXT(30), update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+)
+"""
+_STYLE = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.28" styleCategories="Symbology">
+  <renderer-v2 type="singleSymbol" symbollevels="0" forceraster="0" enableorderby="0" referencescale="-1">
+    <symbols>
+      <symbol type="fill" name="0" alpha="1" clip_to_extent="1" force_rhr="0">
+        <layer class="SimpleFill" enabled="1" locked="0" pass="0">
+          <Option type="Map">
+            <Option type="QString" name="color" value="255,0,0,50"/>
+            <Option type="QString" name="style" value="solid"/>
+            <Option type="QString" name="outline_color" value="255,0,0,255"/>
+            <Option type="QString" name="outline_style" value="solid"/>
+            <Option type="QString" name="outline_width" value="0.4"/>
+          </Option>
+        </layer>
+      </symbol>
+    </symbols>
+  </renderer-v2>
+  <layerGeometryType>2</layerGeometryType>
+</qgis>
+"""

@@ -1,0 +1,119 @@
+"""Where the tiles of a scene lie.
+
+Every tile starts at a multiple of the network's stride, so that the network's own pooling grid is the same in all
+tiles and the tiling leaves no pattern in the result.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from terradelta.errors import ShapeError
+from terradelta.geo.grid import Tile
+
+__all__ = ["Span", "TilePlan", "plan_axis"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Pixels ``start`` to ``stop`` (exclusive) of one axis."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """Number of pixels."""
+        return self.stop - self.start
+
+
+def plan_axis(length: int, tile: int, overlap: int, multiple: int) -> tuple[Span, ...]:
+    """Cover one axis with spans that start at multiples of ``multiple``.
+
+    All spans but the last have ``tile`` pixels and start ``tile - overlap`` pixels apart. The last one ends at
+    ``length``. It overlaps its neighbour by at least ``overlap`` pixels and may be up to ``multiple - 1`` pixels
+    shorter than ``tile``. An axis no longer than a tile is one span. At most two spans meet at a pixel, three next
+    to the end of the axis.
+
+    Args:
+        length: pixels of the axis; above 0.
+        tile: pixels of a span; a multiple of ``multiple``.
+        overlap: pixels that neighbours share; a multiple of ``multiple``, at most half a tile.
+        multiple: the network's stride in pixels; 1 for methods without one.
+
+    Returns:
+        Spans in ascending order.
+
+    Raises:
+        ShapeError: if a size is out of its range or no multiple.
+    """
+    _check_sizes(length, tile, overlap, multiple)
+    if length <= tile:
+        return (Span(0, length),)
+    last = -(-length // multiple) * multiple - tile
+    starts = [*range(0, last, tile - overlap), last]
+    return tuple(Span(start, min(start + tile, length)) for start in starts)
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """Tiles that cover a scene, row by row.
+
+    Raises:
+        ShapeError: if a size is out of its range or no multiple; see `plan_axis`.
+    """
+
+    shape: tuple[int, int]
+    """(height, width) of the scene in pixels."""
+    tile: int
+    """Side of a tile in pixels."""
+    overlap: int
+    """Pixels that neighbouring tiles share."""
+    multiple: int
+    """Every tile starts at a multiple of this."""
+
+    def __post_init__(self) -> None:
+        for length in self.shape:
+            _check_sizes(length, self.tile, self.overlap, self.multiple)
+
+    @cached_property
+    def row_spans(self) -> tuple[Span, ...]:
+        """Rows of each tile row, top to bottom."""
+        return plan_axis(self.shape[0], self.tile, self.overlap, self.multiple)
+
+    @cached_property
+    def col_spans(self) -> tuple[Span, ...]:
+        """Columns of each tile column, left to right."""
+        return plan_axis(self.shape[1], self.tile, self.overlap, self.multiple)
+
+    @property
+    def count(self) -> int:
+        """Number of tiles."""
+        return len(self.row_spans) * len(self.col_spans)
+
+    def rows(self) -> Iterator[list[Tile]]:
+        """Tile rows from top to bottom; the tiles of a row from left to right."""
+        for row in self.row_spans:
+            yield [Tile(row.start, col.start, row.length, col.length) for col in self.col_spans]
+
+
+def _check_sizes(length: int, tile: int, overlap: int, multiple: int) -> None:
+    if length < 1:
+        raise ShapeError(f"a scene needs a height and width above 0, not {length}")
+    if multiple < 1:
+        raise ShapeError(f"multiple is {multiple}; it must be 1 or more")
+    if tile < multiple or tile % multiple:
+        raise ShapeError(f"tile is {tile}; it must be a multiple of {multiple}: {_nearest(tile, multiple)}")
+    if overlap < 0 or overlap % multiple:
+        raise ShapeError(
+            f"overlap is {overlap}; it must be 0 or a multiple of {multiple}: {_nearest(overlap, multiple)}"
+        )
+    if 2 * overlap > tile:
+        largest = tile // 2 // multiple * multiple
+        raise ShapeError(f"overlap is {overlap}; with tiles of {tile} it can be at most {largest}")
+
+
+def _nearest(value: int, multiple: int) -> str:
+    """The allowed values around ``value``, for a message."""
+    below = value // multiple * multiple
+    return f"use {below} or {below + multiple}" if below > 0 else f"use {multiple}"
