@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from terradelta.card import CARD_KEY, ModelCard
@@ -126,7 +127,8 @@ def _compare(eager: ChangeNetwork, card: ModelCard, path: Path) -> ExportCheck:
     shapes = ((1, bands, 256, 256), (2, bands, 130, 200))
     pairs = [[_images(shape, card, rng) for _ in range(2)] for shape in shapes]
     expected = [reference.predict(*pair) for pair in pairs]
-    largest, mean = {}, {}
+    largest: dict[str, float] = {}
+    mean: dict[str, float] = {}
     for precision in precisions:
         predictor = OpenVINOPredictor(path, precision=precision, threads=1)
         gaps = [np.abs(predictor.predict(*pair) - e).ravel() for pair, e in zip(pairs, expected, strict=True)]
@@ -140,10 +142,10 @@ def _compare(eager: ChangeNetwork, card: ModelCard, path: Path) -> ExportCheck:
     return ExportCheck(largest, mean, shapes)
 
 
-def _images(shape: tuple[int, ...], card: ModelCard, rng: np.random.Generator) -> np.ndarray:
+def _images(shape: tuple[int, ...], card: ModelCard, rng: np.random.Generator) -> NDArray[np.float32]:
     """Smooth random images with the card's mean and standard deviation, as raw values."""
     batch, bands, height, width = shape
     coarse = torch.from_numpy(rng.normal(size=(batch, bands, height // 8 + 1, width // 8 + 1)))
     smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").numpy()
     values = smooth * np.array(card.std)[:, None, None] + np.array(card.mean)[:, None, None]
-    return (values.clip(0, 1) * card.scale).astype(np.float32)
+    return np.asarray(values.clip(0, 1) * card.scale, np.float32)

@@ -140,7 +140,7 @@ def _binary(label: NDArray[Any], path: Path) -> NDArray[np.bool_]:
             f"{path}: label values {sorted(values)[:8]}; allowed are 0 and 255, or 0 and 1 (0 = unchanged). "
             "A label saved as JPEG has values between: threshold it at 128 and save it as PNG"
         )
-    return label[0] > 0
+    return np.asarray(label[0] > 0)
 
 
 def _size(values: NDArray[Any]) -> str:

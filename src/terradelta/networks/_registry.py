@@ -32,7 +32,7 @@ class ChangeNetwork(nn.Module):
 
     def check_inputs(self, before: Tensor, after: Tensor, channels: int) -> None:
         """Raise ShapeError unless both inputs are ``(B, channels, H, W)`` of one size."""
-        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
             return
         if before.ndim != 4 or before.shape != after.shape or before.shape[1] != channels:
             raise ShapeError(

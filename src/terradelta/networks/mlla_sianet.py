@@ -10,10 +10,10 @@ DFM, DSP, progressive decoder, MLA); sizes and formulas below are our reading:
 - Paper: attention is "channel-spatial hybrid"; a channel attention pooled over the whole image would make a pixel's
   result depend on where a tile ends. We pool over cells of one stride and ``ATTENTION_CELLS`` x ``ATTENTION_CELLS``
   of them.
-- Paper: DSP joins a spatial pooling pyramid and a Gaussian pyramid. For the same reason the pooling windows have a fixed
-  size (those that bins 6, 3, 2 and 1 have on a 256-pixel crop, rounded to odd; the last is cut to 11 cells so that
-  the halo of a tile stays small), slide with step one, and the Gaussian pyramid is undecimated (à trous): the blur's taps
-  are spread by 1, 2, 4 in place of halving the map.
+- Paper: DSP joins a spatial pooling pyramid and a Gaussian pyramid. For the same reason the pooling windows have a
+  fixed size (those that bins 6, 3, 2 and 1 have on a 256-pixel crop, rounded to odd; the last is cut to 11 cells so
+  that the halo of a tile stays small) and slide with step one, and the Gaussian pyramid is undecimated (à trous): the
+  blur's taps are spread by 1, 2, 4 in place of halving the map.
 - Decoder logits are upsampled bilinearly from 1/2 to full size.
 
 Shapes: B batch, C channels of a level, H x W input size; level l has size H/2^l x W/2^l.
@@ -67,8 +67,8 @@ class BasicBlock(nn.Module):
 class Encoder(nn.Module):
     """Residual encoder, stages of stride 2; keys as in torchvision's ResNet.
 
-    With ``resnet_stem`` it is ResNet: 7x7 stem at 1/2, max-pool, four stages from 1/4 on, five levels. Without it the 3x3
-    stem at 1/2 feeds the first stage at the same size: one level a stage.
+    With ``resnet_stem`` it is ResNet: 7x7 stem at 1/2, max-pool, four stages from 1/4 on, five levels. Without it the
+    3x3 stem at 1/2 feeds the first stage at the same size: one level a stage.
     """
 
     def __init__(self, in_channels: int, widths: Sequence[int], depths: Sequence[int], resnet_stem: bool) -> None:
@@ -154,7 +154,7 @@ class DifferentialFusion(nn.Module):
             (self.learned(torch.cat([f1, f2], 1)) + self.learned(torch.cat([f2, f1], 1))) * 0.5,
             self.envelope(torch.cat([torch.maximum(f1, f2), torch.minimum(f1, f2)], 1)),
         ]
-        fused = self.fuse(torch.cat(views, 1))
+        fused: Tensor = self.fuse(torch.cat(views, 1))
         fused = fused * self.channel(fused)
         fused = fused * self.spatial(fused)
         return difference + fused

@@ -13,7 +13,7 @@ from terradelta.errors import ModelError
 from terradelta.networks.checkpoint import load_network
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["TorchPredictor", "load_torch_predictor"]
+__all__ = ["TorchPredictor", "channels_last", "load_torch_predictor"]
 
 
 class TorchPredictor(Predictor):
@@ -48,6 +48,13 @@ class TorchPredictor(Predictor):
         return torch.from_numpy(values).to(self.device, memory_format=torch.channels_last)
 
 
+def channels_last(network: nn.Module) -> None:
+    """Lay out the convolution kernels as channels-last, in place: the quicker layout on CPUs with bf16 and on CUDA."""
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
 def load_torch_predictor(path: Path, device: str, threads: int | None) -> TorchPredictor:
     """A predictor for a checkpoint or a training run's folder.
 
@@ -58,7 +65,7 @@ def load_torch_predictor(path: Path, device: str, threads: int | None) -> TorchP
         torch.set_num_threads(threads)
     network, card = load_network(path)
     try:
-        network = network.to(device, memory_format=torch.channels_last)
+        channels_last(network.to(device))
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"--device {device} is not here ({error}); use --device cpu") from error
     return TorchPredictor(network, card, device, bf16=torch.device(device).type == "cuda")

@@ -43,7 +43,8 @@ def load_predictor(model: str = "default", *, device: str = "cpu", threads: int 
         return OpenVINOPredictor(path, threads=threads)
     if not path.exists():
         raise ModelError(
-            f"there is no model {model!r}; give one of {', '.join(['default', *shipped])}, an .onnx file, or a run folder"
+            f"there is no model {model!r}; give one of {', '.join(['default', *shipped])}, an .onnx file, "
+            "or the folder of a training run"
         )
     return _torch_predictor(path, device, threads)
 

@@ -1,4 +1,4 @@
-"""`fit`: one training run, from a recipe to the best weights. It sees training and validation data, never a test split."""
+"""`fit`: one training run, from a recipe to the best weights. It never sees a test split."""
 
 import copy
 import csv
@@ -31,7 +31,7 @@ from terradelta.evaluation import Evaluation, evaluate
 from terradelta.losses import multi_level_loss
 from terradelta.networks import ChangeNetwork, create_model, model_info
 from terradelta.networks.checkpoint import load_checkpoint, save_checkpoint, save_network
-from terradelta.runtime.torch import TorchPredictor
+from terradelta.runtime.torch import TorchPredictor, channels_last
 from terradelta.training.config import Recipe
 from terradelta.training.crops import crop_loader, measure_bands
 
@@ -120,7 +120,7 @@ class _Trainer:
             torch.set_num_threads(recipe.threads)
         self.fabric = Fabric(accelerator=device, devices=1, precision=recipe.precision)  # type: ignore[arg-type]
         torch.manual_seed(recipe.seed)
-        network = create_model(recipe.network, **recipe.network_args).to(memory_format=torch.channels_last)
+        network = create_model(recipe.network, **recipe.network_args)
         card = _first_card(recipe, network, train)
         optimizer = torch.optim.AdamW(_decayed(network, recipe.weight_decay), lr=recipe.lr)
         self.state = _State(network, copy.deepcopy(network).requires_grad_(requires_grad=False), optimizer, card)
@@ -130,6 +130,7 @@ class _Trainer:
 
     def run(self) -> ModelCard:
         state, last = self.state, self.folder / "last.ckpt"
+        channels_last(state.network)
         model, optimizer = self.fabric.setup(state.network, state.optimizer)
         model.mark_forward_method("forward_with_aux")
         state.average.to(self.fabric.device)
@@ -166,7 +167,13 @@ class _Trainer:
         _update_average(state.average, state.network, min(recipe.ema_decay, (1 + state.step) / (10 + state.step)))
         state.step += 1
         speed = len(label) / (time.perf_counter() - started)
-        return {"step": state.step, "loss": loss.item(), "lr": rate, "grad_norm": float(norm), "pairs_per_s": speed}
+        return {
+            "step": state.step,
+            "loss": loss.item(),
+            "lr": rate,
+            "grad_norm": 0.0 if norm is None else norm.item(),
+            "pairs_per_s": speed,
+        }
 
     def _after_step(self, row: dict[str, Any], board: SummaryWriter) -> None:
         state, recipe = self.state, self.recipe
@@ -278,8 +285,8 @@ def _learning_rate(recipe: Recipe, step: int) -> float:
 
 @torch.no_grad()
 def _update_average(average: ChangeNetwork, network: ChangeNetwork, decay: float) -> None:
-    target, source = list(average.parameters()), list(network.parameters())
-    torch._foreach_lerp_(target, source, 1 - decay)
+    for weight, new_weight in zip(average.parameters(), network.parameters(), strict=True):
+        weight.lerp_(new_weight, 1 - decay)
     for kept, new in zip(average.buffers(), network.buffers(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(new, 1 - decay)
@@ -293,8 +300,8 @@ def _warn_if_collapsed(found: Evaluation, step: int) -> None:
     if (predicted < COLLAPSED_LOW and total.tp + total.fn > 0) or predicted > COLLAPSED_HIGH:
         warnings.warn(
             f"step {step}: {predicted:.2%} of the validation pixels are called changed, "
-            f"{(total.tp + total.fn) / total.total:.2%} are: the predictions have collapsed to one class. Usual in the first steps; later, lower the learning "
-            "rate, raise Recipe.change_crops, or check the labels",
+            f"{(total.tp + total.fn) / total.total:.2%} are: the predictions have collapsed to one class. "
+            "Usual in the first steps; later, lower the learning rate, raise Recipe.change_crops, or check the labels",
             CollapseWarning,
             stacklevel=2,
         )
