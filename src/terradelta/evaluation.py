@@ -1,5 +1,6 @@
 """Score a predictor on labelled pairs: one global confusion matrix, and means over images under their own names."""
 
+import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import terradelta
+from terradelta.card import ModelCard
 from terradelta.data.folder import PairFolder
 from terradelta.metrics import Confusion, ProbabilityHistogram, confusion
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "evaluation_receipt"]
 
 
 @dataclass
@@ -84,3 +87,15 @@ def evaluate(
         if progress is not None:
             progress(index + 1, len(pairs))
     return result
+
+
+def evaluation_receipt(found: Evaluation, card: ModelCard, pairs: PairFolder) -> dict[str, Any]:
+    """A dated record of scores: which weights on which bytes, by which protocol."""
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "version": terradelta.__version__,
+        "model": card.name,
+        "network": card.network,
+        "data": {"folder": pairs.root.name, "split": pairs.split, "pairs": len(pairs), "sha256": pairs.checksum()},
+        **found.receipt(),
+    }

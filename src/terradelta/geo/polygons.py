@@ -69,6 +69,8 @@ class PolygonStream:
     Pixels that share an edge belong together; pixels that only touch at a corner do not. Memory is that of a strip
     and of the components that have not ended yet.
 
+    ``dropped`` and ``dropped_area`` count the polygons below the smallest area, and their area.
+
     Areas that PROJ cannot place on the ellipsoid (pixels beyond the projection's domain) are NaN; such polygons are
     kept whatever the smallest area.
 
@@ -91,6 +93,8 @@ class PolygonStream:
         self._ground = _Pixels() if grid.crs is None else _Ellipsoid(grid)
         self._min_area = min_area_m2
         self._tolerance = simplify_m
+        self.dropped = 0
+        self.dropped_area = 0.0
         self._rows = 0
         self._open: list[_Component] = []
         # For each pixel of the last row: the index of its component in _open, or -1.
@@ -149,7 +153,10 @@ class PolygonStream:
         shapes = shapely.transform(outlines, lambda points: points @ [[a, d], [b, e]] + (c, f))
         areas, perimeters = self._ground.measure(shapes)
         # Written so that NaN stays.
-        keep = np.flatnonzero(~(areas < self._min_area))
+        small = areas < self._min_area
+        self.dropped += int(small.sum())
+        self.dropped_area += float(areas[small].sum())
+        keep = np.flatnonzero(~small)
         shapes = shapes[keep]
         if self._tolerance > 0:
             shapes = self._ground.simplify(shapes, self._tolerance)
@@ -403,7 +410,7 @@ class GpkgWriter:
 
     def _write(self, batch: Sequence[ChangePolygon]) -> None:
         # Slow to import, and not needed before the first polygon is written.
-        import pyogrio.raw  # noqa: PLC0415
+        import pyogrio.raw
 
         columns = {
             "id": np.arange(self._written + 1, self._written + len(batch) + 1),

@@ -38,7 +38,7 @@ def load_predictor(model: str = "default", *, device: str = "cpu", threads: int 
                 f"{path.name} is an ONNX file, which runs on the CPU; for --device {device} give the training run or "
                 "checkpoint that it was exported from"
             )
-        from terradelta.runtime.openvino import OpenVINOPredictor  # noqa: PLC0415  0.3 s to import
+        from terradelta.runtime.openvino import OpenVINOPredictor
 
         return OpenVINOPredictor(path, threads=threads)
     if not path.exists():
@@ -51,7 +51,7 @@ def load_predictor(model: str = "default", *, device: str = "cpu", threads: int 
 
 def _torch_predictor(path: Path, device: str, threads: int | None) -> Predictor:
     try:
-        from terradelta.runtime.torch import load_torch_predictor  # noqa: PLC0415  the core has no torch
+        from terradelta.runtime.torch import load_torch_predictor
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{path} is a training run, which", "train") from error
     return load_torch_predictor(path, device, threads)

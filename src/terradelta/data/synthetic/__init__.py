@@ -2,10 +2,9 @@
 
 from terradelta.data.synthetic.config import SceneConfig, vary_config
 from terradelta.data.synthetic.scene import Scene, make_scene
-from terradelta.data.synthetic.write import PairFiles, other_grid, write_dataset, write_pair
+from terradelta.data.synthetic.write import other_grid, write_dataset, write_pair
 
 __all__ = [
-    "PairFiles",
     "Scene",
     "SceneConfig",
     "make_scene",

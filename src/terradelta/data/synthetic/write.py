@@ -5,7 +5,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioIOError
 from rasterio.warp import reproject, transform_bounds
 
+from terradelta.data.folder import PairFiles
 from terradelta.data.synthetic.codec import encode
 from terradelta.data.synthetic.config import SceneConfig, vary_config
 from terradelta.data.synthetic.noise import stream
@@ -25,20 +25,10 @@ from terradelta.data.synthetic.scene import Scene, make_scene
 from terradelta.errors import DataError, InputError, OutputError
 from terradelta.geo.grid import Grid
 
-__all__ = ["PairFiles", "other_grid", "write_dataset", "write_pair"]
+__all__ = ["other_grid", "write_dataset", "write_pair"]
 
 _SPLITS = ("train", "val", "test")
 _FOLDERS = ("A", "B", "label")
-
-
-@dataclass(frozen=True)
-class PairFiles:
-    """Paths of a written pair."""
-
-    before: Path
-    after: Path
-    label: Path
-    """0 is unchanged, 255 changed; on the grid of ``before``."""
 
 
 def other_grid(grid: Grid, gsd_m: float, shift_m: tuple[float, float] = (0.0, 0.0), crs: CRS | None = None) -> Grid:
@@ -70,6 +60,8 @@ def other_grid(grid: Grid, gsd_m: float, shift_m: tuple[float, float] = (0.0, 0.
 def write_pair(scene: Scene, folder: Path, after_grid: Grid | None = None) -> PairFiles:
     """Write ``before.tif``, ``after.tif`` and ``label.tif``: tiled, deflated, with CRS; the pictures with nodata 0.
 
+    The label is on the scene's grid: 0 is unchanged, 255 changed.
+
     Args:
         scene: from `make_scene`.
         folder: made if missing; files of these names in it are replaced.
@@ -78,7 +70,7 @@ def write_pair(scene: Scene, folder: Path, after_grid: Grid | None = None) -> Pa
     Raises:
         OutputError: if a file cannot be written.
     """
-    files = PairFiles(*(folder / f"{name}.tif" for name in ("before", "after", "label")))
+    files = PairFiles(folder.name, *(folder / f"{name}.tif" for name in ("before", "after", "label")))
     after = scene.after if after_grid is None else _warp(scene.after, scene.grid, after_grid)
     try:
         folder.mkdir(parents=True, exist_ok=True)

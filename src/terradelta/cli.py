@@ -1,0 +1,372 @@
+"""The command line: thin; every command is a function of the package with a progress bar around it."""
+
+import itertools
+import json
+import sys
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+import terradelta
+from terradelta.errors import InputError, MissingExtraError, OutputError, OutputExistsError, TerradeltaError
+
+if TYPE_CHECKING:
+    from terradelta.mapping.run import ChangeMap, MapOptions
+    from terradelta.training.config import Recipe
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="What changed between two images of the same place: a map, polygons, numbers you can defend.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: make synthetic ones.")
+app.add_typer(data_app, name="data")
+
+console = Console(stderr=True, highlight=False)
+USER_FAULT, FAILURE, INTERRUPTED = 2, 1, 130
+
+Model = Annotated[str, typer.Option(help="`default`, shipped weights (see `models`), FILE.onnx, or a training run.")]
+Device = Annotated[str, typer.Option(help="`cpu`, or `cuda` for a training run.")]
+
+
+def main() -> None:
+    """Entry point: errors become one message and an exit code (2: the input, 1: writing or setup, 130: Ctrl-C)."""
+    try:
+        app()
+    except InputError as error:
+        _fail(error, USER_FAULT)
+    except TerradeltaError as error:
+        _fail(error, FAILURE)
+    except KeyboardInterrupt:
+        console.print("[yellow]interrupted[/yellow]: nothing unfinished was left under its final name")
+        sys.exit(INTERRUPTED)
+    except MemoryError:
+        _fail(OutputError("out of memory; use smaller tiles (--tile) or close other programs"), FAILURE)
+
+
+@app.command("map")
+def map_command(
+    before: Annotated[Path, typer.Argument(help="Image of the first date; its grid is the map's.")],
+    after: Annotated[Path, typer.Argument(help="Image of the second date, on any grid.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
+    model: Model = "default",
+    aoi: Annotated[
+        str | None, typer.Option(help="Area of interest: WEST,SOUTH,EAST,NORTH in degrees, or a GeoJSON file.")
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands in the model's order, by number from 1 or name, e.g. 3,2,1.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Probability from which a pixel counts as changed.")] = None,
+    min_area: Annotated[float, typer.Option(help="Leave out smaller polygons, m².")] = 10.0,
+    simplify: Annotated[float, typer.Option(help="Tolerance for simpler outlines, m.")] = 0.0,
+    device: Device = "cpu",
+    tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share.")] = None,
+) -> None:
+    """Map what changed between two images."""
+    from terradelta.mapping.run import MapOptions
+
+    options = MapOptions(
+        bands=None if bands is None else _bands(bands),
+        aoi=None if aoi is None else _area(aoi),
+        threshold=threshold,
+        min_area_m2=min_area,
+        simplify_m=simplify,
+        tile=tile,
+        overlap=overlap,
+    )
+    _say_result(_map(before, after, out, options, model, device))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to make.  [default: terradelta-demo]")] = None,
+    side: Annotated[int, typer.Option(help="Side of the scene, pixels.")] = 1024,
+    seed: Annotated[int, typer.Option(help="Which scene.")] = 7,
+    open_report: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in the browser.")] = True,
+) -> None:
+    """Make a realistic georeferenced pair, map it, score it, open the report."""
+    from terradelta.demo import make_demo_pair, score_map
+    from terradelta.mapping.run import MapOptions
+    from terradelta.mapping.staging import check_free
+
+    out = _free_name("terradelta-demo") if out is None else out
+    check_free(out)
+    with console.status("drawing a suburb, twice"):
+        files = make_demo_pair(out / "images", side=side, seed=seed)
+    console.print(f"drew {files.before} and {files.after}: the second on another grid, 0.6 m in place of 0.5 m")
+    made = _map(
+        files.before, files.after, out / "map", MapOptions(), "default", "cpu", lambda at: score_map(at, files.label)
+    )
+    _say_result(made)
+    scores = made.receipt["scores"]
+    console.print(
+        "against the truth: "
+        f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, F1 {scores['f1']:.3f}. "
+        "The scene is synthetic and the model never saw one: see `terradelta models default` for scores on real images"
+    )
+    if open_report:
+        webbrowser.open(made.report.absolute().as_uri())
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe: FILE.py or FILE.py:FUNCTION, or a network's name.")],
+    data: Annotated[Path, typer.Option(help="Folder with {train,val}/{A,B,label}.")],
+    run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`.")] = "auto",
+) -> None:
+    """Train a network; the weights of the best validation F1 land in RUN/best.ckpt."""
+    from terradelta.data.folder import PairFolder
+
+    with _needs_train("training"):
+        from terradelta.training.loop import fit
+        from terradelta.training.recipes import load_recipe
+    chosen: Recipe = load_recipe(recipe)
+    card = fit(
+        chosen, PairFolder(data, "train"), PairFolder(data, "val"), run, resume=resume, device=device, console=console
+    )
+    score = card.scores[0]["metrics"]["f1"]
+    console.print(f"best validation F1 {score:.4f} at threshold {card.threshold:g}: {run / 'best.ckpt'}")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    model: Annotated[str, typer.Argument(help="`default`, shipped weights, FILE.onnx, or a training run.")],
+    data: Annotated[Path, typer.Option(help="Folder with {split}/{A,B,label}.")],
+    split: Annotated[str, typer.Option(help="Which split.")] = "test",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Receipt to write (JSON).")] = None,
+    threshold: Annotated[float | None, typer.Option(help="In place of the card's threshold.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Score a model on labelled pairs."""
+    from terradelta.data.folder import PairFolder
+    from terradelta.evaluation import evaluate, evaluation_receipt
+    from terradelta.runtime.weights import load_predictor
+
+    if out is not None and out.exists():
+        raise OutputExistsError(f"{out} is there already; nothing was overwritten. Remove it or give another name")
+    pairs = PairFolder(data, split)
+    predictor = load_predictor(model, device=device)
+    with _progress(f"evaluating on {split}") as advance:
+        found = evaluate(predictor, pairs, threshold=threshold, progress=advance)
+    receipt = evaluation_receipt(found, predictor.card, pairs)
+    if out is not None:
+        _write(out, json.dumps(receipt, indent=2) + "\n")
+    table = Table("", "global", title=f"{predictor.card.name} on {split}, threshold {found.threshold:g}")
+    for name, value in receipt["metrics"].items():
+        table.add_row(name, f"{value:.4f}")
+    Console().print(table)
+
+
+@app.command()
+def models(name: Annotated[str | None, typer.Argument(help="Show one card.")] = None) -> None:
+    """List the weights that ship and the networks that can be trained; with NAME, show a card."""
+    from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor, shipped_models
+
+    out = Console()
+    if name is not None:
+        _print_card(out, name)
+        return
+    table = Table("weights", "network", "bands", "F1", "on", "licence", title="Weights that ship")
+    for shipped in shipped_models():
+        card = load_predictor(shipped, threads=1).card
+        label = f"{shipped} (default)" if shipped == DEFAULT_MODEL else shipped
+        score = card.scores[-1] if card.scores else {}
+        f1 = f"{score['metrics']['f1']:.4f}" if score else ""
+        where = f"{score.get('data', '')} {score.get('split', '')}".strip()
+        table.add_row(label, card.network, ", ".join(card.bands), f1, where, card.licence)
+    out.print(table)
+    out.print(_networks_table())
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A training run's folder, or a checkpoint.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
+) -> None:
+    """Export a trained network to ONNX and compare it with the original."""
+    with _needs_train("export"):
+        from terradelta.export import export_onnx
+        from terradelta.networks.checkpoint import load_network
+    if out.exists():
+        raise OutputExistsError(f"{out} is there already; nothing was overwritten. Remove it or give another name")
+    network, card = load_network(run)
+    with console.status("exporting and comparing"):
+        check = export_onnx(network, card, out)
+    gaps = ", ".join(f"{precision} {gap:.2g}" for precision, gap in check.largest_difference.items())
+    console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference in probability: {gaps}")
+
+
+@data_app.command()
+def synth(
+    folder: Annotated[Path, typer.Argument(help="Folder to make, in LEVIR-CD's layout.")],
+    train_pairs: Annotated[int, typer.Option("--train", help="Pairs to train on.")] = 200,
+    val_pairs: Annotated[int, typer.Option("--val", help="Pairs to choose on.")] = 40,
+    test_pairs: Annotated[int, typer.Option("--test", help="Pairs to score on.")] = 40,
+    side: Annotated[int, typer.Option(help="Side of a pair, pixels.")] = 512,
+    seed: Annotated[int, typer.Option(help="Which scenes.")] = 0,
+) -> None:
+    """Make synthetic labelled pairs; goes on where it was stopped."""
+    from terradelta.data.synthetic import SceneConfig, write_dataset
+
+    counts = {"train": train_pairs, "val": val_pairs, "test": test_pairs}
+    with _progress("drawing") as advance:
+        write_dataset(folder, counts, SceneConfig(height=side, width=side), seed, progress=advance)
+    console.print(f"{folder}: {', '.join(f'{n} {split}' for split, n in counts.items())}")
+
+
+def _map(
+    before: Path,
+    after: Path,
+    out: Path,
+    options: "MapOptions",
+    model: str,
+    device: str,
+    scores: Callable[[Path], dict[str, float]] | None = None,
+) -> "ChangeMap":
+    from terradelta.mapping.run import map_change
+    from terradelta.mapping.staging import check_free
+    from terradelta.runtime.weights import load_predictor
+
+    check_free(out)
+    with console.status("loading the model"):
+        predictor = load_predictor(model, device=device)
+    with _progress("mapping") as advance:
+        return map_change(before, after, out, predictor, options, progress=advance, announce=_say_lines, scores=scores)
+
+
+def _say_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        style = "yellow" if line.startswith("Warning") else "dim"
+        console.print(line, style=style, markup=False)
+
+
+def _say_result(made: "ChangeMap") -> None:
+    result = made.receipt["result"]
+    area = (
+        f"{result['changed_area_m2']:,.0f} m²" if result["unit"] == "m" else f"{result['changed_area_px']:,.0f} pixels"
+    )
+    seconds = made.receipt["timings"]["total"]
+    console.print(
+        f"changed: {area} ({result['changed_fraction']:.2%} of what both dates show) "
+        f"in {result['polygons']:,} polygons, {seconds:.1f} s",
+        markup=False,
+    )
+    print(made.report)
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[Callable[[int, int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _needs_train(feature: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature, "train") from error
+
+
+def _free_name(name: str) -> Path:
+    """``name``, or ``name-2``, ``name-3``, ... in the present folder: the first that is not taken."""
+    candidates = (Path(name if i == 1 else f"{name}-{i}") for i in itertools.count(1))
+    return next(path for path in candidates if not path.exists())
+
+
+def _bands(text: str) -> tuple[str | int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(int(part) if part.isdigit() else part for part in parts)
+
+
+def _area(text: str) -> Any:  # noqa: ANN401  a box or a shapely geometry
+    if Path(text).is_file():
+        return _geojson_area(Path(text))
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--aoi {text!r} is neither a file nor four numbers; give WEST,SOUTH,EAST,NORTH in degrees, "
+            "or a GeoJSON file"
+        ) from error
+    return (west, south, east, north)
+
+
+def _geojson_area(path: Path) -> Any:  # noqa: ANN401  a shapely geometry
+    import shapely
+
+    try:
+        collection = shapely.from_geojson(path.read_text())
+    except (shapely.errors.GEOSException, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"--aoi {path}: not a GeoJSON file ({error})") from error
+    area = shapely.union_all(shapely.get_parts(collection))
+    if area.is_empty or area.area == 0:
+        raise InputError(f"--aoi {path}: holds no polygon")
+    return area
+
+
+def _print_card(out: Console, name: str) -> None:
+    import dataclasses
+
+    from terradelta.runtime.weights import load_predictor
+
+    table = Table("", "", title=f"Card of {name}", show_header=False)
+    for field, value in dataclasses.asdict(load_predictor(name, threads=1).card).items():
+        shown = json.dumps(value, indent=1) if isinstance(value, dict | tuple | list) else str(value)
+        table.add_row(field, shown)
+    out.print(table)
+
+
+def _networks_table() -> Table | str:
+    try:
+        from terradelta.networks import create_model, list_models, model_info
+    except ModuleNotFoundError:
+        return "Networks to train: pip install 'terradelta[train]'"
+    table = Table("network", "year", "parameters", "what it is", title="Networks that can be trained")
+    for network in list_models():
+        info = model_info(network)
+        count = sum(p.numel() for p in create_model(network).parameters())
+        table.add_row(network, str(info.year), f"{count / 1e6:.2f} M", info.summary)
+    return table
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror})") from error
+
+
+def _fail(error: Exception, code: int) -> None:
+    console.print("[red]error:[/red]", end=" ")
+    console.print(str(error), markup=False)
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(terradelta.__version__)
+        raise typer.Exit

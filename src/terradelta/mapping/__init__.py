@@ -1,0 +1,1 @@
+"""Two rasters in, a change map out: rasters, polygons, report, receipt."""
