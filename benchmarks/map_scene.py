@@ -1,0 +1,98 @@
+"""Speed and memory of the whole `terradelta map` run on scenes of several sizes, in one go.
+
+    python benchmarks/map_scene.py [--sides 4096 16384] [--model default] [--keep FOLDER]
+
+Prints, for every side: megapixels per second of the whole run, the share of the wall clock in which each part was busy
+(parts overlap), and the peak resident memory; at the end the ratio of the peaks. The scenes are synthetic suburbs,
+repeated and mirrored, as tiled GeoTIFFs of three 8-bit bands.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.windows import Window
+
+from terradelta.data.synthetic import SceneConfig, make_scene
+
+UNIT = 1024
+MB = 1e6
+
+
+def write_scenes(folder: Path, side: int) -> tuple[Path, Path]:
+    """Write both dates of a scene of ``side`` x ``side`` pixels, block by block."""
+    scene = make_scene(SceneConfig(height=UNIT, width=UNIT), 3)
+    paths = (folder / f"before_{side}.tif", folder / f"after_{side}.tif")
+    for path, image in zip(paths, (scene.before, scene.after), strict=True):
+        profile = {
+            "driver": "GTiff",
+            "width": side,
+            "height": side,
+            "count": 3,
+            "dtype": "uint8",
+            "crs": CRS.from_epsg(32614),
+            "transform": Affine(0.5, 0, 600000, 0, -0.5, 3400000),
+            "tiled": True,
+            "blockxsize": 512,
+            "blockysize": 512,
+            "compress": "deflate",
+            "zlevel": 1,
+            "predictor": 2,
+            "interleave": "pixel",
+        }
+        with rasterio.Env(GDAL_CACHEMAX=64 << 20), rasterio.open(path, "w", **profile) as target:
+            for row in range(0, side, UNIT):
+                for col in range(0, side, UNIT):
+                    flipped = image[:, :: -1 if row // UNIT % 2 else 1, :: -1 if col // UNIT % 2 else 1]
+                    height, width = min(UNIT, side - row), min(UNIT, side - col)
+                    target.write(
+                        np.ascontiguousarray(flipped[:, :height, :width]), window=Window(col, row, width, height)
+                    )
+    return paths
+
+
+def run_map(before: Path, after: Path, out: Path, model: str) -> tuple[dict[str, float], float]:
+    """Run the command in a process of its own; busy seconds by stage, and the peak resident memory in MB."""
+    command = [sys.executable, "-m", "terradelta", "map", str(before), str(after), "-o", str(out), "--model", model]
+    with open(os.devnull, "w") as sink:
+        pid = os.posix_spawn(
+            sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, sink.fileno(), 1)]
+        )
+        _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed with status {status}")
+    receipt = json.loads((out / "receipt.json").read_text())
+    return receipt["timings"], usage.ru_maxrss * 1024 / MB
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sides", type=int, nargs="+", default=[4096, 16384])
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--keep", type=Path, help="folder for the scenes and products; default: temporary")
+    arguments = parser.parse_args()
+    peaks = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for side in arguments.sides:
+            timings, peaks[side] = run_map(*write_scenes(folder, side), folder / f"map_{side}", arguments.model)
+            total = timings["total"]
+            shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in timings.items() if name != "total")
+            speed = side * side / 1e6 / total
+            print(f"{side}²: {speed:.2f} Mpx/s in {total:.1f} s; peak {peaks[side]:.0f} MB; busy: {shares}")
+    first = arguments.sides[0]
+    for side in arguments.sides[1:]:
+        print(f"peak memory at {side}² / {first}²: {peaks[side] / peaks[first]:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""How visible is the tiling? Tiled against whole-image probability, by tile, overlap and trim, in one run.
+
+    python benchmarks/seams.py [--model default] [--side 2048] [--tiles 512 1024] [--overlaps 64 128 192 256]
+
+Prints percentiles of the difference over all pixels of a synthetic scene (float32, so that arithmetic noise does not
+hide the seam), and the share of pixels that are computed more than once. `terradelta map` uses the overlap of the model
+card and the trim of `terradelta.mapping.scene.TRIM`.
+"""
+
+import argparse
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terradelta.data.synthetic import SceneConfig, make_scene
+from terradelta.geo.blending import RowBlender
+from terradelta.geo.windows import TilePlan
+from terradelta.runtime.openvino import OpenVINOPredictor
+from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
+
+
+def tiled(
+    predictor: OpenVINOPredictor, dates: list[NDArray[np.uint8]], plan: TilePlan, trims: list[float]
+) -> list[NDArray[np.float32]]:
+    """The blended probability of a whole scene for each trim."""
+    blenders = [RowBlender(plan, trim) for trim in trims]
+    strips: list[list[NDArray[np.float32]]] = [[] for _ in trims]
+    for row in plan.rows():
+        for tile in row:
+            before, after = (date[None, :, *tile.slices] for date in dates)
+            values = predictor.predict(before, after)[0]
+            for blender in blenders:
+                blender.add(tile, values)
+        for blender, found in zip(blenders, strips, strict=True):
+            found.append(blender.finish_row()[1])
+    return [np.concatenate(found) for found in strips]
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="default", help="`default` or an ONNX file")
+    parser.add_argument("--side", type=int, default=2048)
+    parser.add_argument("--tiles", type=int, nargs="+", default=[512, 1024])
+    parser.add_argument("--overlaps", type=int, nargs="+", default=[64, 128, 192, 256])
+    parser.add_argument("--trims", type=float, nargs="+", default=[0.25, 0.375, 0.45])
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
+    arguments = parser.parse_args()
+    path = shipped_models()[DEFAULT_MODEL] if arguments.model == "default" else arguments.model
+    predictor = OpenVINOPredictor(path, precision=arguments.precision)
+    scene = make_scene(SceneConfig(height=arguments.side, width=arguments.side), 11)
+    dates = [scene.before, scene.after]
+    whole = predictor.predict(scene.before[None], scene.after[None])[0]
+    print("tile overlap  trim   99 %      99.9 %    99.99 %   maximum   computed / scene")
+    for tile in arguments.tiles:
+        for overlap in arguments.overlaps:
+            if 2 * overlap > tile:
+                continue
+            plan = TilePlan((arguments.side, arguments.side), tile, overlap, predictor.card.stride)
+            work = sum(t.height * t.width for row in plan.rows() for t in row) / whole.size
+            for trim, blended in zip(arguments.trims, tiled(predictor, dates, plan, arguments.trims), strict=True):
+                gap = np.abs(blended - whole)
+                p99, p999, p9999 = np.percentile(gap, [99, 99.9, 99.99])
+                sizes = f"{tile:4} {overlap:7} {trim:5.3f}"
+                print(f"{sizes}   {p99:.2e}  {p999:.2e}  {p9999:.2e}  {gap.max():.2e}  {work:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""``python -m terradelta``: the command line."""
+
+from terradelta.cli import main
+
+main()
