@@ -1,0 +1,167 @@
+"""One date of a pair on the common grid: read as it is where the pixels coincide, warped on the fly elsewhere."""
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from terradelta.errors import RasterError
+from terradelta.geo.grid import Grid, Tile
+from terradelta.geo.overlap import footprint, pixel_ratio
+from terradelta.geo.preflight import Placement
+from terradelta.geo.source import Source, open_quietly
+
+__all__ = ["Layer"]
+
+# GDAL approximates the transform between sample points; 0.125 px by default, which would show between tiles.
+_WARP_TOLERANCE_PX = 0.01
+_SAME_SHIFT_PX = 0.01
+
+
+class Layer:
+    """An open date on a grid.
+
+    Not safe to use from two threads at once; enter a `rasterio.Env` around every call.
+
+    Args:
+        source: the file.
+        selected: numbers of the bands to read, in order.
+        grid: the common grid; must lie inside the file's extent where its pixels coincide with the file's.
+        resampling: interpolation where they do not.
+    """
+
+    def __init__(self, source: Source, selected: tuple[int, ...], grid: Grid, resampling: Resampling) -> None:
+        self.source = source
+        self.selected = selected
+        self.grid = grid
+        self.resampling = resampling
+        self.offset = grid.offset_in(source.grid)
+        self.ratio = pixel_ratio(grid, source.grid)
+        self._files = ExitStack()
+        self._dataset = self._open(self._files, grid, 1)
+
+    def _open(self, files: ExitStack, grid: Grid, factor: int) -> DatasetReader:
+        if self.offset is not None:
+            return files.enter_context(open_quietly(self.source.path))
+        view = files.enter_context(open_quietly(self.source.view(self.selected, factor)))
+        rows, cols = pixel_ratio(grid, self.source.grid.resized(view.shape))
+        return files.enter_context(
+            WarpedVRT(
+                view,
+                src_crs=self.source.grid.crs,
+                crs=grid.crs,
+                transform=grid.transform,
+                height=grid.height,
+                width=grid.width,
+                resampling=self.resampling,
+                tolerance=_WARP_TOLERANCE_PX,
+                # GDAL would guess the scale chunk by chunk, and see a rotation as a reduction, which blurs.
+                YSCALE=1 / rows,
+                XSCALE=1 / cols,
+            )
+        )
+
+    def read(self, tile: Tile) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values ``(C, h, w)`` and validity ``(h, w)`` of a tile.
+
+        Raises:
+            RasterError: if the file cannot be read there.
+        """
+        with self._reporting(tile):
+            return self._read(self._dataset, tile, (tile.height, tile.width))
+
+    def read_decimated(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values ``(C, *shape)`` and validity ``shape`` of the whole grid, thinned out.
+
+        Raises:
+            RasterError: if the file cannot be read.
+        """
+        with self._reporting(self.grid.tile), ExitStack() as files:
+            if self.offset is not None:
+                return self._read(self._dataset, self.grid.tile, shape)
+            # Warping a thinned view costs one pass over the file; thinning a warped one would cost a full warp.
+            step = min(self.grid.height / shape[0], self.grid.width / shape[1]) * min(self.ratio)
+            small = self._open(files, self.grid.resized(shape), max(1, math.floor(step)))
+            return self._read(small, Tile(0, 0, *shape), shape)
+
+    @contextmanager
+    def _reporting(self, tile: Tile) -> Iterator[None]:
+        try:
+            yield
+        except RasterioError as error:
+            raise RasterError(
+                f"{self.source.path} cannot be read at rows {tile.row} to {tile.stop_row - 1}, columns {tile.col} to "
+                f"{tile.stop_col - 1} of the common grid ({error.__cause__ or error}); "
+                "the file is truncated or damaged: fetch it again"
+            ) from error
+
+    def _read(
+        self, dataset: DatasetReader, tile: Tile, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        read = self._read_warped if self.offset is None else self._read_plain
+        values, valid = read(dataset, tile, shape)
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values).all(axis=0)
+        return values, valid
+
+    def _read_plain(
+        self, file: DatasetReader, tile: Tile, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        row, col = self.offset or (0, 0)
+        window = Window(tile.col + col, tile.row + row, tile.width, tile.height)
+        if len({file.dtypes[number - 1] for number in self.selected}) == 1:
+            values = file.read(list(self.selected), window=window, out_shape=(len(self.selected), *shape))
+        else:
+            values = np.stack([file.read(n, window=window, out_shape=shape) for n in self.selected])
+        valid = np.ones(shape, np.bool_)
+        for number in self.source.mask_bands(self.selected):
+            nodata = self.source.plain_nodata(number)
+            if nodata is None:
+                valid &= file.read_masks(number, window=window, out_shape=shape) > 0
+            else:
+                # Comparing spares a second pass over the blocks.
+                valid &= values[self.selected.index(number)] != nodata
+        for number in self.source.alpha:
+            valid &= file.read(number, window=window, out_shape=shape) > 0
+        return values, valid
+
+    def _read_warped(
+        self, warped: DatasetReader, tile: Tile, shape: tuple[int, int]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        n = len(self.selected)
+        window = Window(tile.col, tile.row, tile.width, tile.height)
+        values = warped.read(list(range(1, n + 1)), window=window, out_shape=(n, *shape))
+        return values, warped.read(n + 1, window=window, out_shape=shape) > 0
+
+    def placement(self) -> Placement:
+        """How the date was put on the grid."""
+        covered = footprint(self.grid, self.source.grid).area
+        return Placement(
+            warped=self.offset is None,
+            shift_px=self._shift(),
+            pixel_ratio=math.sqrt(self.ratio[0] * self.ratio[1]),
+            coverage=covered / (self.source.grid.height * self.source.grid.width),
+            resampling="" if self.offset is not None else self.resampling.name,
+        )
+
+    def _shift(self) -> tuple[float, float] | None:
+        """(row, col) of the grid's first pixel in the file; None where the two differ by more than a shift."""
+        if self.offset is not None:
+            return float(self.offset[0]), float(self.offset[1])
+        corners = np.array([[0, 0], [0, self.grid.width], [self.grid.height, 0]], np.float64)
+        shifts = np.column_stack(self.grid.map_to(self.source.grid, corners[:, 0], corners[:, 1])) - corners
+        if self.grid.crs != self.source.grid.crs or np.abs(shifts - shifts[0]).max() > _SAME_SHIFT_PX:
+            return None
+        return float(shifts[0, 0]), float(shifts[0, 1])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._files.close()

@@ -1,0 +1,344 @@
+"""`open_pair`: two raster files as one pair on one grid, read tile by tile.
+
+The first date (or a given grid) sets the grid; the common grid is the part of it that both dates cover. A date whose
+pixels coincide with the grid is read as it is; any other is warped on the fly. Memory is bounded by the tile and by
+GDAL's cache, whatever the size of the images.
+"""
+
+import dataclasses
+import functools
+import math
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+
+from terradelta.errors import GridError, RasterError, ShapeError
+from terradelta.geo.bands import BandSelection, select_bands
+from terradelta.geo.grid import Grid, Tile
+from terradelta.geo.layer import Layer
+from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest, footprint, tile_within
+from terradelta.geo.preflight import Preflight, warnings_for
+from terradelta.geo.source import Source, read_source
+
+__all__ = ["Pair", "PairWindow", "cache_bytes", "open_pair"]
+
+_MIB = 2**20
+_CACHE_BYTES = (64 * _MIB, 512 * _MIB)
+_TILE_ROWS = 512 + 64
+_BIG_BLOCK_PX = 1024 * 1024
+_PREVIEW_SIDE = 1024
+_SCAN_TILE = 512
+_SCAN_LIMIT_PX = 4096 * 4096
+
+
+@dataclass(frozen=True, eq=False)
+class PairWindow:
+    """Both dates in one window, on one grid.
+
+    Values of invalid pixels mean nothing; in floats they may be NaN.
+    """
+
+    before: NDArray[Any]
+    """``(C, h, w)`` raw sensor values in the file's dtype."""
+    after: NDArray[Any]
+    """``(C, h, w)`` raw sensor values in the file's dtype, which may differ from the first date's."""
+    valid: NDArray[np.bool_]
+    """``(h, w)``: every selected band of both dates holds a value here."""
+    grid: Grid
+    """Where the window is; shape ``(h, w)``."""
+
+
+class Pair:
+    """Two dates on one grid with their joint valid mask; made by `open_pair`, closed by leaving its ``with`` block.
+
+    Reading is safe from any thread; one window is read at a time.
+    """
+
+    def __init__(self, layers: tuple[Layer, Layer], selection: BandSelection, aoi: AreaOfInterest | None) -> None:
+        self._before, self._after = layers
+        self._selection = selection
+        self._aoi = aoi
+        self._cache = cache_bytes(self._before.source, self._after.source)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def grid(self) -> Grid:
+        """The common grid."""
+        return self._before.grid
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        """Absolute paths of the first and the second date's file."""
+        return self._before.source.path, self._after.source.path
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the selected bands."""
+        return self._selection.names
+
+    @property
+    def count(self) -> int:
+        """Number of selected bands, C."""
+        return len(self._selection.before)
+
+    @property
+    def dtypes(self) -> tuple[str, str]:
+        """Names of the first and the second date's dtype, e.g. ``uint16``."""
+        return (
+            self._before.source.dtype(self._selection.before).name,
+            self._after.source.dtype(self._selection.after).name,
+        )
+
+    @functools.cached_property
+    def preview(self) -> PairWindow:
+        """The whole pair with at most 1024 pixels a side, read once and kept."""
+        return self.read_decimated(_PREVIEW_SIDE)
+
+    @functools.cached_property
+    def preflight(self) -> Preflight:
+        """What was read and how; the first use reads `preview`."""
+        sources = (self._before.source, self._after.source)
+        placements = (self._before.placement(), self._after.placement())
+        return Preflight(
+            sources=sources,
+            placements=placements,
+            selection=self._selection,
+            grid=self.grid,
+            aoi=self._aoi is not None,
+            valid_fraction=float(self.preview.valid.mean()),
+            sampled_px=self.preview.valid.size,
+            warnings=warnings_for(sources, placements, self._selection),
+        )
+
+    def read(self, tile: Tile) -> PairWindow:
+        """Both dates in one tile of `grid`.
+
+        Args:
+            tile: a window that lies inside the grid.
+
+        Raises:
+            ShapeError: if the tile reaches beyond the grid.
+            RasterError: if a file cannot be read there.
+        """
+        if min(tile.row, tile.col) < 0 or tile.stop_row > self.grid.height or tile.stop_col > self.grid.width:
+            raise ShapeError(
+                f"rows {tile.row} to {tile.stop_row}, columns {tile.col} to {tile.stop_col} reach beyond the grid of "
+                f"{self.grid.height} x {self.grid.width} pixels; give a tile inside it"
+            )
+        with self._reading():
+            before, valid = self._before.read(tile)
+            after, valid_after = self._after.read(tile)
+        return self._window(before, after, valid & valid_after, tile)
+
+    def read_decimated(self, max_side: int) -> PairWindow:
+        """Both dates over the whole grid, thinned out for statistics and thumbnails.
+
+        Pixels are picked, not averaged, except where the file has overviews; then GDAL takes these.
+
+        Args:
+            max_side: largest height and width of the result in pixels, 1 or more.
+
+        Raises:
+            ShapeError: if ``max_side`` is below 1.
+            RasterError: if a file cannot be read.
+        """
+        shape = self.grid.shape_within(max_side)
+        with self._reading():
+            before, valid = self._before.read_decimated(shape)
+            after, valid_after = self._after.read_decimated(shape)
+        return self._window(before, after, valid & valid_after, self.grid.tile)
+
+    def _reading(self) -> ExitStack:
+        """The lock and, as GDAL's settings belong to a thread, the settings."""
+        stack = ExitStack()
+        stack.enter_context(self._lock)
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=self._cache))
+        if self._closed:
+            stack.close()
+            raise RasterError("this pair is closed; read inside the with block of open_pair")
+        return stack
+
+    def _window(self, before: NDArray[Any], after: NDArray[Any], valid: NDArray[np.bool_], tile: Tile) -> PairWindow:
+        shape = (valid.shape[0], valid.shape[1])
+        if self._aoi is not None:
+            valid &= self._aoi.inside(tile, shape)
+        return PairWindow(before, after, valid, self.grid.crop(tile).resized(shape))
+
+    def close(self) -> None:
+        """Close both files; reading is an error afterwards."""
+        with self._lock:
+            self._closed = True
+            self._before.close()
+            self._after.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_pair(
+    before: str | Path,
+    after: str | Path,
+    *,
+    grid: Grid | None = None,
+    bands: Sequence[int | str] | None = None,
+    wanted: Sequence[str] | None = None,
+    aoi: Aoi | None = None,
+    aoi_crs: CRS | str = "EPSG:4326",
+    resampling: Resampling = Resampling.bilinear,
+) -> Pair:
+    """Open two raster files as one pair on the grid of the first.
+
+    A date is read as it is where its pixels coincide with the grid's within 0.001 pixel at all four corners of the
+    common grid; otherwise it is warped. Images without any CRS are compared pixel by pixel and must be of equal size.
+
+    Args:
+        before: file of the first date.
+        after: file of the second date; any CRS, resolution, extent, dtype or order of named bands.
+        grid: the grid to use in place of the first date's.
+        bands: bands to compare, by number from 1 or by name; all of them by default, alpha bands left out.
+        wanted: names of the bands that a model takes; used where ``bands`` is not given: by name where both files
+            have them, otherwise the first bands, with a warning in the preflight.
+        aoi: area of interest: box (west, south, east, north) or shapely polygon; pixels outside are invalid.
+        aoi_crs: the CRS of the area of interest.
+        resampling: interpolation for a date that is warped.
+
+    Returns:
+        The pair, to be used in a ``with`` block.
+
+    Raises:
+        RasterError: if a file cannot be read or, in images of up to 4096 x 4096 pixels, no pixel is valid on both
+            dates; larger ones are not searched.
+        GridError: if the dates and the area of interest do not share a place, or only one date has a CRS.
+        BandError: if the bands do not exist or do not match.
+    """
+    sources = (read_source(before), read_source(after))
+    first, second = sources
+    selection = select_bands((first.path, first.bands), (second.path, second.bands), bands, wanted)
+    reference, sources = _on_reference(sources, grid)
+    area = None if aoi is None else area_of_interest(aoi, aoi_crs, reference)
+    tile = _common_tile(reference, sources, area)
+    with ExitStack() as opened, rasterio.Env(GDAL_CACHEMAX=cache_bytes(*sources)):
+        layers = []
+        for source, selected in zip(sources, (selection.before, selection.after), strict=True):
+            layers.append(Layer(source, selected, reference.crop(tile), resampling))
+            opened.callback(layers[-1].close)
+        pair = Pair((layers[0], layers[1]), selection, area and area.within(tile))
+        _require_valid(pair)
+        opened.pop_all()
+    return pair
+
+
+def cache_bytes(*sources: Source) -> int:
+    """Size of GDAL's block cache that lets tiles be read row by row without decoding a block twice.
+
+    64 MiB does where files are stored in small blocks. A file in strips or large blocks needs as much as one row of
+    tiles of 512 pixels with their overlap; never more than 512 MiB in all.
+    """
+    needed = 0
+    for source in sources:
+        height, width = source.block
+        if width >= source.grid.width or height * width >= _BIG_BLOCK_PX:
+            needed += source.row_bytes * (math.ceil(_TILE_ROWS / height) + 1) * height
+    return min(max(needed, _CACHE_BYTES[0]), _CACHE_BYTES[1])
+
+
+def _on_reference(sources: tuple[Source, Source], grid: Grid | None) -> tuple[Grid, tuple[Source, Source]]:
+    """The reference grid, and the sources with grids that can be compared with it."""
+    first, second = sources
+    lacking = [source.path for source in sources if source.grid.crs is None]
+    if len(lacking) == 1:
+        raise GridError(
+            f"{lacking[0]} has no CRS, but the other date has one; assign it with "
+            f"'gdal_edit.py -a_srs EPSG:CODE FILE' or 'rio edit-info --crs EPSG:CODE FILE'"
+        )
+    if not lacking:
+        if grid is not None and grid.crs is None:
+            raise GridError("the given grid has no CRS, but both images have one; give a grid with a CRS")
+        return grid or first.grid, sources
+    if grid is not None:
+        raise GridError("images without a CRS cannot be put on a given grid; leave grid out, or assign a CRS to both")
+    _check_plain(first, second)
+    pixels = Grid(None, Affine.identity(), first.grid.shape)
+    return pixels, (dataclasses.replace(first, grid=pixels), dataclasses.replace(second, grid=pixels))
+
+
+def _check_plain(first: Source, second: Source) -> None:
+    """Two images without a CRS: nothing but equal sizes says that they show the same place."""
+    if first.grid.shape != second.grid.shape:
+        sizes = [f"{s.path} is {s.grid.height} x {s.grid.width}" for s in (first, second)]
+        raise GridError(
+            f"without a CRS both images must have the same size, but {sizes[0]} and {sizes[1]} pixels (rows x columns);"
+            " crop or resize one, or assign a CRS to both"
+        )
+    placed = [source.grid.transform for source in (first, second) if not source.grid.transform.is_identity]
+    if len(placed) == 2 and first.grid.offset_in(second.grid) != (0, 0):
+        raise GridError(
+            f"{first.path} and {second.path} lie at different places of an unnamed CRS (world files); "
+            "assign the CRS to both, e.g. with 'rio edit-info --crs EPSG:CODE FILE'"
+        )
+
+
+def _common_tile(reference: Grid, sources: tuple[Source, Source], area: AreaOfInterest | None) -> Tile:
+    first, second = (footprint(source.grid, reference) for source in sources)
+    shared = first.intersection(second)
+    if shared.area == 0:
+        extents = "; ".join(f"{source.path}: {_extent(source.grid)}" for source in sources)
+        raise GridError(
+            f"the images do not overlap{'' if reference == sources[0].grid else ' on the given grid'} "
+            f"({extents}); give two images of the same place, and check that both have the right CRS"
+        )
+    tile = tile_within(shared, reference)
+    if tile is None:
+        raise GridError(
+            f"the overlap of {sources[0].path} and {sources[1].path} holds no whole pixel of the common grid; "
+            "give images that share more of the place"
+        )
+    cropped = tile if area is None else area.crop(tile)
+    if cropped is None:
+        raise GridError(
+            f"the area of interest lies outside the overlap of both images ({_extent(reference.crop(tile))}); "
+            "check its order (west, south, east, north) and its CRS"
+        )
+    return cropped
+
+
+def _extent(grid: Grid) -> str:
+    try:
+        west, south, east, north = grid.lonlat_bounds()
+    except GridError:
+        return f"{grid.bounds} in {grid.crs}"
+    return f"longitude {west:.5f} to {east:.5f}, latitude {south:.5f} to {north:.5f}"
+
+
+def _require_valid(pair: Pair) -> None:
+    """Search small pairs for a valid pixel; the first tile usually ends the search."""
+    height, width = pair.grid.shape
+    if height * width > _SCAN_LIMIT_PX:
+        return
+    for row in range(0, height, _SCAN_TILE):
+        for col in range(0, width, _SCAN_TILE):
+            tile = Tile(row, col, min(_SCAN_TILE, height - row), min(_SCAN_TILE, width - col))
+            if pair.read(tile).valid.any():
+                return
+    paths = " and ".join(pair.paths)
+    raise RasterError(
+        f"no pixel is valid on both dates where {paths} overlap; check the nodata value and the mask of both, "
+        "the bands chosen, and the area of interest"
+    )

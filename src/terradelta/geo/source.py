@@ -1,0 +1,249 @@
+"""One input file: what it is, and a uniform view of it.
+
+A view is a GDAL VRT in memory with the selected bands in the selected order and dtype, and one alpha band that says
+where all of them are valid: nodata values, alpha bands, mask files and NaN become the same thing. GDAL's warper then
+neither mixes invalid pixels into their neighbours nor needs to know why they are invalid.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+
+from terradelta.errors import GridError, RasterError
+from terradelta.geo.bands import Band
+from terradelta.geo.grid import Grid
+
+__all__ = ["Source", "open_quietly", "read_source"]
+
+_GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "uint64": "UInt64",
+    "int64": "Int64",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A readable raster file, described once; no file stays open."""
+
+    path: str
+    """Absolute path."""
+    grid: Grid
+    bands: tuple[Band, ...]
+    """Image bands in file order, alpha bands left out."""
+    alpha: tuple[int, ...]
+    """Numbers of the alpha bands."""
+    nodata: tuple[float | None, ...]
+    """Declared nodata value of each image band."""
+    masks: tuple[str, ...]
+    """Which mask GDAL keeps for each image band.
+
+    ``all_valid``, ``nodata``, ``alpha``, ``mask`` (one for all bands, in the file or beside it) or ``band_mask``.
+    """
+    driver: str
+    block: tuple[int, int]
+    """(height, width) of the blocks that the file is stored in."""
+    palette: bool
+    """Whether the values are indices into a colour table."""
+
+    def dtype(self, selected: Sequence[int]) -> np.dtype[Any]:
+        """The dtype that holds the selected bands without loss (bands of one file may differ)."""
+        dtypes = {band.index: band.dtype for band in self.bands}
+        return np.result_type(*(np.dtype(dtypes[number]) for number in selected))
+
+    def mask_bands(self, selected: Sequence[int]) -> list[int]:
+        """Numbers of the bands whose GDAL masks, together with the alpha bands, say where all selected are valid."""
+        kept = {band.index: mask for band, mask in zip(self.bands, self.masks, strict=True)}
+        shared = [n for n in selected if kept[n] == "mask"][:1]
+        return [n for n in dict.fromkeys(selected) if kept[n] in ("nodata", "band_mask")] + shared
+
+    def plain_nodata(self, number: int) -> int | None:
+        """The nodata value of a band that can be compared with the values; None where GDAL's mask must be read."""
+        position = [band.index for band in self.bands].index(number)
+        value, integers = self.nodata[position], np.dtype(self.bands[position].dtype).kind in "iu"
+        plain = integers and self.masks[position] == "nodata" and value is not None and float(value).is_integer()
+        return int(value) if plain and value is not None else None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one decoded row of blocks, one pixel high, all bands."""
+        across = math.ceil(self.grid.width / self.block[1]) * self.block[1]
+        return across * (sum(np.dtype(band.dtype).itemsize for band in self.bands) + len(self.alpha))
+
+    def view(self, selected: Sequence[int], factor: int = 1) -> str:
+        """XML of the VRT that shows the selected bands and, last, their joint validity (255 valid, 0 not).
+
+        Args:
+            selected: band numbers, from 1.
+            factor: read every ``factor``-th pixel only; GDAL takes overviews where the file has them.
+        """
+        height, width = (max(1, round(side / factor)) for side in self.grid.shape)
+        rect = ""
+        if factor > 1:
+            rect = (
+                f'<SrcRect xOff="0" yOff="0" xSize="{self.grid.width}" ySize="{self.grid.height}"/>'
+                f'<DstRect xOff="0" yOff="0" xSize="{width}" ySize="{height}"/>'
+            )
+        kind = _GDAL_TYPES[self.dtype(selected).name]
+        bands = [f'<VRTRasterBand dataType="{kind}">{self._input(str(n), rect)}</VRTRasterBand>' for n in selected]
+        transform = ",".join(map(repr, self.grid.resized((height, width)).transform.to_gdal()))
+        return (
+            f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><GeoTransform>{transform}</GeoTransform>'
+            f"{''.join(bands)}{self._validity(selected, rect)}</VRTDataset>"
+        )
+
+    def _input(self, band: str, rect: str, path: str = "", ratio: int = 1) -> str:
+        kind = "SimpleSource" if ratio == 1 else "ComplexSource"
+        scale = "" if ratio == 1 else f"<ScaleOffset>0</ScaleOffset><ScaleRatio>{ratio}</ScaleRatio>"
+        return (
+            f'<{kind}><SourceFilename relativeToVRT="0">{escape(path or self.path)}</SourceFilename>'
+            f"<SourceBand>{band}</SourceBand>{rect}{scale}</{kind}>"
+        )
+
+    def _validity(self, selected: Sequence[int], rect: str) -> str:
+        """The alpha band: the product of every mask that can be 0 somewhere."""
+        inputs = [self._input(f"mask,{n}", rect) for n in self.mask_bands(selected)]
+        inputs += [self._input(str(n), rect, ratio=255) for n in self.alpha]
+        if self.dtype(selected).kind == "f":
+            nan_view = self._nan_view(selected)
+            inputs += [self._input(f"mask,{i}", rect, nan_view) for i in range(1, len(selected) + 1)]
+        # The product even of one mask with itself: GDAL 3.10 reads the band in place of its mask when it meets
+        # nothing but simple sources in a read of several bands.
+        inputs = inputs or [self._input(f"mask,{selected[0]}", rect)]
+        inputs = inputs if len(inputs) > 1 else inputs * 2
+        return (
+            '<VRTRasterBand dataType="Byte" subClass="VRTDerivedRasterBand"><ColorInterp>Alpha</ColorInterp>'
+            f"<PixelFunctionType>mul</PixelFunctionType>{''.join(inputs)}</VRTRasterBand>"
+        )
+
+    def _nan_view(self, selected: Sequence[int]) -> str:
+        """XML of a VRT whose masks are 0 where the values are NaN, whatever the file declares as nodata."""
+        kind = _GDAL_TYPES[self.dtype(selected).name]
+        bands = (
+            f'<VRTRasterBand dataType="{kind}"><NoDataValue>nan</NoDataValue>{self._input(str(n), "")}</VRTRasterBand>'
+            for n in selected
+        )
+        size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
+        return f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready facts about the file."""
+        size = self.grid.pixel_size
+        nodata = [None if value is None else (value if math.isfinite(value) else str(value)) for value in self.nodata]
+        return {
+            "path": self.path,
+            "driver": self.driver,
+            "size_px": list(self.grid.shape),
+            "crs": self.grid.crs.to_string() if self.grid.crs else None,
+            "transform": list(self.grid.transform)[:6],
+            "pixel_size": list(size),
+            "dtypes": [band.dtype for band in self.bands],
+            "bands": [band.label for band in self.bands],
+            "alpha_bands": list(self.alpha),
+            "nodata": nodata,
+            "masks": list(self.masks),
+        }
+
+
+def open_quietly(name: str, **options: Any) -> DatasetReader:  # noqa: ANN401  passed on to rasterio
+    """`rasterio.open` without its warning about images that have no georeference."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(name, **options)
+
+
+def read_source(path: str | Path) -> Source:
+    """Describe a raster file.
+
+    Args:
+        path: a local file in any format that GDAL reads.
+
+    Raises:
+        RasterError: if there is no such file, it is no raster, or it holds nothing that can be compared.
+        GridError: if its transform is degenerate.
+    """
+    name = _local_file(path)
+    try:
+        with open_quietly(name) as dataset:
+            _check(dataset, name)
+            return _describe(dataset, name)
+    except RasterioError as error:
+        raise RasterError(
+            f"{name} cannot be opened as a raster ({error}); give a GeoTIFF or another format that GDAL reads, "
+            "and check that the file is complete"
+        ) from error
+
+
+def _local_file(path: str | Path) -> str:
+    if "://" in str(path) or str(path).startswith("/vsi"):
+        raise RasterError(f"{path} is not a local file; terradelta reads no URLs and no /vsi paths: download it first")
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise RasterError(f"{path} is a folder; give the raster file inside it")
+    if not file.is_file():
+        raise RasterError(f"{path} does not exist; check the path")
+    return str(file.resolve())
+
+
+def _check(dataset: DatasetReader, name: str) -> None:
+    image = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+    if not image:
+        what = f"{len(dataset.subdatasets)} subdatasets" if dataset.subdatasets else "no image band"
+        raise RasterError(f"{name} holds {what}; extract the image to compare with gdal_translate first")
+    unknown = sorted({dataset.dtypes[i - 1] for i in image} - _GDAL_TYPES.keys())
+    if unknown:
+        raise RasterError(
+            f"{name} holds {', '.join(unknown)} values; only integers and real floats can be compared: "
+            "convert it first, for complex radar data for example to its amplitude"
+        )
+
+
+def _describe(dataset: DatasetReader, name: str) -> Source:
+    image = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+    try:
+        grid = Grid(dataset.crs, dataset.transform, dataset.shape)
+    except GridError as error:
+        raise GridError(f"{name}: {error}") from error
+    return Source(
+        path=name,
+        grid=grid,
+        bands=tuple(_band(dataset, i) for i in image),
+        alpha=tuple(i for i in dataset.indexes if i not in image),
+        nodata=tuple(dataset.nodatavals[i - 1] for i in image),
+        masks=tuple(_mask(dataset.mask_flag_enums[i - 1]) for i in image),
+        driver=dataset.driver,
+        block=dataset.block_shapes[0],
+        palette=any(dataset.colorinterp[i - 1] == ColorInterp.palette for i in image),
+    )
+
+
+def _band(dataset: DatasetReader, number: int) -> Band:
+    description = dataset.descriptions[number - 1] or ""
+    return Band(number, dataset.dtypes[number - 1], description, dataset.colorinterp[number - 1].name)
+
+
+def _mask(flags: Sequence[MaskFlags]) -> str:
+    if MaskFlags.all_valid in flags:
+        return "all_valid"
+    if MaskFlags.alpha in flags:
+        return "alpha"
+    if MaskFlags.per_dataset in flags:
+        return "mask"
+    return "nodata" if MaskFlags.nodata in flags else "band_mask"
