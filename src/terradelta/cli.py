@@ -124,6 +124,7 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A recipe: FILE.py or FILE.py:FUNCTION, or a network's name.")],
     data: Annotated[Path, typer.Option(help="Folder with {train,val}/{A,B,label}.")],
     run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
+    also: Annotated[list[Path] | None, typer.Option(help="More training pairs: another such folder.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`.")] = "auto",
 ) -> None:
@@ -134,9 +135,10 @@ def train(
         from terradelta.training.loop import fit
         from terradelta.training.recipes import load_recipe
     chosen: Recipe = load_recipe(recipe)
-    card = fit(
-        chosen, PairFolder(data, "train"), PairFolder(data, "val"), run, resume=resume, device=device, console=console
-    )
+    pairs = PairFolder(data, "train")
+    for folder in also or []:
+        pairs = pairs.joined(PairFolder(folder, "train"))
+    card = fit(chosen, pairs, PairFolder(data, "val"), run, resume=resume, device=device, console=console)
     score = card.scores[0]["metrics"]["f1"]
     console.print(f"best validation F1 {score:.4f} at threshold {card.threshold:g}: {run / 'best.ckpt'}")
 

@@ -1,5 +1,6 @@
 """Labelled pairs in LEVIR-CD's folder layout: ``{split}/{A,B,label}/NAME``, optionally ``list/{split}.txt``."""
 
+import copy
 import hashlib
 import warnings
 from dataclasses import dataclass
@@ -76,6 +77,12 @@ class PairFolder:
                 "the three must have one size (and both dates the same bands)"
             )
         return LabelledPair(files.name, before, after, _binary(label, files.label))
+
+    def joined(self, other: "PairFolder") -> "PairFolder":
+        """The pairs of both, this one's first."""
+        both = copy.copy(self)
+        both.files = (*self.files, *other.files)
+        return both
 
     def checksum(self) -> str:
         """SHA-256 over the names and bytes of all files, in order: which data a score belongs to."""

@@ -138,9 +138,8 @@ class ProductWriter:
             self._add(stream.finish())
             summary.small_polygons, summary.small_area = stream.dropped, stream.dropped_area
             summary.changed_area += stream.dropped_area
-            self._polygons.close()
         with self._clock.time("rasters"):
-            self._files.close()
+            self._files.close()  # puts all three files in place
         return summary
 
     def _add(self, polygons: list[ChangePolygon]) -> None:

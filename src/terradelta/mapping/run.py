@@ -208,5 +208,5 @@ def _inputs(pair: Pair, clock: StageClock) -> dict[str, Any]:
 def _plain(options: MapOptions) -> dict[str, Any]:
     """The options as JSON-ready values."""
     aoi = options.aoi
-    area = None if aoi is None else (aoi.wkt if hasattr(aoi, "wkt") else list(aoi))
+    area = list(aoi) if isinstance(aoi, tuple) else aoi and aoi.wkt
     return {"min_area_m2": options.min_area_m2, "simplify_m": options.simplify_m, "aoi": area}

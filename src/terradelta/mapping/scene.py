@@ -87,7 +87,7 @@ def _predict(predictor: Predictor, tile: Tile, loaded: _Loaded | None) -> NDArra
     if loaded is None:
         return np.full((tile.height, tile.width), np.nan, np.float32)
     before, after, valid = loaded
-    probability = predictor.predict(before[None], after[None])[0]
+    probability: NDArray[np.float32] = predictor.predict(before[None], after[None])[0]
     probability[~valid] = np.nan
     return probability
 
