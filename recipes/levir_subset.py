@@ -3,8 +3,9 @@
     terradelta data synth SYNTH --train 160 --val 1 --test 1 --side 512 --seed 1
     terradelta train recipes/levir_subset.py --data LEVIR --also SYNTH -o runs/levir
 
-LEVIR is a folder in LEVIR-CD's layout with 578 training and 134 validation pairs; the synthetic pairs are a fifth of all
-crops. Weights and threshold are chosen on LEVIR's validation split. Two CPU cores, shared with other work: 80 minutes.
+LEVIR is a folder in LEVIR-CD's layout with 578 training and 134 validation pairs; the synthetic pairs are a fifth of
+all crops. Weights and threshold are chosen on LEVIR's validation split. Two CPU cores, shared with other work: 80
+minutes.
 """
 
 from terradelta.training.config import Recipe
@@ -25,7 +26,7 @@ def recipe() -> Recipe:
         eval_every=380,
         workers=1,
         gsd_m=(0.4, 0.8),
-        data="LEVIR-subset: part of LEVIR-CD (Chen & Shi 2020, Remote Sensing 12(10):1662), 578 training pairs; and 160 "
-        "synthetic pairs",
+        data="LEVIR-subset: part of LEVIR-CD (Chen & Shi 2020, Remote Sensing 12(10):1662), 578 training pairs; "
+        "and 160 synthetic pairs",
         licence="Non-commercial research use only: the weights were fitted on LEVIR-CD images, which carry that limit.",
     )

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 import terradelta
 from terradelta.errors import InputError, MissingExtraError, OutputError, OutputExistsError, TerradeltaError
@@ -23,7 +23,30 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+console = Console(stderr=True, highlight=False)
+USER_FAULT, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+class Commands(TyperGroup):
+    """Errors become one message and an exit code: 2 for the input, 1 for writing or setup, 130 for Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  as in the base class
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except TerradeltaError as error:
+            _say_error(str(error))
+            raise typer.Exit(USER_FAULT if isinstance(error, InputError) else FAILURE) from error
+        except MemoryError as error:
+            _say_error("out of memory; use smaller tiles (--tile) or close other programs")
+            raise typer.Exit(FAILURE) from error
+        except KeyboardInterrupt as error:
+            console.print("[yellow]interrupted[/yellow]: nothing unfinished was left under its final name")
+            raise typer.Exit(INTERRUPTED) from error
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -32,26 +55,13 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: make synthetic ones.")
 app.add_typer(data_app, name="data")
 
-console = Console(stderr=True, highlight=False)
-USER_FAULT, FAILURE, INTERRUPTED = 2, 1, 130
-
 Model = Annotated[str, typer.Option(help="`default`, shipped weights (see `models`), FILE.onnx, or a training run.")]
 Device = Annotated[str, typer.Option(help="`cpu`, or `cuda` for a training run.")]
 
 
 def main() -> None:
-    """Entry point: errors become one message and an exit code (2: the input, 1: writing or setup, 130: Ctrl-C)."""
-    try:
-        app()
-    except InputError as error:
-        _fail(error, USER_FAULT)
-    except TerradeltaError as error:
-        _fail(error, FAILURE)
-    except KeyboardInterrupt:
-        console.print("[yellow]interrupted[/yellow]: nothing unfinished was left under its final name")
-        sys.exit(INTERRUPTED)
-    except MemoryError:
-        _fail(OutputError("out of memory; use smaller tiles (--tile) or close other programs"), FAILURE)
+    """Entry point."""
+    app()
 
 
 @app.command("map")
@@ -361,10 +371,9 @@ def _write(path: Path, text: str) -> None:
         raise OutputError(f"{path} cannot be written ({error.strerror})") from error
 
 
-def _fail(error: Exception, code: int) -> None:
+def _say_error(message: str) -> None:
     console.print("[red]error:[/red]", end=" ")
-    console.print(str(error), markup=False)
-    sys.exit(code)
+    console.print(message, markup=False)
 
 
 @app.callback(invoke_without_command=True)

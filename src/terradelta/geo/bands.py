@@ -172,13 +172,13 @@ def _for_model(
         if len(available) < n:
             raise BandError(
                 f"the model takes {n} bands ({', '.join(wanted)}), but {path} has {_listing(available)}; "
-                "use images with these bands, a model for the bands at hand, or a classical method"
+                "use images with these bands, or a model for the bands at hand"
             )
     by_position = tuple(band.index for band in before[1][:n])
     names = _labels(before[1], by_position)
     warning = (
         f"the files do not both name the bands {', '.join(wanted)}, so the first {n} bands were taken in their place "
-        f"({', '.join(names)}); choose others with bands="
+        f"({', '.join(names)}); choose others with --bands (Python: bands=)"
     )
     return BandSelection(by_position, tuple(band.index for band in after[1][:n]), names, (warning,))
 

@@ -1,0 +1,311 @@
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from typer.main import get_command
+
+import terradelta
+from terradelta import cli
+from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
+
+PROFILE = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": "EPSG:32614", "nodata": 0}
+
+
+def write(path: Path, values: np.ndarray, **options: object) -> Path:
+    height, width = values.shape[1:]
+    place = Affine(0.5, 0, 600000, 0, -0.5, 3400000)
+    profile = {**PROFILE, "count": len(values), "height": height, "width": width, "transform": place, **options}
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(values)
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    before = rng.integers(60, 100, (3, 96, 128)).astype(np.uint8)
+    return write(tmp_path / "a.tif", before), write(tmp_path / "b.tif", before + 20)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process: (exit code, standard output, standard error on one line)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["terradelta", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "400")
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, " ".join(err.split())
+
+    return call
+
+
+def test_commands_and_options_are_frozen():
+    """The command line is small on purpose: a new option needs a reason, and a line here."""
+    top = get_command(cli.app)
+    found = {
+        name: sorted(option for p in command.params for option in p.opts if p.param_type_name == "option")
+        for name, command in {**top.commands, **top.commands["data"].commands}.items()
+        if name != "data"
+    }
+    assert found == {
+        "map": [
+            "--aoi",
+            "--bands",
+            "--device",
+            "--min-area",
+            "--model",
+            "--out",
+            "--overlap",
+            "--simplify",
+            "--threshold",
+        ]
+        + ["--tile", "-o"],
+        "demo": ["--open", "--out", "--seed", "--side", "-o"],
+        "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],
+        "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
+        "models": [],
+        "export": ["--out", "-o"],
+        "synth": ["--seed", "--side", "--test", "--train", "--val"],
+    }
+
+
+def test_map_prints_the_report_and_the_preflight(run, pair, tmp_path):
+    code, out, err = run("map", *pair, "-o", tmp_path / "out")
+    assert code == 0
+    assert Path(out.strip()) == tmp_path / "out" / "report.html"
+    assert "The first date is" in err
+    assert "changed:" in err
+    assert json.loads((tmp_path / "out" / "receipt.json").read_text())["model"]["name"] == DEFAULT_MODEL
+
+
+def test_map_options_reach_the_run(run, pair, tmp_path):
+    code, _, _ = run(
+        *("map", *pair, "-o", tmp_path / "out", "--bands", "3,2,1", "--threshold", 0.9, "--min-area", 3),
+        *("--simplify", 1, "--tile", 64, "--overlap", 16, "--aoi", "-100,30,-90,40"),
+    )
+    options = json.loads((tmp_path / "out" / "receipt.json").read_text())["options"]
+    assert code == 0
+    assert (options["threshold"], options["tile"], options["overlap"]) == (0.9, 64, 16)
+    assert (options["min_area_m2"], options["simplify_m"], options["aoi"]) == (3, 1, [-100, 30, -90, 40])
+
+
+def test_area_of_interest_from_geojson(run, pair, tmp_path):
+    with rasterio.open(pair[0]) as source:
+        west, south, east, north = rasterio.warp.transform_bounds(source.crs, "EPSG:4326", *source.bounds)
+    ring = [[west, south], [east, south], [east, north], [west, south]]
+    area = tmp_path / "area.geojson"
+    area.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    code, _, _ = run("map", *pair, "-o", tmp_path / "out", "--aoi", area)
+    assert code == 0
+    valid = json.loads((tmp_path / "out" / "receipt.json").read_text())["result"]["valid_px"]
+    assert 0.4 < valid / (96 * 128) < 0.6
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
+    """Name -> (arguments of map, words of the message); every one is the user's fault."""
+    good = np.full((3, 64, 64), 90, np.uint8)
+    a = write(folder / "a.tif", good)
+    far = write(folder / "far.tif", good, transform=Affine(0.5, 0, 700000, 0, -0.5, 3400000))
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        plain = write(folder / "plain.tif", good, crs=None, transform=Affine.identity())
+    two = write(folder / "two.tif", good[:2])
+    text = folder / "text.tif"
+    text.write_text("no raster at all")
+    noise = np.random.default_rng(0).integers(1, 255, (3, 512, 512)).astype(np.uint8)
+    cut = write(folder / "cut.tif", noise, tiled=True, blockxsize=128, blockysize=128, compress="deflate")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
+    whole = write(folder / "whole.tif", noise)
+    empty = write(folder / "empty.tif", np.zeros((3, 64, 64), np.uint8))
+    other = folder / "other.onnx"
+    other.write_bytes(b"not a model")
+    taken = folder / "taken"
+    taken.mkdir()
+    (taken / "file").write_text("mine")
+    out = folder / "out"
+    return {
+        "no overlap": ([a, far, "-o", out], "do not overlap"),
+        "one without CRS": ([a, plain, "-o", out], "plain.tif has no CRS"),
+        "band counts": ([a, two, "-o", out], "2 image bands"),
+        "no raster": ([a, text, "-o", out], "text.tif"),
+        "no such file": ([a, folder / "none.tif", "-o", out], "none.tif"),
+        "truncated": ([whole, cut, "-o", out], "cut.tif"),
+        "all nodata": ([a, empty, "-o", out], "no pixel is valid on both dates"),
+        "model without card": ([a, a, "-o", out, "--model", other], "other.onnx cannot be read as an ONNX model"),
+        "no such model": ([a, a, "-o", out, "--model", "unheard"], "there is no model 'unheard'; give one of default"),
+        "out exists": ([a, a, "-o", taken], "taken is there already; nothing was overwritten"),
+        "no such band": ([a, a, "-o", out, "--bands", "1,2,9"], "9"),
+        "aoi": ([a, a, "-o", out, "--aoi", "1,2,3"], "WEST,SOUTH,EAST,NORTH"),
+        "aoi elsewhere": ([a, a, "-o", out, "--aoi", "1,2,3,4"], "area of interest"),
+        "cuda": ([a, a, "-o", out, "--device", "cuda"], "runs on the CPU"),
+        "threshold": ([a, a, "-o", out, "--threshold", 2], "threshold is 2.0"),
+        "tile": ([a, a, "-o", out, "--tile", 100], "it must be a multiple of 16"),
+    }
+
+
+CASES = [
+    *("no overlap", "one without CRS", "band counts", "no raster", "no such file", "truncated", "all nodata"),
+    *("model without card", "no such model", "out exists", "no such band", "aoi", "aoi elsewhere", "cuda"),
+    *("threshold", "tile"),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_message_and_code_2(run, tmp_path, case):
+    arguments, words = bad_inputs(tmp_path)[case]
+    before = sorted(p.name for p in tmp_path.iterdir())
+    code, out, err = run("map", *arguments)
+    assert code == 2, err
+    assert words in err
+    assert err.count("error:") == 1
+    assert "Traceback" not in err
+    assert out == ""
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def child(code: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", f"{code}\nfrom terradelta.cli import main\nmain()", *map(str, arguments)]
+
+
+def test_full_disk(pair, tmp_path):
+    """A limit on the size of files stands in for a full disk: writing fails in the same places."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    done = subprocess.run(
+        child("", "map", *pair, "-o", tmp_path / "out"), preexec_fn=limit, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "error:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.tif"]
+
+
+def test_ctrl_c(pair, tmp_path):
+    """A real SIGINT while tiles are being predicted."""
+    slow = (
+        "import time\nfrom terradelta.runtime.openvino import OpenVINOPredictor as P\n"
+        "old = P.logits\nP.logits = lambda s, a, b: (time.sleep(0.5), old(s, a, b))[1]"
+    )
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        child(slow, "map", *pair, "-o", out, "--tile", 32, "--overlap", 0),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not any(p.name.endswith(".partial") for p in tmp_path.iterdir()):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.tif"]
+
+
+def test_demo_makes_a_pair_maps_and_scores_it(run, tmp_path):
+    code, out, err = run("demo", "-o", tmp_path / "demo", "--side", 256, "--no-open")
+    assert code == 0
+    assert (tmp_path / "demo" / "images" / "after.tif").is_file()
+    receipt = json.loads((tmp_path / "demo" / "map" / "receipt.json").read_text())
+    assert set(receipt["scores"]) >= {"precision", "recall", "f1", "iou_changed"}
+    assert "against the truth" in err
+    assert Path(out.strip()).is_file()
+
+
+def test_demo_takes_the_next_free_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "terradelta-demo").mkdir()
+    code, out, _ = run("demo", "--side", 128, "--no-open")
+    assert code == 0
+    assert Path(out.strip()) == Path("terradelta-demo-2/map/report.html")
+
+
+def test_models_lists_and_shows(run):
+    code, out, _ = run("models")
+    assert code == 0
+    assert DEFAULT_MODEL in out
+    assert "mlla_sianet_large" in out
+    code, out, _ = run("models", "default")
+    assert code == 0
+    assert "Non-commercial research" in out
+
+
+def test_shipped_weights_are_complete():
+    """What a stranger needs to judge the weights is in the file, and the file is small enough."""
+    from terradelta.runtime.weights import load_predictor
+
+    path = shipped_models()[DEFAULT_MODEL]
+    assert path.stat().st_size <= 16 * 2**20
+    card = load_predictor("default", threads=1).card
+    assert "LEVIR" in card.data
+    assert "Non-commercial" in card.licence
+    assert {score["split"] for score in card.scores} == {"val", "test"}
+    assert all(0 < score["metrics"]["f1"] < 1 for score in card.scores)
+    assert card.receptive_field > 0
+
+
+def test_synth_makes_a_data_set_and_goes_on(run, tmp_path):
+    arguments = ("data", "synth", tmp_path / "d", "--train", 2, "--val", 1, "--test", 1, "--side", 64)
+    assert run(*arguments)[0] == 0
+    first = (tmp_path / "d" / "train" / "A").iterdir()
+    stamps = {p.name: p.stat().st_mtime_ns for p in first}
+    assert run(*arguments)[0] == 0
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "d" / "train" / "A").iterdir()} == stamps
+
+
+def test_evaluate_writes_a_receipt(run, tmp_path):
+    run("data", "synth", tmp_path / "d", "--train", 1, "--val", 1, "--test", 2, "--side", 128)
+    receipt = tmp_path / "receipt.json"
+    code, out, _ = run("evaluate", "default", "--data", tmp_path / "d", "-o", receipt)
+    assert code == 0
+    found = json.loads(receipt.read_text())
+    assert found["data"]["split"] == "test"
+    assert len(found["data"]["sha256"]) == 64
+    assert sum(found["confusion_px"].values()) == 2 * 128 * 128
+    assert f"{found['metrics']['f1']:.4f}" in out
+    code, _, err = run("evaluate", "default", "--data", tmp_path / "d", "-o", receipt)
+    assert code == 2
+    assert "receipt.json is there already" in err
+
+
+def test_version(run):
+    assert run("--version")[:2] == (0, f"{terradelta.__version__}\n")
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['terradelta', 'map', '--help']\n"
+        "from terradelta.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'openvino', 'rasterio', 'pyogrio', 'skimage', 'scipy'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={**os.environ})
+
+
+def test_mapping_loads_no_torch(pair, tmp_path):
+    code = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules))"
+    done = subprocess.run(child(code, "map", *pair, "-o", tmp_path / "out"), capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "False"
