@@ -64,17 +64,9 @@ def test_commands_and_options_are_frozen():
     }
     assert found == {
         "map": [
-            "--aoi",
-            "--bands",
-            "--device",
-            "--min-area",
-            "--model",
-            "--out",
-            "--overlap",
-            "--simplify",
-            "--threshold",
-        ]
-        + ["--tile", "-o"],
+            *("--aoi", "--bands", "--device", "--min-area", "--model", "--out", "--overlap", "--simplify"),
+            *("--threshold", "--tile", "-o"),
+        ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],
         "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],

@@ -172,9 +172,11 @@ def test_images_without_georeference(tmp_path, pair_values):
     paths = []
     for name, values in zip("ab", pair_values, strict=True):
         paths.append(tmp_path / f"{name}.png")
-        with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-            with rasterio.open(paths[-1], "w", driver="PNG", count=3, height=300, width=420, dtype="uint8") as target:
-                target.write(values)
+        with (
+            pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+            rasterio.open(paths[-1], "w", driver="PNG", count=3, height=300, width=420, dtype="uint8") as target,
+        ):
+            target.write(values)
     made = map_change(*paths, tmp_path / "out", PixelPredictor())
     result = made.receipt["result"]
     assert result["unit"] == "px"
