@@ -19,11 +19,11 @@ def recipe() -> Recipe:
         mean=(0.3919, 0.3903, 0.3335),
         std=(0.1896, 0.1807, 0.1665),
         zoom=(("half512", 0.42, 0.85), ("", 0.75, 1.25)),
-        steps=1900,
+        steps=1500,
         warmup_steps=150,
         batch_size=8,
         lr=1e-3,
-        eval_every=380,
+        eval_every=500,
         workers=1,
         gsd_m=(0.4, 0.8),
         data="LEVIR-subset: part of LEVIR-CD (Chen & Shi 2020, Remote Sensing 12(10):1662), 578 training pairs; "

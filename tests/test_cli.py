@@ -71,7 +71,7 @@ def test_commands_and_options_are_frozen():
         "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],
         "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
         "models": [],
-        "export": ["--out", "-o"],
+        "export": ["--out", "--receipt", "-o"],
         "synth": ["--seed", "--side", "--test", "--train", "--val"],
     }
 

@@ -207,14 +207,21 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one card.")] = 
 def export(
     run: Annotated[Path, typer.Argument(help="A training run's folder, or a checkpoint.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
+    receipt: Annotated[
+        list[Path] | None, typer.Option(help="Receipt of `evaluate` whose scores go into the card.")
+    ] = None,
 ) -> None:
     """Export a trained network to ONNX and compare it with the original."""
+    from terradelta.evaluation import with_receipt
+
     with _needs_train("export"):
         from terradelta.export import export_onnx
         from terradelta.networks.checkpoint import load_network
     if out.exists():
         raise OutputExistsError(f"{out} is there already; nothing was overwritten. Remove it or give another name")
     network, card = load_network(run)
+    for path in receipt or []:
+        card = with_receipt(card, path)
     with console.status("exporting and comparing"):
         check = export_onnx(network, card, out)
     gaps = ", ".join(f"{precision} {gap:.2g}" for precision, gap in check.largest_difference.items())

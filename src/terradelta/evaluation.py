@@ -1,8 +1,10 @@
 """Score a predictor on labelled pairs: one global confusion matrix, and means over images under their own names."""
 
 import datetime
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,11 @@ from numpy.typing import NDArray
 import terradelta
 from terradelta.card import ModelCard
 from terradelta.data.folder import PairFolder
+from terradelta.errors import InputError
 from terradelta.metrics import Confusion, ProbabilityHistogram, confusion
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["Evaluation", "evaluate", "evaluation_receipt"]
+__all__ = ["Evaluation", "evaluate", "evaluation_receipt", "with_receipt"]
 
 
 @dataclass
@@ -99,3 +102,21 @@ def evaluation_receipt(found: Evaluation, card: ModelCard, pairs: PairFolder) ->
         "data": {"folder": pairs.root.name, "split": pairs.split, "pairs": len(pairs), "sha256": pairs.checksum()},
         **found.receipt(),
     }
+
+
+def with_receipt(card: ModelCard, path: Path) -> ModelCard:
+    """The card with the scores of a receipt that `evaluation_receipt` made, added behind those it has.
+
+    Raises:
+        InputError: if the file is no such receipt, or one of other weights.
+    """
+    try:
+        receipt = json.loads(path.read_text())
+        score = {name: receipt[name] for name in ("protocol", "threshold", "metrics", "created")}
+        data, model = receipt["data"], receipt["model"]
+        score |= {"data": data["folder"], "split": data["split"], "pairs": data["pairs"], "sha256": data["sha256"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a receipt of `terradelta evaluate`; make one with -o") from error
+    if model != card.name:
+        raise InputError(f"{path} holds scores of {model!r}, but the weights are {card.name!r}; evaluate these weights")
+    return card.replace(scores=(*card.scores, score))

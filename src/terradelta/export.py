@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError, OutputError
-from terradelta.networks import ChangeNetwork
+from terradelta.networks import ChangeNetwork, receptive_field
 from terradelta.runtime.openvino import OpenVINOPredictor, Precision, cpu_has_bf16
 from terradelta.runtime.torch import TorchPredictor
 
@@ -57,6 +57,12 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path) -> ExportCh
     if path.suffix.lower() != ".onnx":
         raise OutputError(f"{path}: the name of an exported model ends in .onnx")
     eager = copy.deepcopy(network).cpu().eval()
+    card = card.replace(
+        stride=network.stride,
+        tile=network.tile,
+        overlap=network.overlap,
+        receptive_field=receptive_field(network, len(card.bands)),
+    )
     model = _trace(_fold_batch_norm(copy.deepcopy(eager)), len(card.bands), card.stride)
     entry = model.metadata_props.add()
     entry.key, entry.value = CARD_KEY, card.to_json()

@@ -20,7 +20,13 @@ class ChangeNetwork(nn.Module):
     """
 
     stride: int = 1
+    """Heights and widths must be multiples of this."""
     symmetric: bool = False
+    """Whether swapping the dates leaves the output unchanged."""
+    tile: int = 1024
+    """Side of a tile for scenes, pixels."""
+    overlap: int = 256
+    """Pixels that tiles share, so that their seams cannot be seen; measured by ``benchmarks/seams.py``."""
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """``(B, C, H, W) x 2 -> (B, 1, H, W)`` logits."""

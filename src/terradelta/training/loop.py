@@ -29,7 +29,7 @@ from terradelta.data.folder import PairFolder
 from terradelta.errors import InputError, OutputExistsError
 from terradelta.evaluation import Evaluation, evaluate
 from terradelta.losses import multi_level_loss
-from terradelta.networks import ChangeNetwork, create_model, model_info
+from terradelta.networks import ChangeNetwork, create_model, model_info, receptive_field
 from terradelta.networks.checkpoint import load_checkpoint, save_checkpoint, save_network
 from terradelta.runtime.torch import TorchPredictor, channels_last
 from terradelta.training.config import Recipe
@@ -250,6 +250,9 @@ def _first_card(recipe: Recipe, network: ChangeNetwork, train: PairFolder) -> Mo
         scale=recipe.scale,
         stride=network.stride,
         symmetric=network.symmetric,
+        tile=network.tile,
+        overlap=network.overlap,
+        receptive_field=receptive_field(network, len(recipe.bands)),
         gsd_m=recipe.gsd_m,
         paper=model_info(recipe.network).paper,
         data=recipe.data,
