@@ -32,7 +32,7 @@ def tiled(
             for blender in blenders:
                 blender.add(tile, values)
         for blender, found in zip(blenders, strips, strict=True):
-            found.append(blender.finish_row()[1])
+            found.append(blender.finish_row()[1].copy())
     return [np.concatenate(found) for found in strips]
 
 

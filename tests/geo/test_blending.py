@@ -98,7 +98,7 @@ def test_the_result_lies_between_the_tiles_values(plan, data):
             blender.add(tile, np.full((tile.height, tile.width), value, np.float32))
             low[tile.slices] = np.minimum(low[tile.slices], value)
             high[tile.slices] = np.maximum(high[tile.slices], value)
-        strips.append(blender.finish_row()[1])
+        strips.append(blender.finish_row()[1].copy())
     result = np.concatenate(strips)
     assert (result >= low - 1e-6).all()
     assert (result <= high + 1e-6).all()
@@ -115,7 +115,7 @@ def test_a_bad_tile_margin_does_not_reach_the_result():
                 8 if tile.row else 0 : 56 if tile.row == 0 else 64, 8 if tile.col else 0 : 56 if tile.col == 0 else 64
             ] = 1
             blender.add(tile, values)
-        strips.append(blender.finish_row()[1])
+        strips.append(blender.finish_row()[1].copy())
     np.testing.assert_allclose(np.concatenate(strips), 1, atol=1e-6)
 
 

@@ -56,9 +56,9 @@ def _ramp(centres: NDArray[np.float64], left: Span, right: Span, trim: float) ->
 class RowBlender:
     """Blend tiles in the order of a plan and hand out finished rows of the scene.
 
-    Holds one tile row of float32: tile x width. Add the tiles of a row from left to right, then call `finish_row`,
-    once for every row of the plan. A tile without a valid pixel need not be added; its weight is then missing from
-    the result, so its pixels are to be masked.
+    Holds one tile row of float32, tile x width, and nothing else of that width. Add the tiles of a row from left to
+    right, then call `finish_row`, once for every row of the plan. A tile without a valid pixel need not be added; its
+    weight is then missing from the result, so its pixels are to be masked.
 
     Args:
         plan: where the tiles lie.
@@ -75,6 +75,7 @@ class RowBlender:
         self._row = 0
         self._next_col = 0
         self._buffer = np.zeros((plan.row_spans[0].length, plan.shape[1]), np.float32)
+        self._done = 0  # rows at the buffer's top that were handed out and wait to be dropped
 
     def add(self, tile: Tile, values: NDArray[np.float32]) -> None:
         """Add one tile of the present row.
@@ -86,6 +87,7 @@ class RowBlender:
         Raises:
             ShapeError: if the tile is not one of the present row, is out of order, or ``values`` has another shape.
         """
+        self._drop_done()
         weight = self._weight_of(tile)
         if values.shape != weight.shape:
             raise ShapeError(f"values have shape {values.shape}, but the tile is {tile.height} x {tile.width}")
@@ -97,23 +99,30 @@ class RowBlender:
 
         Returns:
             The first row of the strip, and the strip ``(rows, width)``: the rows that no later tile touches. Strips
-            follow one another without gaps, top to bottom.
+            follow one another without gaps, top to bottom. A strip is a view that holds until the next call of `add`
+            or `finish_row`: copy what has to last longer.
 
         Raises:
             ShapeError: if all rows of the plan are finished.
         """
+        self._drop_done()
         span = self._present_span()
         self._row += 1
         self._next_col = 0
-        if self._row == len(self._plan.row_spans):
-            return span.start, self._buffer
-        following = self._plan.row_spans[self._row]
-        done = following.start - span.start
-        strip = self._buffer[:done].copy()
-        carried = self._buffer[done:]
-        self._buffer = np.zeros((following.length, self._plan.shape[1]), np.float32)
-        self._buffer[: carried.shape[0]] = carried
-        return span.start, strip
+        last = self._row == len(self._plan.row_spans)
+        self._done = (span.stop if last else self._plan.row_spans[self._row].start) - span.start
+        return span.start, self._buffer[: self._done]
+
+    def _drop_done(self) -> None:
+        """Move the rows that later tiles reach to the top, in pieces that do not overlap, and clear the rest."""
+        done, self._done = self._done, 0
+        if not done:
+            return
+        carried = len(self._buffer) - done
+        for start in range(0, carried, done):
+            stop = min(start + done, carried)
+            self._buffer[start:stop] = self._buffer[start + done : stop + done]
+        self._buffer[carried:] = 0
 
     def _present_span(self) -> Span:
         if self._row == len(self._plan.row_spans):

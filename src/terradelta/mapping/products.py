@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from terradelta.errors import RasterError
-from terradelta.geo.cog import change_writer, probability_writer, quantise
+from terradelta.geo.cog import change_writer, probability_writer, unpack
 from terradelta.geo.grid import Grid
 from terradelta.geo.polygons import ChangePolygon, GpkgWriter, PolygonStream
 from terradelta.mapping.stages import StageClock
@@ -22,8 +22,8 @@ __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
 PROBABILITY, CHANGE, POLYGONS = "probability.tif", "change.tif", "change.gpkg"
 NO_DATA = 255
 LARGEST = 12
-PUSH_ROWS = 256
-"""Rows that are vectorised at once."""
+ROWS = 128
+"""Rows that are written and vectorised at once."""
 
 
 @dataclass
@@ -102,24 +102,25 @@ class ProductWriter:
             self._polygons = opened.enter_context(GpkgWriter(folder / POLYGONS, grid))
             self._files = opened.pop_all()
 
-    def write(self, first_row: int, strip: NDArray[np.float32]) -> None:
-        """Write the next rows: ``(rows, width)`` probability, NaN where there is no data.
+    def write(self, first_row: int, packed: NDArray[np.uint16]) -> None:
+        """Write the next rows: ``(rows, width)`` probability as `terradelta.geo.cog.pack` gives it.
 
         Raises:
             OutputError: if writing fails.
         """
+        for start in range(0, len(packed), ROWS):
+            self._write_rows(first_row + start, unpack(packed[start : start + ROWS]))
+
+    def _write_rows(self, first_row: int, probability: NDArray[np.float32]) -> None:
         with self._clock.time("rasters"):
-            strip = quantise(strip)
-            valid = np.isfinite(strip)
-            changed = strip >= np.float32(self._threshold)  # False for NaN
-            self._probability.write(first_row, strip)
+            valid = np.isfinite(probability)
+            changed = probability >= np.float32(self._threshold)  # False for NaN
+            self._probability.write(first_row, probability)
             self._change.write(first_row, np.where(valid, changed.astype(np.uint8), np.uint8(NO_DATA)))
         self.summary.valid_px += int(valid.sum())
         self.summary.changed_px += int(changed.sum())
         with self._clock.time("polygons"):
-            for start in range(0, len(strip), PUSH_ROWS):
-                part = slice(start, start + PUSH_ROWS)
-                self._add(self._stream.push(first_row + start, changed[part], strip[part]))
+            self._add(self._stream.push(first_row, changed, probability))
 
     def finish(self) -> Summary:
         """Close the files and give the numbers.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.geo.blending import RowBlender
+from terradelta.geo.cog import pack
 from terradelta.geo.grid import Tile
 from terradelta.geo.raster import Pair
 from terradelta.geo.scaling import Scaling
@@ -32,7 +33,7 @@ def probability_strips(
     clock: StageClock,
     *,
     on_tile: Callable[[], None] | None = None,
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
+) -> Iterator[tuple[int, NDArray[np.uint16]]]:
     """Predict a scene tile by tile.
 
     Holds one tile row of float32 and a few tiles. A tile without a valid pixel is not predicted.
@@ -46,7 +47,8 @@ def probability_strips(
         on_tile: called after every tile.
 
     Yields:
-        The strip's first row and the strip ``(rows, width)``: probability in [0, 1], NaN where a date has no data.
+        The strip's first row and the strip ``(rows, width)``, packed by `terradelta.geo.cog.pack`: no data where a date
+        has none.
 
     Raises:
         RasterError: if a file cannot be read.
@@ -75,8 +77,9 @@ def probability_strips(
             if on_tile is not None:
                 on_tile()
         with clock.time("blend"):
-            strip = blender.finish_row()
-        yield strip
+            first_row, strip = blender.finish_row()
+            packed = pack(strip)
+        yield first_row, packed
 
 
 def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[np.float32]:
