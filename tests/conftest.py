@@ -7,6 +7,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines are shared and slow at times: a test fails for what it finds, not for how long it took to find it.
+settings.register_profile("terradelta", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("terradelta")
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
