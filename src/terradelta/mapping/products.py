@@ -22,7 +22,7 @@ __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
 PROBABILITY, CHANGE, POLYGONS = "probability.tif", "change.tif", "change.gpkg"
 NO_DATA = 255
 LARGEST = 12
-ROWS = 128
+ROWS = 64
 """Rows that are written and vectorised at once."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import terradelta
 from terradelta.errors import InputError
+from terradelta.geo.cog import pack
 from terradelta.geo.overlap import Aoi
 from terradelta.geo.raster import Pair, open_pair
 from terradelta.geo.scaling import Scaling, choose_scaling
@@ -184,7 +185,7 @@ def _run(
         for first_row, strip in probability_strips(pair, predictor, plan, scaling, clock, on_tile=on_tile):
             if writing is not None:
                 writing.result()  # one strip is written while the next is made
-            writing = background.submit(writer.write, first_row, strip)
+            writing = background.submit(writer.write, first_row, pack(strip))
         if writing is not None:
             writing.result()
     return writer.finish()

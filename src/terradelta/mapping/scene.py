@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.geo.blending import RowBlender
-from terradelta.geo.cog import pack
 from terradelta.geo.grid import Tile
 from terradelta.geo.raster import Pair
 from terradelta.geo.scaling import Scaling
@@ -33,7 +32,7 @@ def probability_strips(
     clock: StageClock,
     *,
     on_tile: Callable[[], None] | None = None,
-) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Predict a scene tile by tile.
 
     Holds one tile row of float32 and a few tiles. A tile without a valid pixel is not predicted.
@@ -47,8 +46,8 @@ def probability_strips(
         on_tile: called after every tile.
 
     Yields:
-        The strip's first row and the strip ``(rows, width)``, packed by `terradelta.geo.cog.pack`: no data where a date
-        has none.
+        The strip's first row and the strip ``(rows, width)``: probability in [0, 1], NaN where a date has no data. The
+        strip is a view that holds until the next one is asked for.
 
     Raises:
         RasterError: if a file cannot be read.
@@ -77,9 +76,8 @@ def probability_strips(
             if on_tile is not None:
                 on_tile()
         with clock.time("blend"):
-            first_row, strip = blender.finish_row()
-            packed = pack(strip)
-        yield first_row, packed
+            finished = blender.finish_row()
+        yield finished
 
 
 def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[np.float32]:
