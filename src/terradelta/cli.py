@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 import terradelta
@@ -357,11 +358,11 @@ def _print_card(out: Console, name: str) -> None:
     out.print(table)
 
 
-def _networks_table() -> Table | str:
+def _networks_table() -> Table | Text:
     try:
         from terradelta.networks import create_model, list_models, model_info
     except ModuleNotFoundError:
-        return "Networks to train: pip install 'terradelta[train]'"
+        return Text("Networks to train: pip install 'terradelta[train]'")
     table = Table("network", "year", "parameters", "what it is", title="Networks that can be trained")
     for network in list_models():
         info = model_info(network)
