@@ -1,7 +1,59 @@
 """terradelta: what changed between two images of the same place.
 
-Importing this package is free: no torch, no GDAL, no OpenVINO until they are used.
+Importing this package is free: no torch, no GDAL, no OpenVINO until they are used. The names below are imported from
+their modules when they are first asked for.
+
+    from pathlib import Path
+    import terradelta
+
+    predictor = terradelta.load_predictor()
+    made = terradelta.map_change(Path("before.tif"), Path("after.tif"), Path("out"), predictor)
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from terradelta.card import ModelCard
+    from terradelta.errors import TerradeltaError
+    from terradelta.evaluation import evaluate
+    from terradelta.geo.grid import Grid
+    from terradelta.geo.raster import open_pair
+    from terradelta.mapping.run import ChangeMap, MapOptions, map_change
+    from terradelta.runtime.predictor import Predictor
+    from terradelta.runtime.weights import load_predictor
+
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+
+_HOME = {
+    "ChangeMap": "mapping.run",
+    "Grid": "geo.grid",
+    "MapOptions": "mapping.run",
+    "ModelCard": "card",
+    "Predictor": "runtime.predictor",
+    "TerradeltaError": "errors",
+    "evaluate": "evaluation",
+    "load_predictor": "runtime.weights",
+    "map_change": "mapping.run",
+    "open_pair": "geo.raster",
+}
+
+__all__ = [
+    "ChangeMap",
+    "Grid",
+    "MapOptions",
+    "ModelCard",
+    "Predictor",
+    "TerradeltaError",
+    "__version__",
+    "evaluate",
+    "load_predictor",
+    "map_change",
+    "open_pair",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  any public name
+    if name not in _HOME:
+        raise AttributeError(f"module 'terradelta' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"terradelta.{_HOME[name]}"), name)
