@@ -41,9 +41,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}; a run folder holds best.ckpt after its first evaluation")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelError(f"{path} is not a checkpoint of terradelta ({type(error).__name__}: {error})") from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{path} is not a checkpoint of terradelta (it holds a {type(state).__name__})")
     return state
 
 

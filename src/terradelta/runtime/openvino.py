@@ -78,6 +78,9 @@ def _check_inputs(model: ov.Model, card: ModelCard, path: Path) -> None:
     names = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
     if not {"before", "after", "logits"} <= names:
         raise ModelError(f"{path}: needs inputs 'before', 'after' and output 'logits', has {sorted(names)}")
-    bands = model.input("before").get_partial_shape()[1]
+    shape = model.input("before").get_partial_shape()
+    if shape.rank.is_dynamic or len(shape) != 4:
+        raise ModelError(f"{path}: input 'before' has shape {shape}, not (B, C, H, W)")
+    bands = shape[1]
     if bands.is_static and bands.get_length() != len(card.bands):
         raise ModelError(f"{path}: the network takes {bands.get_length()} bands, its card names {len(card.bands)}")
