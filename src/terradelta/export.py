@@ -70,7 +70,8 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path) -> ExportCh
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it must not hide the error that is on its way
+            temporary.unlink()
     return check
 
 

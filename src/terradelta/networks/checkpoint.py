@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read without unpickling code."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     except (OSError, RuntimeError) as error:
         raise OutputError(f"checkpoint {path} cannot be written ({error}); the one before it is untouched") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it must not hide the error that is on its way
+            temporary.unlink()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
