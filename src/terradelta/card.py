@@ -75,7 +75,7 @@ class ModelCard:
                 f"model card {self.name!r}: {n} bands, {len(self.mean)} means, {len(self.std)} standard deviations; "
                 "give one mean and one standard deviation for each band"
             )
-        if min(self.std) <= 0 or self.scale <= 0 or self.temperature <= 0:
+        if not all(x > 0 for x in (*self.std, self.scale, self.temperature)):  # not-a-number is refused too
             raise ModelError(f"model card {self.name!r}: std, scale and temperature must be above 0")
 
     def normalise(self, values: NDArray[Any]) -> NDArray[np.float32]:
@@ -125,10 +125,10 @@ class ModelCard:
             raise ModelError(f"{source}: the model card is not readable; export the model again") from error
         if version != _CARD_VERSION:
             raise ModelError(f"{source}: model card version {version!r}; this terradelta reads {_CARD_VERSION}")
-        for name in ("bands", "mean", "std", "scores", "gsd_m"):
-            if fields.get(name) is not None:
-                fields[name] = tuple(fields[name])
         try:
+            for name in ("bands", "mean", "std", "scores", "gsd_m"):
+                if fields.get(name) is not None:
+                    fields[name] = tuple(fields[name])
             return cls(**fields)
         except TypeError as error:
             raise ModelError(f"{source}: the model card does not have the expected fields ({error})") from error

@@ -97,12 +97,14 @@ def confusion(
 class ProbabilityHistogram:
     """How many changed and unchanged pixels have which probability: all thresholds at once, in constant memory.
 
-    Thresholds are multiples of ``1 / bins``; a pixel counts as changed from the threshold on.
+    Thresholds are multiples of ``1 / bins``; a pixel counts as changed from the threshold on, exactly as in
+    ``probability >= threshold``. A probability that is not a number never does.
     """
 
     def __init__(self, bins: int = 1000) -> None:
         self.bins = bins
-        self._counts = np.zeros((2, bins + 1), np.int64)  # (unchanged | changed, floor(probability * bins))
+        self._thresholds = (np.arange(1, bins + 1) / bins).astype(np.float32)
+        self._counts = np.zeros((2, bins + 1), np.int64)  # (unchanged | changed, thresholds reached)
 
     def add(
         self, probability: NDArray[np.float32], label: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None
@@ -121,8 +123,8 @@ class ProbabilityHistogram:
             raise ShapeError(f"probability {probability.shape}, label {label.shape} and valid mask must have one shape")
         if valid is not None:
             probability, label = probability[valid], label[valid]
-        # A threshold k / bins must keep probability == k / bins: add half a float32 step before the floor.
-        cell = np.floor(probability.astype(np.float64) * self.bins + 1e-6).astype(np.int64).clip(0, self.bins)
+        cell = np.searchsorted(self._thresholds, np.nan_to_num(probability, nan=-1.0).ravel(), side="right")
+        label = label.ravel()
         for row, mask in enumerate((~label, label)):
             self._counts[row] += np.bincount(cell[mask], minlength=self.bins + 1)
 

@@ -131,7 +131,8 @@ def _read(path: Path) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
+            # GDAL's quick way to decode a PNG at once returns noise for a truncated file, without an error.
+            with rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"), rasterio.open(path) as source:
                 values: NDArray[Any] = source.read()
     except RasterioError as error:
         raise DataError(f"{path} cannot be read ({error}); replace the file or leave the pair out") from error
@@ -139,7 +140,7 @@ def _read(path: Path) -> NDArray[Any]:
 
 
 def _binary(label: NDArray[Any], path: Path) -> NDArray[np.bool_]:
-    values = {int(v) for v in np.unique(label[0])}
+    values = set(np.unique(label[0]).tolist())
     if label.shape[0] > 1 and not (label == label[:1]).all():
         raise DataError(f"{path}: a label with {label.shape[0]} differing bands; it must have one band, 0 = unchanged")
     if not any(values <= allowed for allowed in CHANGED_VALUES):

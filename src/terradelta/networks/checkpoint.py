@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read without unpickling code."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     except (OSError, RuntimeError) as error:
         raise OutputError(f"checkpoint {path} cannot be written ({error}); the one before it is untouched") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it must not hide the error that is on its way
+            temporary.unlink()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -41,9 +43,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}; a run folder holds best.ckpt after its first evaluation")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelError(f"{path} is not a checkpoint of terradelta ({type(error).__name__}: {error})") from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{path} is not a checkpoint of terradelta (it holds a {type(state).__name__})")
     return state
 
 

@@ -1,5 +1,6 @@
 """Predictor on OpenVINO: reads ONNX directly, no torch."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,16 @@ __all__ = ["OpenVINOPredictor", "Precision", "cpu_has_bf16"]
 Precision = Literal["auto", "f32", "bf16"]
 
 
+@cache
+def _core() -> ov.Core:
+    # One for the process: each core swaps the stack on which signals run, and of two whose lives overlap the last to go
+    # puts back one that no longer exists. The next signal (Ctrl-C) would then crash the process.
+    return ov.Core()
+
+
 def cpu_has_bf16() -> bool:
     """Whether OpenVINO can compute in bfloat16 on this CPU."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVINOPredictor(Predictor):
@@ -35,8 +43,7 @@ class OpenVINOPredictor(Predictor):
 
     def __init__(self, path: Path | str, *, precision: Precision = "auto", threads: int | None = None) -> None:
         self.path = Path(path)
-        core = ov.Core()
-        model = _read(core, self.path)
+        model = _read(self.path)
         super().__init__(_card_of(model, self.path))
         _check_inputs(model, self.card, self.path)
         if precision == "auto":
@@ -45,7 +52,7 @@ class OpenVINOPredictor(Predictor):
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        self._request = core.compile_model(model, "CPU", options).create_infer_request()
+        self._request = _core().compile_model(model, "CPU", options).create_infer_request()
 
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
@@ -53,13 +60,13 @@ class OpenVINOPredictor(Predictor):
         return np.array(found["logits"], np.float32)
 
 
-def _read(core: ov.Core, path: Path) -> ov.Model:
+def _read(path: Path) -> ov.Model:
     if not path.is_file():
         raise ModelError(f"there is no model file {path}; `terradelta models` lists those that ship")
     if path.suffix.lower() != ".onnx":
         raise ModelError(f"{path}: the name of an ONNX file ends in .onnx; make one with `terradelta export RUN`")
     try:
-        return core.read_model(path)
+        return _core().read_model(path)
     except RuntimeError as error:
         raise ModelError(f"{path} cannot be read as an ONNX model; it may be truncated. Export it again") from error
 
@@ -78,6 +85,9 @@ def _check_inputs(model: ov.Model, card: ModelCard, path: Path) -> None:
     names = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
     if not {"before", "after", "logits"} <= names:
         raise ModelError(f"{path}: needs inputs 'before', 'after' and output 'logits', has {sorted(names)}")
-    bands = model.input("before").get_partial_shape()[1]
+    shape = model.input("before").get_partial_shape()
+    if shape.rank.is_dynamic or len(shape) != 4:
+        raise ModelError(f"{path}: input 'before' has shape {shape}, not (B, C, H, W)")
+    bands = shape[1]
     if bands.is_static and bands.get_length() != len(card.bands):
         raise ModelError(f"{path}: the network takes {bands.get_length()} bands, its card names {len(card.bands)}")

@@ -1,5 +1,6 @@
 """Training crops: crop k of a run depends on (seed, k) alone, so a resumed run sees what an unbroken one does."""
 
+import signal
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -201,6 +202,10 @@ class _Batches(Sampler[list[int]]):
             yield list(range(first, first + self.size))
 
 
+def _leave_interrupts_to_parent(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def crop_loader(
     pairs: PairFolder, recipe: Recipe, card: ModelCard, start_step: int, *, rank: int = 0, world: int = 1
 ) -> DataLoader[Crop]:
@@ -211,7 +216,10 @@ def crop_loader(
         batch_sampler=_Batches(start_step, recipe.steps, recipe.batch_size, rank, world),
         collate_fn=collate(Augmenter(recipe.augmentation), card, recipe.seed),
         num_workers=recipe.workers,
+        worker_init_fn=_leave_interrupts_to_parent,
         persistent_workers=recipe.workers > 0,
+        # The loader draws a number when it starts; from the global generator, a resumed run would be one ahead.
+        generator=torch.Generator(),
     )
 
 

@@ -3,11 +3,13 @@
 import copy
 import csv
 import math
+import signal
+import threading
 import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning_fabric import Fabric
@@ -26,7 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 import terradelta
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.data.folder import PairFolder
-from terradelta.errors import InputError, OutputExistsError
+from terradelta.errors import InputError, OutputExistsError, TerradeltaError
 from terradelta.evaluation import Evaluation, evaluate
 from terradelta.losses import multi_level_loss
 from terradelta.networks import ChangeNetwork, create_model, model_info, receptive_field
@@ -106,9 +108,34 @@ def fit(
         OutputExistsError: if ``run`` holds a run already and ``resume`` is not set.
         InputError: if ``resume`` is set and the recipe differs from the run's.
         DataError: if the data set is damaged.
+        TerradeltaError: if the loss is no longer a finite number.
+        KeyboardInterrupt: after Ctrl-C, once the step under way is done and saved; a second Ctrl-C does not wait.
     """
     _prepare_folder(recipe, run, resume)
     return _Trainer(recipe, train, val, run, device, console or Console()).run()
+
+
+class _Interrupt:
+    """Ctrl-C waits for the end of the step, so that what is saved is whole; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        in_main = threading.current_thread() is threading.main_thread()
+        self._installed = in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def __enter__(self) -> Self:
+        if self._installed:
+            signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _ask(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 class _Trainer:
@@ -129,27 +156,28 @@ class _Trainer:
             console.print(f"resuming after step {self.state.step} of {recipe.steps}")
 
     def run(self) -> ModelCard:
-        state, last = self.state, self.folder / "last.ckpt"
+        state = self.state
         channels_last(state.network)
         model, optimizer = self.fabric.setup(state.network, state.optimizer)
         model.mark_forward_method("forward_with_aux")
         state.average.to(self.fabric.device)
-        batches = crop_loader(self.train, self.recipe, state.card, state.step)
-        with SummaryWriter(str(self.folder), purge_step=state.step) as board, _bar(self.console) as bar:
+        start = self.recipe.steps if self._exhausted() else state.step
+        batches = crop_loader(self.train, self.recipe, state.card, start)
+        board = SummaryWriter(str(self.folder), purge_step=state.step)
+        with board, _bar(self.console) as bar, _Interrupt() as interrupt:
             task = bar.add_task(self.recipe.name, total=self.recipe.steps, completed=state.step)
-            try:
-                for batch in batches:
-                    row = self._step(model, optimizer, [x.to(self.fabric.device) for x in batch])
-                    self._after_step(row, board)
-                    bar.update(task, completed=state.step, description=self._status(row))
-                    if self._exhausted():
-                        self.console.print(f"stopped early: no better F1 in {self.recipe.patience} evaluations")
-                        break
-            except KeyboardInterrupt:
-                state.save(last)
-                self.console.print(f"stopped after step {state.step}; the same command with --resume goes on from here")
-                raise
-        state.save(last)
+            for batch in batches:
+                row = self._step(model, optimizer, [x.to(self.fabric.device) for x in batch])
+                self._after_step(row, board)
+                bar.update(task, completed=state.step, description=self._status(row))
+                if self._exhausted():
+                    self.console.print(f"stopped early: no better F1 in {self.recipe.patience} evaluations")
+                    break
+                if interrupt.asked:
+                    self._save()
+                    self.console.print(f"stopped after step {state.step}; with --resume it goes on from here")
+                    raise KeyboardInterrupt
+        self._save()
         return ModelCard.from_json(load_checkpoint(self.folder / "best.ckpt")[CARD_KEY])
 
     def _step(self, model: Any, optimizer: Any, batch: list[Tensor]) -> dict[str, Any]:  # noqa: ANN401  Fabric's wrappers
@@ -160,6 +188,7 @@ class _Trainer:
         before, after, label = batch
         dates = [x.contiguous(memory_format=torch.channels_last) for x in (before, after)]
         loss = multi_level_loss(model.forward_with_aux(*dates), label)
+        value = _finite(loss, state.step + 1)
         optimizer.zero_grad()
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(model, optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
@@ -169,7 +198,7 @@ class _Trainer:
         speed = len(label) / (time.perf_counter() - started)
         return {
             "step": state.step,
-            "loss": loss.item(),
+            "loss": value,
             "lr": rate,
             "grad_norm": 0.0 if norm is None else norm.item(),
             "pairs_per_s": speed,
@@ -183,8 +212,11 @@ class _Trainer:
         for name, value in row.items():
             board.add_scalar(name, value, state.step)
         if state.step % recipe.save_every == 0 or state.step == recipe.steps or "val_f1" in row:
-            state.save(self.folder / "last.ckpt")
-            _write_log(state.log, self.folder / "log.csv")
+            self._save()
+
+    def _save(self) -> None:
+        self.state.save(self.folder / "last.ckpt")
+        _write_log(self.state.log, self.folder / "log.csv")
 
     def _validate(self) -> dict[str, float]:
         state = self.state
@@ -275,6 +307,16 @@ def _decayed(network: ChangeNetwork, weight_decay: float) -> list[dict[str, Any]
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _finite(loss: Tensor, step: int) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise TerradeltaError(
+            f"the loss is {value} at step {step}; the weights saved before it are untouched. Lower Recipe.lr, "
+            "look for values in the images that are no numbers, or train with precision 32-true"
+        )
+    return value
 
 
 def _learning_rate(recipe: Recipe, step: int) -> float:

@@ -1,0 +1,156 @@
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from terradelta import export
+from terradelta.card import CARD_KEY, ModelCard
+from terradelta.errors import ModelError, OutputError
+from terradelta.export import ExportCheck, export_onnx
+from terradelta.networks import ChangeNetwork, create_model, list_models
+from terradelta.runtime.openvino import OpenVINOPredictor, cpu_has_bf16
+from terradelta.runtime.torch import TorchPredictor
+
+DEFAULT = "mlla_sianet"
+NETWORKS = [pytest.param(n, marks=() if n == DEFAULT else pytest.mark.slow) for n in list_models()]
+
+
+@dataclass
+class Exported:
+    network: ChangeNetwork
+    card: ModelCard
+    path: Path
+    check: ExportCheck
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _network(name: str) -> ChangeNetwork:
+    """With outputs that vary: batch statistics off their start, and heads that are not almost constant."""
+    torch.manual_seed(0)
+    network = create_model(name, in_channels=2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.8, 1.2)
+    with torch.no_grad():
+        for key, p in network.named_parameters():
+            if key == "head.weight":
+                p.mul_(10)
+    return network
+
+
+def _card(name: str, stride: int = 1) -> ModelCard:
+    return ModelCard(
+        f"w_{name}",
+        name,
+        ("red", "nir"),
+        (0.4, 0.3),
+        (0.2, 0.1),
+        network_args={"in_channels": 2},
+        stride=stride,
+        threshold=0.37,
+        temperature=1.5,
+        data="Fabricated",
+        licence="Any",
+    )
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    network = _network(request.param)
+    card = _card(request.param, network.stride)
+    path = tmp_path_factory.mktemp("export") / "new" / "m.onnx"
+    network.train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    check = export_onnx(network, card, path)
+    assert network.training, "the network that was given is left as it is"
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    return Exported(network.eval(), card, path, check)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 64, 64), (3, 2, 96, 160), (1, 2, 33, 50)])
+def test_openvino_gives_what_the_network_gives_at_any_batch_and_size(
+    exported: Exported, shape: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(5)
+    before, after = (rng.integers(0, 256, shape, np.uint8) for _ in range(2))
+    expected = TorchPredictor(exported.network, exported.card, bf16=False).predict(before, after)
+    found = OpenVINOPredictor(exported.path, precision="f32", threads=1).predict(before, after)
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_card_travels_in_the_file(exported: Exported) -> None:
+    model = onnx.load(exported.path)
+    assert {p.key: p.value for p in model.metadata_props}[CARD_KEY] == exported.card.to_json()
+    assert model.doc_string == f"{exported.card.name}: Fabricated. Any"
+    assert OpenVINOPredictor(exported.path, threads=1).card == exported.card
+    onnx.checker.check_model(model)
+    assert [i.name for i in model.graph.input] == ["before", "after"]
+    assert [o.name for o in model.graph.output] == ["logits"]
+
+
+def test_the_check_says_how_far_it_is_off(exported: Exported) -> None:
+    check = exported.check
+    assert set(check.largest_difference) == set(check.mean_difference) == {"f32"} | ({"bf16"} & _capable())
+    assert check.largest_difference["f32"] <= 1e-4
+    assert all(check.mean_difference[p] <= check.largest_difference[p] for p in check.mean_difference)
+    assert {shape[0] for shape in check.shapes} == {1, 2}
+
+
+def _capable() -> set[str]:
+    return {"bf16"} if cpu_has_bf16() else set()
+
+
+def test_nothing_else_is_left_in_the_folder(exported: Exported) -> None:
+    assert [p.name for p in exported.path.parent.iterdir()] == ["m.onnx"]
+
+
+def test_folding_batch_normalisation_keeps_the_function(exported: Exported) -> None:
+    folded = export._fold_batch_norm(copy.deepcopy(exported.network))
+    x, y = torch.randn(1, 2, 64, 64), torch.randn(1, 2, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x, y), exported.network(x, y), rtol=1e-4, atol=1e-4)
+    kinds = [sum(isinstance(m, torch.nn.BatchNorm2d) for m in n.modules()) for n in (folded, exported.network)]
+    assert kinds[0] < kinds[1]
+
+
+@pytest.fixture
+def quick(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Exported:
+    """Exporting gives the model that was exported already."""
+    monkeypatch.setattr(export, "_trace", lambda *_: onnx.load(exported.path))
+    return exported
+
+
+def test_a_network_that_differs_is_not_written(quick: Exported, tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    other = create_model(quick.card.network, in_channels=2)
+    with pytest.raises(
+        ModelError, match=r"differs from the eager one by up to .* \(f32; allowed is 0.0001\); nothing w"
+    ):
+        export_onnx(other, quick.card, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written(quick: Exported, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match=r"file/m.onnx cannot be written"):
+        export_onnx(quick.network, quick.card, tmp_path / "file" / "m.onnx")
+
+
+def test_the_name_ends_in_onnx(tmp_path: Path) -> None:
+    network = torch.nn.Identity()
+    with pytest.raises(OutputError, match=r"m.pt: the name of an exported model ends in .onnx"):
+        export_onnx(network, _card(DEFAULT), tmp_path / "m.pt")
