@@ -4,6 +4,7 @@ import csv
 import inspect
 import io
 import json
+import multiprocessing
 import os
 import signal
 import warnings
@@ -327,6 +328,26 @@ def test_a_second_ctrl_c_does_not_wait(
     with pytest.raises(KeyboardInterrupt):
         train(RECIPE, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "last.ckpt")["step"] == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_ctrl_c_in_a_terminal_reaches_the_loading_process_too(
+    train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_processes() -> None:
+        children = multiprocessing.active_children()
+        assert len(children) == 1
+        for process in (*children, multiprocessing.current_process()):
+            os.kill(process.pid, signal.SIGINT)
+
+    recipe = replace(RECIPE, workers=1)
+    train(recipe, tmp_path / "unbroken")
+    with monkeypatch.context() as patch:
+        _at_step(patch, 3, all_processes, before=True)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "broken")
+    train(recipe, tmp_path / "broken", resume=True)
+    _assert_same_run(tmp_path / "unbroken", tmp_path / "broken")
 
 
 def test_resuming_a_finished_run_changes_nothing(train: Callable[..., str], tmp_path: Path) -> None:
