@@ -1,7 +1,7 @@
 """What every classical method does: read a pair twice, learn, and become a predictor for this pair."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -13,7 +13,6 @@ from terradelta.card import NO_LIMIT, ModelCard
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
 from terradelta.geo.raster import Pair, PairWindow
-from terradelta.geo.windows import TilePlan
 from terradelta.runtime.classical.statistics import Dates, Moments, PixelSample, pixel_keys
 from terradelta.runtime.predictor import Predictor
 
@@ -77,10 +76,10 @@ class Method(ABC):
         Raises:
             RasterError: if no pixel is valid on both dates, or there are too few for the method.
         """
-        plan = TilePlan(pair.grid.shape, TILE, 0, 1)
-        tick = _ticker(2 * plan.count, progress)
+        tiles = _tiles(pair.grid.shape)
+        tick = _ticker(2 * len(tiles), progress)
         moments = Moments(pair.count)
-        for tile in _tiles(plan):
+        for tile in tiles:
             window = pair.read(tile)
             moments.add(np.stack([_raw(window, date)[:, window.valid] for date in (0, 1)]))
             tick()
@@ -91,7 +90,7 @@ class Method(ABC):
             )
         card = self._card(pair, moments)
         dates = _standards(card, moments)
-        sample = self._sample(pair, plan, card, dates, tick)
+        sample = self._sample(pair, tiles, card, dates, tick)
         return self.learn(card, dates, sample)
 
     @abstractmethod
@@ -147,11 +146,11 @@ class Method(ABC):
         )
 
     def _sample(
-        self, pair: Pair, plan: TilePlan, card: ModelCard, dates: Dates, tick: Callable[[], None]
+        self, pair: Pair, tiles: list[Tile], card: ModelCard, dates: Dates, tick: Callable[[], None]
     ) -> NDArray[np.float32]:
         features = self.feature_count(pair.count)
         sample = PixelSample(max(1, min(SAMPLE_PX, SAMPLE_VALUES // features)), features)
-        for tile in _tiles(plan):
+        for tile in tiles:
             wide, (top, left) = _grown(tile, self.halo_px, pair.grid.shape)
             window = pair.read(wide)
             rows, cols = np.nonzero(window.valid[top:, left:][: tile.height, : tile.width])
@@ -176,9 +175,14 @@ def _ticker(total: int, progress: Progress | None) -> Callable[[], None]:
     return tick
 
 
-def _tiles(plan: TilePlan) -> Iterator[Tile]:
-    for row in plan.rows():
-        yield from row
+def _tiles(shape: tuple[int, int]) -> list[Tile]:
+    """Tiles side by side, unlike those of a `TilePlan`: every pixel counts once."""
+    height, width = shape
+    return [
+        Tile(row, col, min(TILE, height - row), min(TILE, width - col))
+        for row in range(0, height, TILE)
+        for col in range(0, width, TILE)
+    ]
 
 
 def _raw(window: PairWindow, date: int) -> NDArray[np.float32]:
