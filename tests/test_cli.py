@@ -64,8 +64,8 @@ def test_commands_and_options_are_frozen():
     }
     assert found == {
         "map": [
-            *("--aoi", "--bands", "--device", "--min-area", "--model", "--out", "--overlap", "--simplify"),
-            *("--threshold", "--tile", "-o"),
+            *("--aoi", "--bands", "--device", "--method", "--min-area", "--model", "--out", "--overlap"),
+            *("--simplify", "--threshold", "--tile", "-o"),
         ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],
@@ -83,6 +83,16 @@ def test_map_prints_the_report_and_the_preflight(run, pair, tmp_path):
     assert "The first date is" in err
     assert "changed:" in err
     assert json.loads((tmp_path / "out" / "receipt.json").read_text())["model"]["name"] == DEFAULT_MODEL
+
+
+@pytest.mark.parametrize("method", ["cva", "irmad", "pca-kmeans"])
+def test_map_with_a_method(run, pair, tmp_path, method):
+    code, out, err = run("map", *pair, "-o", tmp_path / "out", "--method", method, "--bands", "3,1")
+    assert code == 0, err
+    assert Path(out.strip()).is_file()
+    receipt = json.loads((tmp_path / "out" / "receipt.json").read_text())
+    assert receipt["model"]["name"] == method
+    assert len(receipt["model"]["bands"]) == 2
 
 
 def test_map_options_reach_the_run(run, pair, tmp_path):
@@ -139,6 +149,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "all nodata": ([a, empty, "-o", out], "no pixel is valid on both dates"),
         "model without card": ([a, a, "-o", out, "--model", other], "other.onnx cannot be read as an ONNX model"),
         "no such model": ([a, a, "-o", out, "--model", "unheard"], "there is no model 'unheard'; give one of default"),
+        "no such method": ([a, a, "-o", out, "--method", "mad"], "there is no method 'mad'; give one of cva, irmad"),
+        "model and method": ([a, a, "-o", out, "--method", "cva", "--model", "default"], "exclude each other"),
+        "method on cuda": ([a, a, "-o", out, "--method", "cva", "--device", "cuda"], "leave --device cuda out"),
         "out exists": ([a, a, "-o", taken], "taken is there already; nothing was overwritten"),
         "no such band": ([a, a, "-o", out, "--bands", "1,2,9"], "9"),
         "aoi": ([a, a, "-o", out, "--aoi", "1,2,3"], "WEST,SOUTH,EAST,NORTH"),
@@ -152,7 +165,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
 CASES = [
     *("no overlap", "one without CRS", "band counts", "no raster", "no such file", "truncated", "all nodata"),
     *("model without card", "no such model", "out exists", "no such band", "aoi", "aoi elsewhere", "cuda"),
-    *("threshold", "tile"),
+    *("threshold", "tile", "no such method", "model and method", "method on cuda"),
 ]
 
 
@@ -239,6 +252,7 @@ def test_models_lists_and_shows(run):
     assert code == 0
     assert DEFAULT_MODEL in out
     assert "mlla_sianet_large" in out
+    assert "irmad" in out
     code, out, _ = run("models", "default")
     assert code == 0
     assert "Non-commercial research" in out

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from terradelta.errors import BandError, ModelError
 
-__all__ = ["CARD_KEY", "ModelCard"]
+__all__ = ["CARD_KEY", "NO_LIMIT", "ModelCard"]
 
 CARD_KEY = "terradelta_card"
 _CARD_VERSION = 1
+
+NO_LIMIT = "No limit: the method has no weights; only the licences of the two images bind."
+"""`ModelCard.licence` of a method that was fitted to nothing but the pair at hand."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from terradelta.errors import InputError, MissingExtraError, OutputError, Output
 
 if TYPE_CHECKING:
     from terradelta.mapping.run import ChangeMap, MapOptions
+    from terradelta.runtime.classical import Method
+    from terradelta.runtime.predictor import Predictor
     from terradelta.training.config import Recipe
 
 __all__ = ["app", "main"]
@@ -56,7 +58,6 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: make synthetic ones.")
 app.add_typer(data_app, name="data")
 
-Model = Annotated[str, typer.Option(help="`default`, shipped weights (see `models`), FILE.onnx, or a training run.")]
 Device = Annotated[str, typer.Option(help="`cpu`, or `cuda` for a training run.")]
 
 
@@ -70,12 +71,19 @@ def map_command(
     before: Annotated[Path, typer.Argument(help="Image of the first date; its grid is the map's.")],
     after: Annotated[Path, typer.Argument(help="Image of the second date, on any grid.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
-    model: Model = "default",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Shipped weights (see `models`), FILE.onnx, or a training run.  [default: default]"),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="In place of a model, a method without weights: cva, irmad, pca-kmeans.")
+    ] = None,
     aoi: Annotated[
         str | None, typer.Option(help="Area of interest: WEST,SOUTH,EAST,NORTH in degrees, or a GeoJSON file.")
     ] = None,
     bands: Annotated[
-        str | None, typer.Option(help="Bands in the model's order, by number from 1 or name, e.g. 3,2,1.")
+        str | None,
+        typer.Option(help="Bands in the model's order, by number from 1 or name, e.g. 3,2,1; a method takes all."),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Probability from which a pixel counts as changed.")] = None,
     min_area: Annotated[float, typer.Option(help="Leave out smaller polygons, m².")] = 10.0,
@@ -96,7 +104,7 @@ def map_command(
         tile=tile,
         overlap=overlap,
     )
-    _say_result(_map(before, after, out, options, model, device))
+    _say_result(_map(before, after, out, options, lambda: _predictor(model, method, device)))
 
 
 @app.command()
@@ -117,7 +125,9 @@ def demo(
         files = make_demo_pair(out / "images", side=side, seed=seed)
     console.print(f"drew {files.before} and {files.after}: the second on another grid, 0.6 m in place of 0.5 m")
     made = _map(
-        files.before, files.after, out / "map", MapOptions(), "default", "cpu", lambda at: score_map(at, files.label)
+        *(files.before, files.after, out / "map", MapOptions()),
+        lambda: _predictor(None, None, "cpu"),
+        lambda at: score_map(at, files.label),
     )
     _say_result(made)
     scores = made.receipt["scores"]
@@ -186,7 +196,7 @@ def evaluate_command(
 
 @app.command()
 def models(name: Annotated[str | None, typer.Argument(help="Show one card.")] = None) -> None:
-    """List the weights that ship and the networks that can be trained; with NAME, show a card."""
+    """List the weights that ship, the methods, and the networks that can be trained; with NAME, show a card."""
     from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor, shipped_models
 
     out = Console()
@@ -202,6 +212,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one card.")] = 
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
         table.add_row(label, card.network, ", ".join(card.bands), f1, where, card.licence)
     out.print(table)
+    out.print(_methods_table())
     out.print(_networks_table())
 
 
@@ -253,19 +264,30 @@ def _map(
     after: Path,
     out: Path,
     options: "MapOptions",
-    model: str,
-    device: str,
+    choose: Callable[[], "Predictor | Method"],
     scores: Callable[[Path], dict[str, float]] | None = None,
 ) -> "ChangeMap":
     from terradelta.mapping.run import map_change
     from terradelta.mapping.staging import check_free
-    from terradelta.runtime.weights import load_predictor
 
     check_free(out)
     with console.status("loading the model"):
-        predictor = load_predictor(model, device=device)
+        predictor = choose()
     with _progress("mapping") as advance:
         return map_change(before, after, out, predictor, options, progress=advance, announce=_say_lines, scores=scores)
+
+
+def _predictor(model: str | None, method: str | None, device: str) -> "Predictor | Method":
+    from terradelta.runtime.classical import load_method
+    from terradelta.runtime.weights import load_predictor
+
+    if method is None:
+        return load_predictor("default" if model is None else model, device=device)
+    if model is not None:
+        raise InputError(f"--model {model} and --method {method} exclude each other; give one of them")
+    if device != "cpu":
+        raise InputError(f"--method {method} runs on the CPU; leave --device {device} out")
+    return load_method(method)
 
 
 def _say_lines(lines: Sequence[str]) -> None:
@@ -357,6 +379,15 @@ def _print_card(out: Console, name: str) -> None:
         shown = json.dumps(value, indent=1) if isinstance(value, dict | tuple | list) else str(value)
         table.add_row(field, shown)
     out.print(table)
+
+
+def _methods_table() -> Table:
+    from terradelta.runtime.classical import methods
+
+    table = Table("method", "year", "what it is", title="Methods without weights (map --method)")
+    for name, method in methods().items():
+        table.add_row(name, str(method.year), method.summary)
+    return table
 
 
 def _networks_table() -> Table | Text:

@@ -20,6 +20,7 @@ from terradelta.mapping.scene import probability_strips
 from terradelta.mapping.stages import StageClock
 from terradelta.mapping.staging import check_free, staged_folder
 from terradelta.report.html import write_report
+from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
 
 __all__ = ["ChangeMap", "MapOptions", "map_change"]
@@ -83,7 +84,7 @@ def map_change(
     before: Path,
     after: Path,
     out: Path,
-    predictor: Predictor,
+    predictor: Predictor | Method,
     options: MapOptions = MapOptions(),
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -96,9 +97,10 @@ def map_change(
         before: raster of the first date; its grid is the product's.
         after: raster of the second date, on any grid.
         out: folder to make; it appears only once everything in it is finished.
-        predictor: see `terradelta.runtime.weights.load_predictor`.
+        predictor: see `terradelta.runtime.weights.load_predictor`; or a classical method, see
+            `terradelta.runtime.classical.load_method`, which is fitted to the pair first.
         options: how.
-        progress: called with (tiles done, tiles in all).
+        progress: called with (tiles done, tiles in all); it counts twice where a method is fitted first.
         announce: called with the sentences of the pre-flight report before the first tile.
         scores: called with the folder of the finished rasters; gives metrics by name for the report, where the truth
             is known.
@@ -112,17 +114,22 @@ def map_change(
         OutputError: if writing failed.
     """
     check_free(out)
-    clock, card = StageClock(), predictor.card
+    clock = StageClock()
+    wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
     with (
-        open_pair(before, after, bands=bands, wanted=card.bands, aoi=options.aoi) as pair,
+        open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi) as pair,
         staged_folder(out) as work,
     ):
         with clock.time("read"):
-            scaling = choose_scaling(pair, card.scale)
+            scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
             preflight = _preflight(pair, scaling, predictor)
         if announce is not None:
             announce(preflight)
+        if isinstance(predictor, Method):
+            with clock.time("fit"):
+                predictor = predictor.fit(pair, progress)
+        card = predictor.card
         tile = options.tile or card.tile
         overlap = card.overlap if options.overlap is None else options.overlap
         plan = TilePlan(pair.grid.shape, tile, overlap, card.stride)
@@ -191,11 +198,11 @@ def _run(
     return writer.finish()
 
 
-def _preflight(pair: Pair, scaling: Scaling | None, predictor: Predictor) -> list[str]:
+def _preflight(pair: Pair, scaling: Scaling | None, predictor: Predictor | Method) -> list[str]:
     lines = list(pair.preflight.lines())
     if scaling is not None:
         lines += scaling.lines(pair.bands)
-    return lines + resolution_warnings(predictor.card, pair.grid)
+    return lines if isinstance(predictor, Method) else lines + resolution_warnings(predictor.card, pair.grid)
 
 
 def _inputs(pair: Pair, clock: StageClock) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def probability_strips(
         BandError: if the pair does not have the model's bands.
     """
     blender = RowBlender(plan, TRIM)
-    fill = np.asarray(predictor.card.mean, np.float32)[:, None, None] * np.float32(predictor.card.scale)
+    fill = predictor.fill[:, :, None, None]
 
     def load(tile: Tile) -> _Loaded | None:
         with clock.time("read"):
@@ -63,8 +63,8 @@ def probability_strips(
                 return None
             dates = [_scaled(values, scaling) for values in (window.before, window.after)]
             if not window.valid.all():
-                # One value in both dates: where nothing is known, nothing looks changed.
-                dates = [np.where(window.valid, values, fill) for values in dates]
+                # Where nothing is known, nothing looks changed.
+                dates = [np.where(window.valid, values, like) for values, like in zip(dates, fill, strict=True)]
             return dates[0], dates[1], window.valid
 
     for row in _loaded_rows(plan, load):

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
 
+from terradelta.card import NO_LIMIT
 from terradelta.errors import OutputError
 from terradelta.report.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
 from terradelta.report.text import area, finite, fraction, integer, metres, number, place, seconds, text
@@ -266,6 +267,9 @@ def _model(receipt: Mapping[str, Any]) -> str:
         if isinstance(score, Mapping):
             rows[f"Score on {text(score.get('data', 'unnamed data'))}"] = _score_line(score)
     licence = model.get("licence")
+    if licence == NO_LIMIT:
+        rows |= _fitted("Parameter", _dict(model, "network_args")) | _fitted("Fitted", _dict(model, "training"))
+        return _section("model", "Method", _table(rows | {"Licence": text(licence)}))
     said = (
         text(licence)
         if licence
@@ -273,6 +277,18 @@ def _model(receipt: Mapping[str, Any]) -> str:
     )
     warning = f'<p class="warning"><strong>Licence.</strong> {said}</p>'
     return _section("model", "Model", warning + _table(rows))
+
+
+def _fitted(kind: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters and learned numbers of a method."""
+    return {f"{kind}: {text(name).replace('_', ' ')}": text(_short(value)) for name, value in values.items()}
+
+
+def _short(value: Any) -> str:  # noqa: ANN401  from JSON
+    """A number with four significant digits; lists in brackets."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_short(item) for item in value)}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _score_line(score: Mapping[str, Any]) -> str:

@@ -18,6 +18,15 @@ class Predictor(ABC):
     def __init__(self, card: ModelCard) -> None:
         self.card = card
 
+    @property
+    def fill(self) -> NDArray[np.float32]:
+        """Raw sensor values ``(2, C)`` of the first and second date for pixels where one date has no data.
+
+        They make such a pixel look unchanged to its neighbours. By default they are the card's means.
+        """
+        mean = np.asarray(self.card.mean, np.float32) * np.float32(self.card.scale)
+        return np.stack([mean, mean])
+
     def predict(self, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
         """Probability of change.
 
