@@ -1,14 +1,29 @@
 """Losses. Logits and targets are ``(B, 1, H, W)``; targets are 0 or 1, positive = changed."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from terradelta.errors import ShapeError
+from terradelta.errors import InputError, ShapeError
 
-__all__ = ["MLA_WEIGHTS", "bce_dice_loss", "dice_loss", "multi_level_loss"]
+__all__ = [
+    "LOSSES",
+    "MLA_WEIGHTS",
+    "bce_dice_loss",
+    "dice_loss",
+    "eaw_auxiliary_loss",
+    "eaw_loss",
+    "eaw_weights",
+    "multi_level_loss",
+]
+
+EffectiveNumber = Literal["fraction", "pixels"]
+PixelLoss = Literal["ce", "focal"]
 
 MLA_WEIGHTS = (1.0, 0.5, 0.3, 0.2)
 """Weights of the decoder levels, final map first (the abstract of MLLA_SiaNet prints none)."""
@@ -55,11 +70,111 @@ def multi_level_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequenc
         raise ShapeError(f"{len(outputs)} outputs but {len(weights)} weights; give one weight for each output")
     total = torch.zeros((), device=target.device)
     for logits, weight in zip(outputs, weights, strict=False):
-        full = logits
-        if logits.shape[2:] != target.shape[2:]:
-            full = F.interpolate(logits.float(), size=target.shape[2:], mode="bilinear", align_corners=False)
-        total = total + weight * bce_dice_loss(full, target)
+        total = total + weight * bce_dice_loss(_at_size_of(target, logits), target)
     return total
+
+
+def eaw_weights(counts: Tensor, beta: float = 0.5, effective_number: EffectiveNumber = "fraction") -> Tensor:
+    """Weights of the classes by their effective number of samples: ``(1 - β) / (1 - β^n)``, Eq. (17) of MCCRNet.
+
+    At β = 0 all weights are 1; as β approaches 1 they approach 1 / n.
+
+    Paper: n is the number of pixels, and β is 0.5. Then β^n is 0 and every weight 0.5: no reweighting at all. With n
+    as the class's fraction of the pixels the limits the paper states hold too, and β = 0.5 does reweight (5 % changed:
+    14 to 1), so this is the default; ``"pixels"`` gives the printed formula.
+
+    Args:
+        counts: ``(K,)`` pixels of each class.
+        beta: from 0 to below 1.
+        effective_number: what n is.
+
+    Returns:
+        ``(K,)`` float32; 0 for a class without pixels.
+
+    Raises:
+        InputError: if ``beta`` or ``effective_number`` is not allowed.
+    """
+    if not 0 <= beta < 1:
+        raise InputError(f"beta is {beta}; it must be from 0 to below 1 (0.999 comes near inverse class frequency)")
+    _check_choice("effective_number", effective_number, get_args(EffectiveNumber))
+    n = counts.float()
+    if effective_number == "fraction":
+        n = n / n.sum().clamp(min=1)
+    log_beta = math.log(beta) if beta > 0 else -math.inf
+    effective = -torch.expm1(n.clamp(min=1e-20) * log_beta) / (1 - beta)  # exact where β^n is near 1, or is 0
+    return torch.where(n > 0, 1 / effective, torch.zeros_like(n))
+
+
+def eaw_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    beta: float = 0.5,
+    kind: PixelLoss = "ce",
+    effective_number: EffectiveNumber = "fraction",
+) -> Tensor:
+    """Effective-sample-number adaptively weighted loss of MCCRNet, Eq. (17): mean over pixels of weight times loss.
+
+    Args:
+        logits: ``(B, 1, H, W)``, changed minus unchanged for a head of two classes.
+        target: ``(B, 1, H, W)``.
+        beta: see `eaw_weights`; classes are counted over the whole batch.
+        kind: loss of a pixel: cross-entropy (natural logarithm), or focal loss with γ = 2 and no α (Lin et al. 2017;
+            the paper prints neither).
+        effective_number: see `eaw_weights`.
+
+    Raises:
+        ShapeError: if the shapes differ.
+        InputError: if an option is not allowed.
+    """
+    _check(logits, target)
+    _check_choice("kind", kind, get_args(PixelLoss))
+    target = target.float()
+    changed = (target > 0.5).sum()
+    counts = torch.stack([target.numel() - changed, changed])
+    unchanged_weight, changed_weight = eaw_weights(counts, beta, effective_number)
+    loss = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    if kind == "focal":
+        loss = loss * torch.expm1(-loss) ** 2  # (1 - p)^γ; p = exp(-loss) is the probability of the true class
+    return (loss * torch.lerp(unchanged_weight, changed_weight, target)).mean()
+
+
+def eaw_auxiliary_loss(
+    outputs: Sequence[Tensor], target: Tensor, *, auxiliary_weight: float = 0.4, kind: PixelLoss = "ce"
+) -> Tensor:
+    """``EAW(final) + λ EAW(auxiliary)``, Eq. (18) of MCCRNet, with β = 0.5; several auxiliary outputs all count λ.
+
+    Args:
+        outputs: final logits first, then auxiliary ones, as `forward_with_aux` returns them; resized to the target.
+        target: ``(B, 1, H, W)``.
+        auxiliary_weight: λ.
+        kind: see `eaw_loss`.
+
+    Raises:
+        ShapeError: if shapes differ.
+        InputError: if an option is not allowed.
+    """
+    final, *auxiliary = (eaw_loss(_at_size_of(target, logits), target, kind=kind) for logits in outputs)
+    return sum((auxiliary_weight * loss for loss in auxiliary), final)
+
+
+LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
+    "multi_level": multi_level_loss,
+    "eaw_ce": partial(eaw_auxiliary_loss, kind="ce"),
+    "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
+}
+"""What a recipe can choose: name -> loss of (outputs, target)."""
+
+
+def _at_size_of(target: Tensor, logits: Tensor) -> Tensor:
+    if logits.shape[2:] == target.shape[2:]:
+        return logits
+    return F.interpolate(logits.float(), size=target.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _check_choice(name: str, given: str, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        raise InputError(f"{name} is {given!r}; it must be one of {', '.join(allowed)}")
 
 
 def _check(logits: Tensor, target: Tensor) -> None:

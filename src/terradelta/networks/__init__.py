@@ -1,6 +1,7 @@
 """The networks: one a file. Importing this package needs torch (the extra ``[train]``)."""
 
-from terradelta.networks import mlla_sianet
+from terradelta.networks import mccrnet, mlla_sianet
+from terradelta.networks._counts import Macs, count_macs, count_parameters
 from terradelta.networks._probe import receptive_field
 from terradelta.networks._registry import (
     ChangeNetwork,
@@ -12,9 +13,13 @@ from terradelta.networks._registry import (
 
 __all__ = [
     "ChangeNetwork",
+    "Macs",
     "NetworkInfo",
+    "count_macs",
+    "count_parameters",
     "create_model",
     "list_models",
+    "mccrnet",
     "mlla_sianet",
     "model_info",
     "receptive_field",

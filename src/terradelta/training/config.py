@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from terradelta.errors import InputError
+from terradelta.losses import LOSSES
 
 __all__ = ["Augmentation", "Recipe"]
 
@@ -44,6 +45,8 @@ class Recipe:
     """Registered network (see ``terradelta models``)."""
     network_args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the network's builder."""
+    loss: str = "multi_level"
+    """What is minimised; a key of ``terradelta.losses.LOSSES``."""
     bands: tuple[str, ...] = ("red", "green", "blue")
     """Names of the images' bands, in file order."""
     scale: float = 255.0
@@ -99,6 +102,8 @@ class Recipe:
         for name in ("steps", "batch_size", "crop_px", "eval_every", "save_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"recipe {self.name!r}: {name} is {getattr(self, name)}; it must be at least 1")
+        if self.loss not in LOSSES:
+            raise InputError(f"recipe {self.name!r}: loss is {self.loss!r}; it must be one of {', '.join(LOSSES)}")
         if not 0 <= self.change_crops <= 1:
             raise InputError(f"recipe {self.name!r}: change_crops is {self.change_crops}; it must be from 0 to 1")
         if not 0 <= self.ema_decay < 1:

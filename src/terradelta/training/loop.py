@@ -30,7 +30,7 @@ from terradelta.card import CARD_KEY, ModelCard
 from terradelta.data.folder import PairFolder
 from terradelta.errors import InputError, OutputExistsError, TerradeltaError
 from terradelta.evaluation import Evaluation, evaluate
-from terradelta.losses import multi_level_loss
+from terradelta.losses import LOSSES
 from terradelta.networks import ChangeNetwork, create_model, model_info, receptive_field
 from terradelta.networks.checkpoint import load_checkpoint, save_checkpoint, save_network
 from terradelta.runtime.torch import TorchPredictor, channels_last
@@ -187,7 +187,7 @@ class _Trainer:
             group["lr"] = rate
         before, after, label = batch
         dates = [x.contiguous(memory_format=torch.channels_last) for x in (before, after)]
-        loss = multi_level_loss(model.forward_with_aux(*dates), label)
+        loss = LOSSES[recipe.loss](model.forward_with_aux(*dates), label)
         value = _finite(loss, state.step + 1)
         optimizer.zero_grad()
         self.fabric.backward(loss)

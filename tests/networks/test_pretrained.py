@@ -1,0 +1,131 @@
+"""ImageNet weights: fabricated checkpoints with torchvision's keys, no network."""
+
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from terradelta.errors import ModelError
+from terradelta.networks import create_model
+from terradelta.networks._registry import ChangeNetwork
+from terradelta.networks.mlla_sianet import MLLASiaNet
+from terradelta.networks.pretrained import TORCHVISION, initialise_encoder
+
+# torchvision's vgg16 in an eighth of its width; features.24 on is block 5.
+VGG_CONVOLUTIONS = {0: (3, 8), 2: (8, 8), 5: (8, 16), 7: (16, 16), 10: (16, 32), 12: (32, 32), 14: (32, 32)}
+VGG_CONVOLUTIONS |= {17: (32, 64), 19: (64, 64), 21: (64, 64), 24: (64, 64), 26: (64, 64), 28: (64, 64)}
+WIDTH = 0.125
+
+
+def vgg16() -> dict[str, Tensor]:
+    torch.manual_seed(5)
+    state = {}
+    for index, (inputs, outputs) in VGG_CONVOLUTIONS.items():
+        state[f"features.{index}.weight"] = torch.randn(outputs, inputs, 3, 3)
+        state[f"features.{index}.bias"] = torch.randn(outputs)
+    return state | {"classifier.0.weight": torch.randn(8, 8), "classifier.0.bias": torch.randn(8)}
+
+
+def small() -> ChangeNetwork:
+    return create_model("mccrnet", width=WIDTH, aspca=False)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_vgg16_from_a_file(tmp_path: Path, zipped: bool) -> None:
+    """Also in the format of before torch 1.6, which torchvision's vgg16 has."""
+    weights = vgg16()
+    torch.save(weights, tmp_path / "vgg16.pth", _use_new_zipfile_serialization=zipped)
+    network = small()
+    head = network.refine.head.weight.clone()
+    initialise_encoder(network, tmp_path / "vgg16.pth")
+    got = network.encoder.state_dict()
+    assert len(got) == 20
+    assert all(torch.equal(value, weights[key]) for key, value in got.items())
+    assert torch.equal(network.refine.head.weight, head)
+
+
+def resnet(network: MLLASiaNet) -> dict[str, Tensor]:
+    """As torchvision names them; without the counters that old checkpoints lack."""
+    torch.manual_seed(6)
+    state = {k: torch.randn_like(v) for k, v in network.encoder.state_dict().items() if "num_batches" not in k}
+    return state | {"fc.weight": torch.randn(10, 16), "fc.bias": torch.randn(10)}
+
+
+def test_resnet_from_a_file(tmp_path: Path) -> None:
+    network = MLLASiaNet(3, (8, 8, 16, 16), (1, 2, 1, 1), True)
+    weights = resnet(network)
+    assert {"conv1.weight", "bn1.running_var", "layer2.0.conv2.weight", "layer3.0.downsample.1.bias"} <= set(weights)
+    torch.save(weights, tmp_path / "resnet.pth")
+    initialise_encoder(network, str(tmp_path / "resnet.pth"))
+    got = network.encoder.state_dict()
+    assert all(torch.equal(got[key], value) for key, value in weights.items() if not key.startswith("fc."))
+    assert got["bn1.num_batches_tracked"] == 0
+
+
+def test_the_large_network_has_resnet34_s_keys() -> None:
+    with torch.device("meta"):
+        state = create_model("mlla_sianet_large").encoder.state_dict()
+    blocks = [f"layer{i + 1}.{j}." for i, depth in enumerate((3, 4, 6, 3)) for j in range(depth)]
+    convolutions = {"conv1.weight"} | {f"{block}conv{i}.weight" for block in blocks for i in (1, 2)}
+    convolutions |= {f"layer{i}.0.downsample.0.weight" for i in (2, 3, 4)}
+    assert {key for key, value in state.items() if value.ndim == 4} == convolutions
+
+
+def test_by_name_it_asks_torch_s_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def answer(url: str, **options: object) -> dict[str, Tensor]:
+        asked.append((url, options["check_hash"], options["weights_only"]))
+        return vgg16()
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", answer)
+    network = small()
+    initialise_encoder(network, "vgg16")
+    assert asked == [(TORCHVISION["vgg16"], True, True)]
+    assert torch.equal(network.encoder.state_dict()["features.0.weight"], vgg16()["features.0.weight"])
+
+
+def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
+    with pytest.raises(ModelError, match=r"'vgg16' cannot be downloaded from https://\S+vgg16.*give its path"):
+        initialise_encoder(small(), "vgg16")
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"there is no file of weights vgg19; give one, or one of: resnet34, vgg16"):
+        initialise_encoder(small(), "vgg19")
+    text = tmp_path / "weights.pth"
+    text.write_text("not weights")
+    with pytest.raises(ModelError, match=r"weights\.pth holds no weights of torch \(\w+: "):
+        initialise_encoder(small(), text)
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    with pytest.raises(ModelError, match=r"tensor\.pth holds a Tensor; a dictionary of tensors"):
+        initialise_encoder(small(), tmp_path / "tensor.pth")
+
+
+def test_weights_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "vgg16.pth"
+    torch.save(vgg16(), file)
+    for network, message in (
+        (
+            create_model("mccrnet", in_channels=4, width=WIDTH, aspca=False),
+            r"features\.0\.weight is \(8, 3, 3, 3\) and .*\(8, 4, ",
+        ),
+        (create_model("mccrnet", width=0.25, aspca=False), r"fit three bands and the full width only"),
+        (create_model("mlla_sianet"), r"vgg16\.pth has no conv1\.weight; the encoder needs torchvision's weights"),
+    ):
+        old = {key: value.clone() for key, value in network.encoder.state_dict().items()}
+        with pytest.raises(ModelError, match=message):
+            initialise_encoder(network, file)
+        assert all(torch.equal(value, old[key]) for key, value in network.encoder.state_dict().items())
+
+
+def test_a_network_without_an_encoder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="ChangeNetwork has no encoder"):
+        initialise_encoder(ChangeNetwork(), tmp_path / "any.pth")
