@@ -25,7 +25,7 @@ __all__ = [
 EffectiveNumber = Literal["fraction", "pixels"]
 PixelLoss = Literal["ce", "focal"]
 
-MLA_WEIGHTS = (1.0, 0.5, 0.3, 0.2)
+MLA_WEIGHTS = (1.0, 0.5, 0.3, 0.2, 0.1)
 """Weights of the decoder levels, final map first (the abstract of MLLA_SiaNet prints none)."""
 
 

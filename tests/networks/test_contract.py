@@ -12,6 +12,16 @@ from terradelta.errors import ModelError, ShapeError
 from terradelta.networks import ChangeNetwork, create_model, list_models, model_info
 from terradelta.networks.checkpoint import load_network, save_network
 
+SMALL = {"mccrnet": {"width": 0.125}, "snunet": {"width": 8}}
+"""Arguments of a narrower network of the same code, where the default one takes minutes on a CPU."""
+
+CANCELS = {"bit": {"decoder.7.mlp.2.bias"}}
+"""Parameters without effect by the method's own construction: a constant in both dates cancels in |X1 - X2|."""
+
+
+def _create(name: str, **arguments: int) -> ChangeNetwork:
+    return create_model(name, **SMALL.get(name, {}), **arguments)
+
 
 @pytest.fixture(scope="module", params=list_models())
 def name(request: pytest.FixtureRequest) -> str:
@@ -30,7 +40,7 @@ def _one_thread() -> Iterator[None]:
 def network(name: str) -> ChangeNetwork:
     """Evaluation mode, float32, with batch statistics that are not the initial ones."""
     torch.manual_seed(0)
-    return _settled(create_model(name)).eval()
+    return _settled(_create(name)).eval()
 
 
 def _settled(network: ChangeNetwork) -> ChangeNetwork:
@@ -59,7 +69,7 @@ def test_output_is_one_logit_a_pixel_at_input_size(network: ChangeNetwork, batch
 
 @pytest.mark.parametrize("bands", [1, 4, 13])
 def test_any_number_of_bands(name: str, bands: int) -> None:
-    network = create_model(name, in_channels=bands).eval()
+    network = _create(name, in_channels=bands).eval()
     side = network.stride
     with torch.no_grad():
         assert network(*_dates(1, bands, side, side)).shape == (1, 1, side, side)
@@ -75,22 +85,23 @@ def test_forward_is_the_first_of_forward_with_aux(network: ChangeNetwork) -> Non
 
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
-    network = create_model(name).train()
+    network = _create(name).train()
     outputs = network.forward_with_aux(*_dates(2, 3, 64, 64))
     sum(out.square().mean() for out in outputs).backward()
     without = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
-    assert without == []
+    assert set(without) == CANCELS.get(name, set())
 
 
 def test_the_gradient_is_the_numerical_slope(name: str) -> None:
     """Along random directions through all parameters at once, in float64."""
     torch.manual_seed(0)
-    network = _settled(create_model(name)).double().eval()
+    network = _settled(_create(name)).double().eval()
     dates = _dates(1, 3, 64, 64, torch.float64)
     weights = torch.randn(64, 64, dtype=torch.float64)
 
     def value() -> Tensor:
-        return sum((out * weights).mean() for out in network.forward_with_aux(*dates))
+        outputs = network.forward_with_aux(*dates)  # auxiliary maps may be smaller than the input
+        return sum((out * weights[: out.shape[2], : out.shape[3]]).mean() for out in outputs)
 
     value().backward()
     parameters = list(network.parameters())
@@ -116,12 +127,12 @@ def test_images_of_a_batch_do_not_see_each_other_in_eval_mode(network: ChangeNet
     with torch.no_grad():
         together = network(before, after)
         alone = torch.cat([network(before[i : i + 1], after[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5 * max(1, alone.abs().max().item()))
 
 
 def test_swapping_the_dates_leaves_the_result_iff_symmetric(name: str) -> None:
     torch.manual_seed(0)
-    network = _settled(create_model(name)).double().eval()
+    network = _settled(_create(name)).double().eval()
     before, after = _dates(1, 3, 64, 64, torch.float64)
     with torch.no_grad():
         gap = (network(before, after) - network(after, before)).abs().max().item()
@@ -134,14 +145,19 @@ def test_same_seed_same_weights_and_output(name: str) -> None:
     for seed in (7, 7, 8):
         torch.manual_seed(seed)
         with torch.no_grad():
-            outputs.append(create_model(name).eval()(*dates))
+            outputs.append(_create(name).eval()(*dates))
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
 
 
 def test_save_and_load_round_trip(name: str, network: ChangeNetwork, tmp_path: Path) -> None:
     bands = ("red", "green", "blue")
-    card = ModelCard("w", name, bands, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), stride=network.stride, gsd_m=(0.5, 1.0))
+    card = ModelCard(
+        *("w", name, bands, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0)),
+        network_args=SMALL.get(name, {}),
+        stride=network.stride,
+        gsd_m=(0.5, 1.0),
+    )
     save_network(network, card, tmp_path / "best.ckpt")
     dates = _dates(1, 3, 64, 64)
     for path in (tmp_path / "best.ckpt", tmp_path):
