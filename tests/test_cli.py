@@ -43,6 +43,7 @@ def run(monkeypatch, capsys):
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["terradelta", *map(str, arguments)])
         monkeypatch.setenv("COLUMNS", "400")
+        monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # main sets its own
         code = 0
         try:
             cli.main()
@@ -51,7 +52,9 @@ def run(monkeypatch, capsys):
         out, err = capsys.readouterr()
         return code, out, " ".join(err.split())
 
-    return call
+    handler = signal.getsignal(signal.SIGTERM)
+    yield call
+    signal.signal(signal.SIGTERM, handler)
 
 
 def test_commands_and_options_are_frozen():
@@ -138,6 +141,15 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
     taken = folder / "taken"
     taken.mkdir()
     (taken / "file").write_text("mine")
+    odd = folder / "\udcff.tif"
+    odd.write_bytes(a.read_bytes())
+    virtual = '<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>EPSG:32614</SRS>{}</VRTDataset>'
+    damaged = folder / "damaged.vrt"
+    damaged.write_bytes(virtual.encode().replace(b"</SRS>", b"</\xff>"))
+    loop = folder / "loop.vrt"
+    source = "<SimpleSource><SourceFilename relativeToVRT='1'>loop.vrt</SourceFilename></SimpleSource>"
+    place = "<GeoTransform>600000,0.5,0,3400000,0,-0.5</GeoTransform>"
+    loop.write_text(virtual.format(place + f"<VRTRasterBand dataType='Byte'>{source}</VRTRasterBand>" * 3))
     out = folder / "out"
     return {
         "no overlap": ([a, far, "-o", out], "do not overlap"),
@@ -159,13 +171,25 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "cuda": ([a, a, "-o", out, "--device", "cuda"], "runs on the CPU"),
         "threshold": ([a, a, "-o", out, "--threshold", 2], "threshold is 2.0"),
         "tile": ([a, a, "-o", out, "--tile", 100], "it must be a multiple of 16"),
+        "long name": ([a, "x" * 300, "-o", out], "does not exist"),
+        "no text name": ([a, odd, "-o", out], "is no UTF-8 file name"),
+        "no such user": ([a, "~nobody-here/x.tif", "-o", out], "does not exist"),
+        "url": ([a, "https://example.org/x.tif", "-o", out], "reads no URLs"),
+        "damaged text": ([a, damaged, "-o", out], "damaged.vrt cannot be opened"),
+        "self": ([a, loop, "-o", out], "loop.vrt cannot be read"),
+        "long aoi": ([a, a, "-o", out, "--aoi", "x" * 300], "neither a file nor four numbers"),
+        "endless aoi": ([a, a, "-o", out, "--aoi=-inf,-inf,inf,inf"], "is no box"),
+        "superscript": ([a, a, "-o", out, "--bands", "²,1,1"], "no image band '²'"),
+        "brackets": ([a, "[/red].tif", "-o", out], "[/red].tif does not exist"),
     }
 
 
 CASES = [
     *("no overlap", "one without CRS", "band counts", "no raster", "no such file", "truncated", "all nodata"),
     *("model without card", "no such model", "out exists", "no such band", "aoi", "aoi elsewhere", "cuda"),
-    *("threshold", "tile", "no such method", "model and method", "method on cuda"),
+    *("threshold", "tile", "long name", "no text name", "no such user", "url", "damaged text", "self", "long aoi"),
+    *("endless aoi", "superscript", "brackets"),
+    *("no such method", "model and method", "method on cuda"),
 ]
 
 
@@ -202,8 +226,9 @@ def test_full_disk(pair, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.tif"]
 
 
-def test_ctrl_c(pair, tmp_path):
-    """A real SIGINT while tiles are being predicted."""
+@pytest.mark.parametrize(("number", "code", "words"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])
+def test_signals(pair, tmp_path, number, code, words):
+    """A real Ctrl-C, and a real SIGTERM, while tiles are being predicted."""
     slow = (
         "import time\nfrom terradelta.runtime.openvino import OpenVINOPredictor as P\n"
         "old = P.logits\nP.logits = lambda s, a, b: (time.sleep(0.5), old(s, a, b))[1]"
@@ -221,10 +246,10 @@ def test_ctrl_c(pair, tmp_path):
             assert process.poll() is None
             time.sleep(0.05)
         time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in err
+    assert process.returncode == code
+    assert words in err
     assert "Traceback" not in err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.tif"]
 
@@ -237,6 +262,22 @@ def test_demo_makes_a_pair_maps_and_scores_it(run, tmp_path):
     assert set(receipt["scores"]) >= {"precision", "recall", "f1", "iou_changed"}
     assert "against the truth" in err
     assert Path(out.strip()).is_file()
+
+
+def test_brackets_in_a_name_are_no_markup(run, tmp_path):
+    code, _, err = run("data", "synth", tmp_path / "[/b]", "--train", 1, "--val", 0, "--test", 0, "--side", 64)
+    assert code == 0
+    assert "[/b]: 1 train" in err
+
+
+def test_an_unforeseen_error_of_the_system_is_one_message(run, pair, tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "somewhere")
+
+    monkeypatch.setattr("terradelta.mapping.run.map_change", fail)
+    code, _, err = run("map", *pair, "-o", tmp_path / "out")
+    assert code == 1
+    assert "Permission denied: 'somewhere'; check the names and permissions" in err
 
 
 def test_demo_takes_the_next_free_name(run, tmp_path, monkeypatch):
@@ -315,3 +356,15 @@ def test_mapping_loads_no_torch(pair, tmp_path):
     code = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules))"
     done = subprocess.run(child(code, "map", *pair, "-o", tmp_path / "out"), capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "False"
+
+
+def test_a_message_of_gdal_that_is_no_text_brings_no_traceback(pair, tmp_path):
+    """rasterio's logger cannot raise, so Python would print a traceback of its own."""
+    odd = tmp_path / "odd.vrt"
+    odd.write_bytes(b'<VRTDataset rasterXSize="8" rasterYSize="8"><SRS\xe7></SRS></VRTDataset>')
+    done = subprocess.run(
+        child("", "map", pair[0], odd, "-o", tmp_path / "out"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "odd.vrt" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -7,6 +7,8 @@ inference run the same code.
 
 import dataclasses
 import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +130,7 @@ class ModelCard:
             raise ModelError(f"{source}: the model card is not readable; export the model again") from error
         if version != _CARD_VERSION:
             raise ModelError(f"{source}: model card version {version!r}; this terradelta reads {_CARD_VERSION}")
+        _check_fields(fields, source)
         try:
             for name in ("bands", "mean", "std", "scores", "gsd_m"):
                 if fields.get(name) is not None:
@@ -139,3 +142,55 @@ class ModelCard:
     def replace(self, **changes: Any) -> "ModelCard":  # noqa: ANN401  any field may be replaced
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def _is_text(value: Any) -> bool:  # noqa: ANN401  from JSON, as below
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_size(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_share(value: Any) -> bool:  # noqa: ANN401
+    return _is_number(value) and 0 < value <= 1
+
+
+def _is_range(value: Any) -> bool:  # noqa: ANN401
+    return value is None or (_list_of(_is_number)(value) and len(value) == 2)
+
+
+def _is_object(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, dict)
+
+
+def _list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list | tuple) and all(map(holds, value))
+
+
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("name", "network", "paper", "data", "licence", "code_version"), (_is_text, "a text")),
+    **dict.fromkeys(("mean", "std"), (_list_of(_is_number), "a list of finite numbers")),
+    **dict.fromkeys(("scale", "temperature"), (_is_number, "a finite number")),
+    **dict.fromkeys(("stride", "receptive_field", "overlap", "tile"), (_is_size, "a whole number, 0 or more")),
+    **dict.fromkeys(("network_args", "training"), (_is_object, "an object")),
+    "bands": (_list_of(_is_text), "a list of texts"),
+    "threshold": (_is_share, "a number above 0 and at most 1"),
+    "gsd_m": (_is_range, "null or two finite numbers"),
+    "symmetric": (lambda value: isinstance(value, bool), "true or false"),
+    "scores": (_list_of(_is_object), "a list of objects"),
+}
+
+
+def _check_fields(fields: Mapping[str, Any], source: str) -> None:
+    """Raise ModelError unless each field of a card's JSON has the type that the code counts on."""
+    for name, (allowed, words) in _ALLOWED.items():
+        if name in fields and not allowed(fields[name]):
+            given = f"{fields[name]!r:.60}"
+            raise ModelError(
+                f"{source}: {name!r} in the model card is {given}; it must be {words}; export the model again"
+            )

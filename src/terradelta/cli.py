@@ -2,11 +2,15 @@
 
 import itertools
 import json
+import math
+import os
+import signal
+import sys
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -27,11 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 console = Console(stderr=True, highlight=False)
-USER_FAULT, FAILURE, INTERRUPTED = 2, 1, 130
+USER_FAULT, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+
+
+class Terminated(BaseException):
+    """SIGTERM came; raised so that temporary folders are removed on the way out."""
 
 
 class Commands(TyperGroup):
-    """Errors become one message and an exit code: 2 for the input, 1 for writing or setup, 130 for Ctrl-C."""
+    """Errors become one message and an exit code: 2 for the input, 1 for writing or setup, 130 or 143 for a signal."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  as in the base class
         """Run the chosen command."""
@@ -43,6 +51,11 @@ class Commands(TyperGroup):
         except MemoryError as error:
             _say_error("out of memory; use smaller tiles (--tile) or close other programs")
             raise typer.Exit(FAILURE) from error
+        except (OSError, UnicodeError) as error:
+            _say_error(f"{error}; check the names and permissions of the files and folders given")
+            raise typer.Exit(FAILURE) from error
+        except Terminated as error:
+            raise typer.Exit(TERMINATED) from error
         except KeyboardInterrupt as error:
             console.print("[yellow]interrupted[/yellow]: nothing unfinished was left under its final name")
             raise typer.Exit(INTERRUPTED) from error
@@ -63,7 +76,19 @@ Device = Annotated[str, typer.Option(help="`cpu`, or `cuda` for a training run."
 
 def main() -> None:
     """Entry point."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _report_unraisable
     app()
+
+
+def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
+    """Python's report, but not for GDAL's messages that rasterio cannot decode: our own error follows."""
+    if not isinstance(found.exc_value, UnicodeError):
+        sys.__unraisablehook__(found)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated
 
 
 @app.command("map")
@@ -123,7 +148,7 @@ def demo(
     check_free(out)
     with console.status("drawing a suburb, twice"):
         files = make_demo_pair(out / "images", side=side, seed=seed)
-    console.print(f"drew {files.before} and {files.after}: the second on another grid, 0.6 m in place of 0.5 m")
+    _say(f"drew {files.before} and {files.after}: the second on another grid, 0.6 m in place of 0.5 m")
     made = _map(
         *(files.before, files.after, out / "map", MapOptions()),
         lambda: _predictor(None, None, "cpu"),
@@ -162,7 +187,7 @@ def train(
         pairs = pairs.joined(PairFolder(folder, "train"))
     card = fit(chosen, pairs, PairFolder(data, "val"), run, resume=resume, device=device, console=console)
     score = card.scores[0]["metrics"]["f1"]
-    console.print(f"best validation F1 {score:.4f} at threshold {card.threshold:g}: {run / 'best.ckpt'}")
+    _say(f"best validation F1 {score:.4f} at threshold {card.threshold:g}: {run / 'best.ckpt'}")
 
 
 @app.command("evaluate")
@@ -188,7 +213,7 @@ def evaluate_command(
     receipt = evaluation_receipt(found, predictor.card, pairs)
     if out is not None:
         _write(out, json.dumps(receipt, indent=2) + "\n")
-    table = Table("", "global", title=f"{predictor.card.name} on {split}, threshold {found.threshold:g}")
+    table = Table("", "global", title=Text(f"{predictor.card.name} on {split}, threshold {found.threshold:g}"))
     for name, value in receipt["metrics"].items():
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
@@ -210,7 +235,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one card.")] = 
         score = card.scores[-1] if card.scores else {}
         f1 = f"{score['metrics']['f1']:.4f}" if score else ""
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
-        table.add_row(label, card.network, ", ".join(card.bands), f1, where, card.licence)
+        table.add_row(*map(Text, (label, card.network, ", ".join(card.bands), f1, where, card.licence)))
     out.print(table)
     out.print(_methods_table())
     out.print(_networks_table())
@@ -238,7 +263,7 @@ def export(
     with console.status("exporting and comparing"):
         check = export_onnx(network, card, out)
     gaps = ", ".join(f"{precision} {gap:.2g}" for precision, gap in check.largest_difference.items())
-    console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference in probability: {gaps}")
+    _say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference in probability: {gaps}")
 
 
 @data_app.command()
@@ -256,7 +281,7 @@ def synth(
     counts = {"train": train_pairs, "val": val_pairs, "test": test_pairs}
     with _progress("drawing") as advance:
         write_dataset(folder, counts, SceneConfig(height=side, width=side), seed, progress=advance)
-    console.print(f"{folder}: {', '.join(f'{n} {split}' for split, n in counts.items())}")
+    _say(f"{folder}: {', '.join(f'{n} {split}' for split, n in counts.items())}")
 
 
 def _map(
@@ -298,9 +323,7 @@ def _say_lines(lines: Sequence[str]) -> None:
 
 def _say_result(made: "ChangeMap") -> None:
     result = made.receipt["result"]
-    area = (
-        f"{result['changed_area_m2']:,.0f} m²" if result["unit"] == "m" else f"{result['changed_area_px']:,.0f} pixels"
-    )
+    area = _area_words(result)
     seconds = made.receipt["timings"]["total"]
     console.print(
         f"changed: {area} ({result['changed_fraction']:.2%} of what both dates show) "
@@ -310,10 +333,17 @@ def _say_result(made: "ChangeMap") -> None:
     print(made.report)
 
 
+def _area_words(result: Mapping[str, Any]) -> str:
+    if result["unit"] == "px":
+        return f"{result['changed_area_px']:,.0f} pixels"
+    area = result["changed_area_m2"]
+    return f"{area:,.0f} m²" if math.isfinite(area) else f"{result['changed_px']:,} pixels of unknown area"
+
+
 @contextmanager
 def _progress(text: str) -> Iterator[Callable[[int, int], None]]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -340,11 +370,11 @@ def _free_name(name: str) -> Path:
 
 def _bands(text: str) -> tuple[str | int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(int(part) if part.isdigit() else part for part in parts)
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
 
 
 def _area(text: str) -> Any:  # noqa: ANN401  a box or a shapely geometry
-    if Path(text).is_file():
+    if os.path.isfile(text):  # also False where the name itself is impossible
         return _geojson_area(Path(text))
     try:
         west, south, east, north = (float(part) for part in text.split(","))
@@ -374,10 +404,10 @@ def _print_card(out: Console, name: str) -> None:
 
     from terradelta.runtime.weights import load_predictor
 
-    table = Table("", "", title=f"Card of {name}", show_header=False)
+    table = Table("", "", title=Text(f"Card of {name}"), show_header=False)
     for field, value in dataclasses.asdict(load_predictor(name, threads=1).card).items():
         shown = json.dumps(value, indent=1) if isinstance(value, dict | tuple | list) else str(value)
-        table.add_row(field, shown)
+        table.add_row(field, Text(shown))
     out.print(table)
 
 
@@ -409,6 +439,10 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text)
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror})") from error
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False)
 
 
 def _say_error(message: str) -> None:

@@ -31,6 +31,15 @@ def test_grid_refuses_no_pixels_and_no_area():
         Grid(UTM, Affine.identity(), (0, 3))
     with pytest.raises(GridError, match="onto a line"):
         Grid(UTM, Affine(0, 0, 0, 0, 0, 0), (1, 1))
+    for value in (np.nan, np.inf):
+        with pytest.raises(GridError, match="is not finite"):
+            Grid(UTM, Affine(1, 0, value, 0, -1, 0), (1, 1))
+
+
+def test_transforms_that_overflow_together():
+    huge, tiny = (Grid(UTM, Affine(side, 0, 0, 0, -side, 0), (4, 4)) for side in (1e200, 1e-150))
+    with pytest.raises(GridError, match="overflow"):
+        huge.offset_in(tiny)
 
 
 def test_bounds_of_a_rotated_grid_hold_every_corner():

@@ -9,7 +9,7 @@ import rasterio
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 from shapely.geometry import box
 
-from terradelta.errors import BandError, InputError, OutputExistsError, RasterError, ShapeError
+from terradelta.errors import BandError, GridError, InputError, ModelError, OutputExistsError, RasterError, ShapeError
 from terradelta.geo.cog import validate_cog
 from terradelta.mapping.run import MapOptions, map_change
 
@@ -265,3 +265,73 @@ def test_tile_that_is_no_multiple_of_the_stride(tmp_path, write_tiff: Writer, pa
     with pytest.raises(ShapeError, match="tile is 100; it must be a multiple of 16"):
         map_change(before, after, tmp_path / "out", PixelPredictor(), MapOptions(tile=100))
     assert not (tmp_path / "out").exists()
+
+
+LOCAL = 'LOCAL_CS["site",UNIT["metre",1]]'
+
+
+@pytest.mark.parametrize("crs", [LOCAL, "EPSG:4978", "EPSG:5773"])
+def test_a_crs_without_areas_is_refused(tmp_path, write_tiff: Writer, pair_values, crs):
+    before, after = (write_tiff(f"{n}.tif", v[:, :32, :32], crs=crs) for n, v in zip("ab", pair_values, strict=True))
+    with pytest.raises(GridError, match=r"has no (plane|ellipsoid), so areas are unknown"):
+        map_change(before, after, tmp_path / "out", PixelPredictor())
+    assert leftovers(tmp_path) == []
+
+
+def test_the_moon_has_areas_but_no_place_on_earth(tmp_path, write_tiff: Writer, pair_values):
+    place = rasterio.Affine(1e-5, 0, 10, 0, -1e-5, 20)
+    before, after = (
+        write_tiff(f"{n}.tif", v, crs="IAU_2015:30100", transform=place) for n, v in zip("ab", pair_values, strict=True)
+    )
+    made = map_change(before, after, tmp_path / "out", PixelPredictor())
+    side = math.radians(1e-5) * 1737400
+    assert made.receipt["result"]["changed_area_m2"] == pytest.approx(
+        (60 * 80 + 16) * side**2 * math.cos(math.radians(20)), rel=1e-3
+    )
+    assert made.receipt["largest_polygons"][0].keys() >= {"x", "y"}
+
+
+def test_areas_beyond_the_projection_are_null(tmp_path, write_tiff: Writer, pair_values):
+    far = rasterio.Affine(10, 0, -1000, 0, -10, 1000)
+    before, after = (
+        write_tiff(f"{n}.tif", v, crs="EPSG:4326", transform=far) for n, v in zip("ab", pair_values, strict=True)
+    )
+    made = map_change(before, after, tmp_path / "out", PixelPredictor())
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    receipt = json.loads((made.folder / "receipt.json").read_text(), parse_constant=refuse)
+    assert receipt["result"]["changed_area_m2"] is None
+    assert receipt["result"]["changed_px"] == 60 * 80 + 16
+    assert "area on the ground is unknown" in made.report.read_text()
+
+
+def test_float64_beyond_float32(tmp_path, write_tiff: Writer, pair_values):
+    before, after = (write_tiff(f"{n}.tif", v * 1e305) for n, v in zip("ab", pair_values, strict=True))
+    assert map_change(before, after, tmp_path / "out", PixelPredictor()).receipt["result"]["changed_px"] > 60 * 80
+
+
+def test_a_network_that_gives_nan_is_an_error(tmp_path, write_tiff: Writer, pair_values):
+    class Broken(PixelPredictor):
+        def logits(self, before, after):
+            return super().logits(before, after) * np.float32(np.nan)
+
+    before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
+    with pytest.raises(ModelError, match="gave values that are no numbers at rows 0 to 255, columns 0 to 255"):
+        map_change(before, after, tmp_path / "out", Broken())
+    assert leftovers(tmp_path) == []
+
+
+def test_a_scene_too_wide_for_the_machine(tmp_path, write_tiff: Writer, pair_values, monkeypatch):
+    monkeypatch.setattr("terradelta.mapping.run.memory_bytes", lambda: 1e6)
+    before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
+    with pytest.raises(InputError, match=r"420 pixels wide; a row of tiles needs 0\.0 GB.*smaller tiles \(--tile\)"):
+        map_change(before, after, tmp_path / "out", PixelPredictor())
+    map_change(before, after, tmp_path / "out", PixelPredictor(), MapOptions(tile=32, overlap=16))
+
+
+def test_tile_0_is_refused(tmp_path, write_tiff: Writer, pair_values):
+    before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
+    with pytest.raises(ShapeError, match="tile is 0"):
+        map_change(before, after, tmp_path / "out", PixelPredictor(), MapOptions(tile=0))

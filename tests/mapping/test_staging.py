@@ -62,3 +62,27 @@ def test_permissions_follow_the_umask(tmp_path):
     finally:
         os.umask(old)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+def test_a_link_to_an_empty_folder_is_followed(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with staged_folder(tmp_path / "link") as work:
+        (work / "a").write_text("x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "a").exists()
+
+
+def test_a_name_as_long_as_the_system_allows(tmp_path):
+    with staged_folder(tmp_path / ("y" * 255)) as work:
+        (work / "a").write_text("x")
+    assert (tmp_path / ("y" * 255) / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("y" * 256, "File name too long"), ("\udcff", "no UTF-8 name"), ("a\0", "null byte")]
+)
+def test_impossible_names(tmp_path, name, words):
+    with pytest.raises(OutputError, match=words), staged_folder(tmp_path / name):
+        pass
+    assert list(tmp_path.iterdir()) == []

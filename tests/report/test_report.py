@@ -317,3 +317,44 @@ def test_text_has_contrast_in_light_and_dark(quicklooks):
 )  # fmt: skip
 def test_numbers_as_text(given, expected):
     assert given == expected
+
+
+def test_polygons_of_plain_images_are_in_pixels(quicklooks):
+    row = {"id": 3, "area_px": 1234.0, "perimeter_px": 56.0, "row": 7.5, "col": 9.5}
+    text = Page(render_report({"largest_polygons": [row]}, quicklooks)).text
+    assert "1,234 pixels" in text
+    assert "56 pixels" in text
+    assert "row 8, column 10" in text
+
+
+def test_polygons_without_place_on_earth(quicklooks):
+    row = {"id": 3, "area_m2": 12.0, "perimeter_m": 56.0, "x": 7.25, "y": -9.5}
+    assert "x 7.25, y -9.50" in Page(render_report({"largest_polygons": [row]}, quicklooks)).text
+
+
+def test_no_polygon_is_said(quicklooks):
+    text = Page(render_report({"result": {"polygons": 0, "small_polygons": 2}}, quicklooks)).text
+    assert "There is no polygon in change.gpkg; 2 were smaller than the smallest area" in text
+
+
+def test_unknown_area_is_given_in_pixels(quicklooks):
+    result = {"unit": "m", "changed_area_m2": None, "changed_px": 1234}
+    text = Page(render_report({"result": result}, quicklooks)).text
+    assert "1,234 pixels" in text
+    assert "their area on the ground is unknown" in text
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(quicklooks):
+    inputs = {"before": {"path": "/x/A/1.jpg"}, "after": {"path": "/x/B/1.jpg"}}
+    assert "A/1.jpg → B/1.jpg" in Page(render_report({"inputs": inputs}, quicklooks)).text
+
+
+def test_warnings_stand_out(quicklooks):
+    html = render_report({"preflight": ["All is well.", "Warning: look at it."]}, quicklooks)
+    assert '<li>All is well.</li><li class="warning"><strong>Warning:</strong> look at it.</li>' in html
+
+
+def test_tall_pictures_fit_on_a_screen(quicklooks):
+    assert "max-width:max" not in render_report({}, quicklooks)
+    tall = Quicklooks(*(np.swapaxes(getattr(quicklooks, f.name), 0, 1) for f in dataclasses.fields(quicklooks)))
+    assert render_report({}, tall).count("max-width:max(9rem,56.7vh)") == 3

@@ -62,6 +62,8 @@ class Grid:
     def __post_init__(self) -> None:
         if min(self.shape) <= 0:
             raise GridError(f"a grid needs a height and width above 0, not {self.shape[0]} x {self.shape[1]}")
+        if not all(map(math.isfinite, self.transform)):
+            raise GridError(f"the transform {tuple(self.transform)[:6]} is not finite; georeference the image again")
         if self.transform.is_degenerate:
             raise GridError(
                 f"the transform {tuple(self.transform)[:6]} maps the plane onto a line; no pixel has an area"
@@ -154,7 +156,11 @@ class Grid:
         rows, cols = np.asarray(rows, np.float64), np.asarray(cols, np.float64)
         if self.crs == other.crs:
             # One matrix for both steps: the large CRS coordinates cancel before they can cost digits.
-            return _apply(~other.transform @ self.transform, rows, cols)
+            with np.errstate(over="ignore", invalid="ignore"):
+                moved = _apply(~other.transform @ self.transform, rows, cols)
+            if not np.isfinite(moved).all():
+                raise GridError(f"the transforms {tuple(self.transform)[:6]} and {tuple(other.transform)[:6]} overflow")
+            return moved
         if self.crs is None or other.crs is None:
             raise GridError("one grid has a CRS and the other has none; assign a CRS to both, or to neither")
         y, x = _apply(self.transform, rows, cols)

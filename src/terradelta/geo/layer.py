@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -17,7 +16,7 @@ from terradelta.errors import RasterError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.overlap import footprint, pixel_ratio
 from terradelta.geo.preflight import Placement
-from terradelta.geo.source import Source, open_quietly
+from terradelta.geo.source import GDAL_ERRORS, Source, open_quietly
 
 __all__ = ["Layer"]
 
@@ -46,7 +45,8 @@ class Layer:
         self.offset = grid.offset_in(source.grid)
         self.ratio = pixel_ratio(grid, source.grid)
         self._files = ExitStack()
-        self._dataset = self._open(self._files, grid, 1)
+        with self._reporting(grid.tile):
+            self._dataset = self._open(self._files, grid, 1)
 
     def _open(self, files: ExitStack, grid: Grid, factor: int) -> DatasetReader:
         if self.offset is not None:
@@ -96,7 +96,7 @@ class Layer:
     def _reporting(self, tile: Tile) -> Iterator[None]:
         try:
             yield
-        except RasterioError as error:
+        except GDAL_ERRORS as error:
             raise RasterError(
                 f"{self.source.path} cannot be read at rows {tile.row} to {tile.stop_row - 1}, columns {tile.col} to "
                 f"{tile.stop_col - 1} of the common grid ({error.__cause__ or error}); "

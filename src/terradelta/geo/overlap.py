@@ -149,8 +149,10 @@ def _near(geometry: BaseGeometry, extent: BaseGeometry) -> BaseGeometry:
 
 def _as_geometry(aoi: Aoi) -> BaseGeometry:
     if not isinstance(aoi, BaseGeometry):
-        if len(aoi) != 4 or not aoi[0] < aoi[2] or not aoi[1] < aoi[3]:
-            raise GridError(f"the area of interest {aoi!r} is no box; give (west, south, east, north), west < east")
+        if len(aoi) != 4 or not all(map(math.isfinite, aoi)) or not aoi[0] < aoi[2] or not aoi[1] < aoi[3]:
+            raise GridError(
+                f"the area of interest {aoi!r} is no box; give (west, south, east, north), west < east, south < north"
+            )
         return shapely.box(*aoi)
     if not aoi.is_valid or aoi.area == 0:
         raise GridError(

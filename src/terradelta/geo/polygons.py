@@ -81,7 +81,7 @@ class PolygonStream:
             none. Outlines move by about this much. 0 keeps the outlines of the pixels.
 
     Raises:
-        GridError: if the CRS has no ellipsoid (a local or engineering CRS).
+        GridError: if the CRS has no ellipsoid (a local or engineering CRS), or is geocentric.
         InputError: if a size is negative or no number.
     """
 
@@ -263,9 +263,9 @@ class _Ellipsoid:
         assert grid.crs is not None
         crs = pyproj.CRS.from_wkt(grid.crs.to_wkt(version="WKT2_2019")).to_2d()
         geographic, geod = crs.geodetic_crs, crs.get_geod()
-        if geographic is None or geod is None:
+        if geographic is None or geod is None or crs.is_geocentric:
             raise GridError(
-                f"the CRS {crs.name!r} has no ellipsoid, so areas are unknown; "
+                f"the CRS {crs.name!r} has no {'plane' if crs.is_geocentric else 'ellipsoid'}, so areas are unknown; "
                 "assign a geographic or projected CRS to the images, or none"
             )
         self._geod = geod
@@ -423,6 +423,7 @@ class GpkgWriter:
         shapes = np.array([each.geometry for each in batch], object)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'crs' was not provided")
+            warnings.filterwarnings("ignore", message="Passed SRS uses")  # a variant of an EPSG CRS: written as it is
             pyogrio.raw.write(
                 self._temporary,
                 geometry=shapely.to_wkb(shapes),

@@ -46,9 +46,10 @@ class Scaling:
                 f"expected (..., {len(self.low)}, H, W)"
             )
         low, high = (np.asarray(ends, np.float64)[:, None, None] for ends in (self.low, self.high))
-        gain = np.divide(self.scale, high - low, out=np.zeros_like(low), where=high > low)
-        # float64 up to the clip: float32 would merge neighbouring values of 32-bit integers far from 0.
-        stretched = (np.clip(values, low, high) - low) * gain
+        with np.errstate(over="ignore"):  # a range beyond float64 gets the gain 0
+            gain = np.divide(self.scale, high - low, out=np.zeros_like(low), where=high > low)
+            # float64 up to the clip: float32 would merge neighbouring values of 32-bit integers far from 0.
+            stretched = (np.clip(values, low, high) - low) * gain
         result: NDArray[np.float32] = np.nan_to_num(stretched, copy=False, nan=0.0).astype(np.float32)
         return result
 

@@ -6,6 +6,8 @@ neither mixes invalid pixels into their neighbours nor needs to know why they ar
 """
 
 import math
+import os
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -23,7 +26,12 @@ from terradelta.errors import GridError, RasterError
 from terradelta.geo.bands import Band
 from terradelta.geo.grid import Grid
 
-__all__ = ["Source", "open_quietly", "read_source"]
+__all__ = ["GDAL_ERRORS", "Source", "is_utf8", "open_quietly", "read_source"]
+
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeError)
+"""What rasterio raises when GDAL fails; the last where a damaged file puts bytes that are no text into a message."""
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib has made one slash of two
 
 _GDAL_TYPES = {
     "uint8": "Byte",
@@ -162,6 +170,15 @@ class Source:
         }
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file name is valid UTF-8, the only encoding that GDAL takes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def open_quietly(name: str, **options: Any) -> DatasetReader:  # noqa: ANN401  passed on to rasterio
     """`rasterio.open` without its warning about images that have no georeference."""
     with warnings.catch_warnings():
@@ -184,7 +201,7 @@ def read_source(path: str | Path) -> Source:
         with open_quietly(name) as dataset:
             _check(dataset, name)
             return _describe(dataset, name)
-    except RasterioError as error:
+    except GDAL_ERRORS as error:
         raise RasterError(
             f"{name} cannot be opened as a raster ({error}); give a GeoTIFF or another format that GDAL reads, "
             "and check that the file is complete"
@@ -192,14 +209,17 @@ def read_source(path: str | Path) -> Source:
 
 
 def _local_file(path: str | Path) -> str:
-    if "://" in str(path) or str(path).startswith("/vsi"):
+    if _URL.match(str(path)) or str(path).startswith("/vsi"):
         raise RasterError(f"{path} is not a local file; terradelta reads no URLs and no /vsi paths: download it first")
-    file = Path(path).expanduser()
-    if file.is_dir():
+    file = os.path.expanduser(path)
+    if os.path.isdir(file):
         raise RasterError(f"{path} is a folder; give the raster file inside it")
-    if not file.is_file():
+    if not os.path.isfile(file):  # also False where the name itself is impossible
         raise RasterError(f"{path} does not exist; check the path")
-    return str(file.resolve())
+    name = os.path.realpath(file)
+    if not is_utf8(name):
+        raise RasterError(f"{name!r} is no UTF-8 file name, which GDAL needs; rename the file")
+    return name
 
 
 def _check(dataset: DatasetReader, name: str) -> None:

@@ -14,6 +14,7 @@ from pyproj import Transformer
 from terradelta.errors import RasterError
 from terradelta.geo.cog import change_writer, probability_writer, unpack
 from terradelta.geo.grid import Grid
+from terradelta.geo.ground import lonlat_transformer
 from terradelta.geo.polygons import ChangePolygon, GpkgWriter, PolygonStream
 from terradelta.mapping.stages import StageClock
 
@@ -60,7 +61,7 @@ class Summary:
 
     def largest_polygons(self, grid: Grid) -> list[dict[str, Any]]:
         """The largest polygons, largest first; ids are those of the GeoPackage."""
-        to_lonlat = None if grid.crs is None else Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+        to_lonlat = None if grid.crs is None else lonlat_transformer(grid.crs)
         return [_row(number, polygon, to_lonlat) for _, number, polygon in sorted(self.largest, reverse=True)]
 
 
@@ -172,7 +173,9 @@ def _row(number: int, polygon: ChangePolygon, to_lonlat: Transformer | None) -> 
         "mean_probability": polygon.mean_probability,
         "max_probability": polygon.max_probability,
     }
-    if to_lonlat is None:
+    if unit == "px":
         return row | {"row": point.y, "col": point.x}
+    if to_lonlat is None:
+        return row | {"x": point.x, "y": point.y}
     lon, lat = to_lonlat.transform(point.x, point.y)
     return row | {"lon": lon, "lat": lat}

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,22 @@ def resolution_warnings(card: ModelCard, grid: Grid) -> list[str]:
 
 
 def write_receipt(receipt: dict[str, Any], path: Path) -> None:
-    """Write the receipt as indented JSON.
+    """Write the receipt as indented JSON; numbers that are not finite (areas that PROJ cannot measure) become null.
 
     Raises:
         OutputError: if it cannot be written.
     """
     receipt = {"version": terradelta.__version__, "python": platform.python_version(), **receipt}
     try:
-        path.write_text(json.dumps(receipt, indent=2, default=float) + "\n")
+        path.write_text(json.dumps(_finite(receipt), indent=2, allow_nan=False, default=float) + "\n")
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror})") from error
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """The value with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

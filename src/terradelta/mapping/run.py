@@ -1,5 +1,7 @@
 """`map_change`: two rasters to a change map, in memory that does not grow with the scene's height."""
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -26,6 +28,8 @@ from terradelta.runtime.predictor import Predictor
 __all__ = ["ChangeMap", "MapOptions", "map_change"]
 
 RECEIPT, REPORT = "receipt.json", "report.html"
+ROW_PIXEL_BYTES, COLUMN_BYTES = 6, 1024
+"""Least memory of a row of tiles: float32 and the packed copy of each pixel; buffers of the writers for each column."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ def map_change(
 
     Raises:
         OutputExistsError: if ``out`` is there already.
-        RasterError, GridError, BandError, ShapeError: if the inputs cannot be used; the message says why.
+        InputError: if the inputs or options cannot be used; the message says why.
+        ModelError: if the model cannot be run.
         OutputError: if writing failed.
     """
     check_free(out)
@@ -130,9 +135,10 @@ def map_change(
             with clock.time("fit"):
                 predictor = predictor.fit(pair, progress)
         card = predictor.card
-        tile = options.tile or card.tile
+        tile = card.tile if options.tile is None else options.tile
         overlap = card.overlap if options.overlap is None else options.overlap
         plan = TilePlan(pair.grid.shape, tile, overlap, card.stride)
+        _check_width(plan)
         threshold = card.threshold if options.threshold is None else options.threshold
         with ProductWriter(
             work,
@@ -168,6 +174,25 @@ def map_change(
         write_report(work / REPORT, {"version": terradelta.__version__, **receipt}, pictures)
         write_receipt(receipt, work / RECEIPT)
     return ChangeMap(out, receipt)
+
+
+def _check_width(plan: TilePlan) -> None:
+    """Raise InputError if a row of tiles cannot fit into this machine's memory."""
+    height, width = plan.shape
+    needed = width * (min(plan.tile, height) * ROW_PIXEL_BYTES + COLUMN_BYTES)
+    if needed > memory_bytes():
+        raise InputError(
+            f"the common grid is {width:,} pixels wide; a row of tiles needs {needed / 1e9:,.1f} GB, but "
+            f"this machine has {memory_bytes() / 1e9:,.1f} GB: use smaller tiles (--tile) or an area of interest"
+        )
+
+
+def memory_bytes() -> float:
+    """This machine's memory; infinite where it cannot be asked."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 def _run(

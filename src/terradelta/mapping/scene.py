@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from terradelta.errors import ModelError
 from terradelta.geo.blending import RowBlender
 from terradelta.geo.grid import Tile
 from terradelta.geo.raster import Pair
@@ -52,6 +53,7 @@ def probability_strips(
     Raises:
         RasterError: if a file cannot be read.
         BandError: if the pair does not have the model's bands.
+        ModelError: if the network gives values that are not finite.
     """
     blender = RowBlender(plan, TRIM)
     fill = predictor.fill[:, :, None, None]
@@ -89,6 +91,11 @@ def _predict(predictor: Predictor, tile: Tile, loaded: _Loaded | None) -> NDArra
         return np.full((tile.height, tile.width), np.nan, np.float32)
     before, after, valid = loaded
     probability: NDArray[np.float32] = predictor.predict(before[None], after[None])[0]
+    if not np.isfinite(probability).all():
+        raise ModelError(
+            f"model {predictor.card.name!r} gave values that are no numbers at rows {tile.row} to {tile.stop_row - 1}, "
+            f"columns {tile.col} to {tile.stop_col - 1}; use another model, or export this one again"
+        )
     probability[~valid] = np.nan
     return probability
 

@@ -17,7 +17,7 @@ __all__ = ["render_report", "write_report"]
 _ASSETS = files("terradelta.report") / "assets"
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou_changed": "IoU of the changed class"}
 _SHORTEST_M, _LONGEST_M = 0.1, 4.1e7  # of a picture that gets a scale bar: up to the length of the equator
-_COLUMNS = ("No.", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
+_COLUMNS = ("Id", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
 
 
 def write_report(out: Path, receipt: Mapping[str, Any], quicklooks: Quicklooks) -> None:
@@ -96,8 +96,13 @@ def _table(rows: Mapping[str, str]) -> str:
 
 
 def _file_name(receipt: Mapping[str, Any], date: str) -> str:
-    path = _dict(receipt, "inputs", date).get("path")
-    return text(PurePath(str(path)).name) if path else ""
+    """The name of a date's file; with its folder where both files have the same name."""
+    paths = [_dict(receipt, "inputs", each).get("path") for each in (date, "before", "after")]
+    own, first, second = (PurePath(str(path)) if path else None for path in paths)
+    if own is None:
+        return ""
+    alike = first is not None and second is not None and first != second and first.name == second.name
+    return text(PurePath(*own.parts[-2:]) if alike else own.name)
 
 
 def _title(receipt: Mapping[str, Any]) -> str:
@@ -122,13 +127,12 @@ def _answer(receipt: Mapping[str, Any]) -> str:
     if not result:
         return ""
     changed_m2 = result.get("changed_area_m2")
-    if changed_m2 is None:
-        figure, note = f"{integer(result.get('changed_px'))} pixels", "changed; the images carry no ground units"
+    pixels = f"{integer(result.get('changed_px'))} pixels"
+    if finite(changed_m2) is None:
+        why = "their area on the ground is unknown" if result.get("unit") == "m" else "the images carry no ground units"
+        figure, note = pixels, f"changed; {why}"
     else:
-        figure, note = (
-            area(changed_m2),
-            f"changed ({number(changed_m2, 0)} m², {integer(result.get('changed_px'))} pixels)",
-        )
+        figure, note = area(changed_m2), f"changed ({number(changed_m2, 0)} m², {pixels})"
     tiles = (
         (figure, note, "main"),
         (integer(result.get("polygons")), "separate changes (polygons)", ""),
@@ -149,7 +153,8 @@ def _swipe(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
         )
     )
     body = (
-        f'<figure class="swipe">\n<div class="stage">{images}<span class="bar" aria-hidden="true"></span>'
+        f'<figure class="swipe"{_limit(quicklooks)}>\n'
+        f'<div class="stage">{images}<span class="bar" aria-hidden="true"></span>'
         '<span class="tag left" aria-hidden="true">Before</span><span class="tag right" aria-hidden="true">After</span>'
         '<input type="range" min="0" max="100" value="50" step="any" aria-label="Share of the picture that shows the '
         f'before image, in per cent"></div>\n{_scale_bar(receipt)}'
@@ -157,6 +162,12 @@ def _swipe(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
         f"the left, <strong>after</strong> ({names[1]}) on the right.{_north(receipt)}</figcaption>\n</figure>"
     )
     return _section("pictures", "Before and after", body)
+
+
+def _limit(quicklooks: Quicklooks) -> str:
+    """A style that keeps a tall picture on one screen: narrower, so that its scale bar stays right."""
+    height, width = quicklooks.shape
+    return f' style="max-width:max(9rem,{85 * width / height:.1f}vh)"' if height > width else ""
 
 
 def _maps(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
@@ -167,12 +178,14 @@ def _maps(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
     no_data = "" if quicklooks.valid.all() else '<span class="key none"></span> no data on one date or both'
     rgb = ",".join(map(str, CHANGE_COLOUR))
     change = (
-        f'<figure><img {size} alt="Map of the changed areas over the after image; {share} of it is changed" '
+        f"<figure{_limit(quicklooks)}>"
+        f'<img {size} alt="Map of the changed areas over the after image; {share} of it is changed" '
         f'src="{data_uri(change_picture(quicklooks))}">\n{bar}'
         f'<figcaption><span class="key" style="background:rgb({rgb})"></span> changed {no_data}</figcaption></figure>'
     )
     probability = (
-        f'<figure><img {size} alt="Map of the probability of change, dark for unlikely, yellow for likely" '
+        f"<figure{_limit(quicklooks)}>"
+        f'<img {size} alt="Map of the probability of change, dark for unlikely, yellow for likely" '
         f'src="{data_uri(probability_picture(quicklooks), lossless=True)}">\n{bar}'
         f"<figcaption>Probability of change {no_data}{_legend(receipt)}</figcaption></figure>"
     )
@@ -231,13 +244,13 @@ def _scores(receipt: Mapping[str, Any]) -> str:
 def _polygons(receipt: Mapping[str, Any]) -> str:
     rows = [row for row in _list(receipt, "largest_polygons") if isinstance(row, Mapping)]
     if not rows:
-        return ""
+        return _no_polygons(_dict(receipt, "result"))
     head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
     body = "".join(
-        f'<tr><th scope="row">{text(row.get("id"))}</th><td>{area(row.get("area_m2"))}</td>'
-        f"<td>{metres(row.get('perimeter_m'))}</td><td>{number(row.get('mean_probability'))}</td>"
+        f'<tr><th scope="row">{text(row.get("id"))}</th>{_measures(row)}'
+        f"<td>{number(row.get('mean_probability'))}</td>"
         f"<td>{number(row.get('max_probability'))}</td>"
-        f'<td class="place">{place(row.get("lon"), row.get("lat"))}</td></tr>\n'
+        f'<td class="place">{_place(row)}</td></tr>\n'
         for row in rows
     )
     table = (
@@ -249,12 +262,41 @@ def _polygons(receipt: Mapping[str, Any]) -> str:
     return _section("polygons", "Largest changes", note + table)
 
 
+def _no_polygons(result: Mapping[str, Any]) -> str:
+    if result.get("polygons") != 0:
+        return ""
+    small = result.get("small_polygons")
+    why = f"; {integer(small)} were smaller than the smallest area and are in the rasters only" if small else ""
+    return _section("polygons", "Largest changes", f"<p>There is no polygon in change.gpkg{why}.</p>")
+
+
+def _measures(row: Mapping[str, Any]) -> str:
+    """Area and perimeter of a polygon as two cells."""
+    if "area_px" in row:
+        return f"<td>{integer(row['area_px'])} pixels</td><td>{integer(row.get('perimeter_px'))} pixels</td>"
+    return f"<td>{area(row.get('area_m2'))}</td><td>{metres(row.get('perimeter_m'))}</td>"
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    """Where a polygon is: latitude and longitude, else the position in the image or in its CRS."""
+    if "row" in row:
+        return f"row {integer(row['row'])}, column {integer(row.get('col'))}"
+    if "x" in row:
+        return f"x {number(row['x'])}, y {number(row.get('y'))}"
+    return place(row.get("lon"), row.get("lat"))
+
+
 def _preflight(receipt: Mapping[str, Any]) -> str:
     if not isinstance(receipt.get("preflight"), list | tuple):
         return ""
-    items = "".join(f"<li>{text(sentence)}</li>" for sentence in _list(receipt, "preflight"))
+    items = "".join(_check(text(sentence)) for sentence in _list(receipt, "preflight"))
     body = f"<ul>{items}</ul>" if items else "<p>The two images fitted each other; nothing had to be said.</p>"
     return _section("preflight", "Checks before the run", body)
+
+
+def _check(sentence: str) -> str:
+    said = sentence.removeprefix("Warning: ")
+    return f"<li>{said}</li>" if said == sentence else f'<li class="warning"><strong>Warning:</strong> {said}</li>'
 
 
 def _model(receipt: Mapping[str, Any]) -> str:
@@ -312,10 +354,14 @@ def _run(receipt: Mapping[str, Any]) -> str:
         rows["Grid"] = f"{integer(grid.get('height'))} × {integer(grid.get('width'))} pixels (rows × columns), {crs}"
     options = _dict(receipt, "options")
     if options:
-        rows["Options"] = ", ".join(f"{text(key)}: {text(value)}" for key, value in options.items())
+        rows["Options"] = ", ".join(f"{text(key)}: {_option(value)}" for key, value in options.items())
     parts = [_table(rows)] if rows else []
     timings = _timings(_dict(receipt, "timings"))
     return _section("run", "Run", "\n".join([*parts, timings])) if parts or timings else ""
+
+
+def _option(value: Any) -> str:  # noqa: ANN401  from JSON
+    return " ".join(map(text, value)) if isinstance(value, list | tuple) else text(value)
 
 
 def _timings(timings: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Predictor on OpenVINO: reads ONNX directly, no torch."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -52,22 +53,31 @@ class OpenVINOPredictor(Predictor):
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        self._request = _core().compile_model(model, "CPU", options).create_infer_request()
+        try:
+            self._request = _core().compile_model(model, "CPU", options).create_infer_request()
+        except RuntimeError as error:
+            raise ModelError(f"{self.path}: OpenVINO cannot run this network ({_last_line(error)})") from error
 
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
-        found = self._request.infer({"before": before, "after": after}, share_inputs=True)
+        try:
+            found = self._request.infer({"before": before, "after": after}, share_inputs=True)
+        except RuntimeError as error:
+            raise ModelError(
+                f"{self.path}: the network does not run on arrays of shape {before.shape} ({_last_line(error)}); "
+                "export it again"
+            ) from error
         return np.array(found["logits"], np.float32)
 
 
 def _read(path: Path) -> ov.Model:
-    if not path.is_file():
+    if not os.path.isfile(path):  # also False where the name itself is impossible
         raise ModelError(f"there is no model file {path}; `terradelta models` lists those that ship")
     if path.suffix.lower() != ".onnx":
         raise ModelError(f"{path}: the name of an ONNX file ends in .onnx; make one with `terradelta export RUN`")
     try:
         return _core().read_model(path)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeError) as error:  # the second from names in a damaged file
         raise ModelError(f"{path} cannot be read as an ONNX model; it may be truncated. Export it again") from error
 
 
@@ -78,16 +88,27 @@ def _card_of(model: ov.Model, path: Path) -> ModelCard:
             f"{path} has no model card: its bands, scaling and threshold are unknown, so its result would be a guess. "
             "Use a file written by `terradelta export`"
         )
-    return ModelCard.from_json(str(model.get_rt_info(key).value), str(path))
+    try:
+        text = str(model.get_rt_info(key).value)
+    except UnicodeError as error:
+        raise ModelError(f"{path}: the model card is not readable; export the model again") from error
+    return ModelCard.from_json(text, str(path))
 
 
 def _check_inputs(model: ov.Model, card: ModelCard, path: Path) -> None:
-    names = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
-    if not {"before", "after", "logits"} <= names:
-        raise ModelError(f"{path}: needs inputs 'before', 'after' and output 'logits', has {sorted(names)}")
-    shape = model.input("before").get_partial_shape()
-    if shape.rank.is_dynamic or len(shape) != 4:
-        raise ModelError(f"{path}: input 'before' has shape {shape}, not (B, C, H, W)")
-    bands = shape[1]
+    inputs, outputs = ({name for port in ports for name in port.get_names()} for ports in (model.inputs, model.outputs))
+    if inputs != {"before", "after"} or "logits" not in outputs:
+        raise ModelError(
+            f"{path}: needs inputs 'before' and 'after' and output 'logits', has {sorted(inputs)} and {sorted(outputs)}"
+        )
+    for port in model.inputs:
+        if port.get_partial_shape().rank != 4 or port.get_element_type() != ov.Type.f32:
+            raise ModelError(f"{path}: inputs must be float32 of shape (B, C, H, W); export the model again")
+    bands = model.input("before").get_partial_shape()[1]
     if bands.is_static and bands.get_length() != len(card.bands):
         raise ModelError(f"{path}: the network takes {bands.get_length()} bands, its card names {len(card.bands)}")
+
+
+def _last_line(error: RuntimeError) -> str:
+    """The part of OpenVINO's message that says what is wrong; the lines before it name its own source files."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

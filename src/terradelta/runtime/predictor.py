@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.card import ModelCard
-from terradelta.errors import ShapeError
+from terradelta.errors import ModelError, ShapeError
 
 __all__ = ["Predictor", "pad_reflect", "sigmoid"]
 
@@ -40,12 +40,16 @@ class Predictor(ABC):
         Raises:
             ShapeError: if the two shapes differ or are not ``(B, C, H, W)``.
             BandError: if C is not what the card says.
+            ModelError: if the network gives another shape than its input's.
         """
         if before.ndim != 4 or before.shape != after.shape or 0 in before.shape:
             raise ShapeError(f"before {before.shape} and after {after.shape} must have one shape (B, C, H, W)")
         height, width = before.shape[2:]
         padded = [pad_reflect(self.card.normalise(x), self.card.stride) for x in (before, after)]
         logits = self.logits(padded[0], padded[1])
+        expected = (len(before), 1, *padded[0].shape[2:])
+        if logits.shape != expected:
+            raise ModelError(f"the network of model {self.card.name!r} gave shape {logits.shape}, not {expected}")
         return sigmoid(logits[:, 0, :height, :width] / np.float32(self.card.temperature))
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """Find a model: one that ships, an ONNX file, or a training run."""
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def load_predictor(model: str = "default", *, device: str = "cpu", threads: int 
         from terradelta.runtime.openvino import OpenVINOPredictor
 
         return OpenVINOPredictor(path, threads=threads)
-    if not path.exists():
+    if not os.path.exists(path):  # also False where the name itself is impossible
         raise ModelError(
             f"there is no model {model!r}; give one of {', '.join(['default', *shipped])}, an .onnx file, "
             "or the folder of a training run"
