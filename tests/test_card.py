@@ -92,7 +92,9 @@ def test_a_newer_card_is_refused() -> None:
 
 @pytest.mark.parametrize("changes", [{"wings": 2}, {"bands": 3}, {"std": ["a", "b"]}])
 def test_fields_that_do_not_fit_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match=r"m.onnx: the model card does not have the expected fields"):
+    with pytest.raises(
+        ModelError, match=r"m.onnx: (the model card does not have the expected fields|'\w+' in the model)"
+    ):
         ModelCard.from_json(_fields(**changes), "m.onnx")
 
 

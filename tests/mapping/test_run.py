@@ -335,3 +335,18 @@ def test_tile_0_is_refused(tmp_path, write_tiff: Writer, pair_values):
     before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
     with pytest.raises(ShapeError, match="tile is 0"):
         map_change(before, after, tmp_path / "out", PixelPredictor(), MapOptions(tile=0))
+
+
+def test_a_truncated_png_is_refused(tmp_path):
+    noise = np.random.default_rng(0).integers(1, 255, (3, 300, 300)).astype(np.uint8)
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        with (
+            pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+            rasterio.open(path, "w", driver="PNG", count=3, height=300, width=300, dtype="uint8") as target,
+        ):
+            target.write(noise)
+    paths[1].write_bytes(paths[1].read_bytes()[: paths[1].stat().st_size // 2])
+    with pytest.raises(RasterError, match=r"b\.png"):
+        map_change(*paths, tmp_path / "out", PixelPredictor())
+    assert not (tmp_path / "out").exists()
