@@ -98,7 +98,12 @@ def _trace(network: ChangeNetwork, bands: int, stride: int) -> onnx.ModelProto:
         )
     if program is None:
         raise ModelError("torch.onnx.export returned nothing; the network cannot be exported")
-    return program.model_proto
+    model = program.model_proto
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        part.ClearField("metadata_props")  # the exporter's notes: stack traces with paths of this machine
+        part.ClearField("doc_string")
+    return model
 
 
 @contextlib.contextmanager

@@ -458,13 +458,13 @@ def test_no_warning_without_a_collapse(
 def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_weights(
     train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, calls = loop.multi_level_loss, []
+    original, calls = loop.LOSSES["multi_level"], []
 
     def broken(outputs: list[Tensor], label: Tensor) -> Tensor:
         calls.append(1)
         return original(outputs, label) * (float("nan") if len(calls) == 6 else 1.0)
 
-    monkeypatch.setattr(loop, "multi_level_loss", broken)
+    monkeypatch.setitem(loop.LOSSES, "multi_level", broken)
     with pytest.raises(TerradeltaError, match=r"the loss is nan at step 6; .* Lower Recipe.lr"):
         train(RECIPE, tmp_path / "run")
     saved = load_checkpoint(tmp_path / "run" / "last.ckpt")

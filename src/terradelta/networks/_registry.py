@@ -23,7 +23,7 @@ class ChangeNetwork(nn.Module):
     """Heights and widths must be multiples of this."""
     symmetric: bool = False
     """Whether swapping the dates leaves the output unchanged."""
-    tile: int = 1280
+    tile: int = 1024
     """Side of a tile for scenes, pixels."""
     overlap: int = 320
     """Pixels that tiles share, so that their seams cannot be seen; measured by ``benchmarks/seams.py``."""
