@@ -4,7 +4,7 @@
     terradelta train recipes/levir_subset.py --data LEVIR --also SYNTH -o runs/levir
 
 LEVIR is a folder in LEVIR-CD's layout with 578 training and 134 validation pairs; the synthetic pairs are a fifth of
-all crops. Weights and threshold are chosen on LEVIR's validation split. Two CPU cores, shared with other work: 80
+all crops. Weights and threshold are chosen on LEVIR's validation split. Two CPU cores, shared with other work: 70
 minutes.
 """
 
