@@ -42,7 +42,7 @@ def _network(name: str) -> ChangeNetwork:
     network = create_model(name, in_channels=2)
     for key, p in network.named_parameters():
         if key == "head.weight":
-            torch.nn.init.normal_(p, std=0.03)
+            torch.nn.init.normal_(p, std=0.06)
     with torch.no_grad():
         for _ in range(20):  # the running statistics move by a tenth each time
             network(torch.randn(2, 2, 64, 64), torch.randn(2, 2, 64, 64))
@@ -86,7 +86,7 @@ def test_openvino_gives_what_the_network_gives_at_any_batch_and_size(
     before, after = (rng.integers(0, 256, shape, np.uint8) for _ in range(2))
     expected = TorchPredictor(exported.network, exported.card, bf16=False).predict(before, after)
     found = OpenVINOPredictor(exported.path, precision="f32", threads=1).predict(before, after)
-    assert expected.std() > 0.005
+    assert expected.std() > 0.01
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
