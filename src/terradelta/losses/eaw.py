@@ -1,77 +1,20 @@
-"""Losses. Logits and targets are ``(B, 1, H, W)``; targets are 0 or 1, positive = changed."""
+"""The loss of MCCRNet: classes weighted by their effective number of samples."""
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from terradelta.errors import InputError, ShapeError
+from terradelta.errors import InputError
+from terradelta.losses._common import at_size_of, check_choice, check_shapes
 
-__all__ = [
-    "LOSSES",
-    "MLA_WEIGHTS",
-    "bce_dice_loss",
-    "dice_loss",
-    "eaw_auxiliary_loss",
-    "eaw_loss",
-    "eaw_weights",
-    "multi_level_loss",
-]
+__all__ = ["eaw_auxiliary_loss", "eaw_loss", "eaw_weights"]
 
 EffectiveNumber = Literal["fraction", "pixels"]
 PixelLoss = Literal["ce", "focal"]
-
-MLA_WEIGHTS = (1.0, 0.5, 0.3, 0.2, 0.1)
-"""Weights of the decoder levels, final map first (the abstract of MLLA_SiaNet prints none)."""
-
-
-def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
-    """Soft Dice loss of the changed class over the whole batch, in [0, 1].
-
-    ``1 - (2 Σ p t + s) / (Σ p + Σ t + s)``; taken over the batch and not per image, because most images hold no change.
-
-    Raises:
-        ShapeError: if the shapes differ.
-    """
-    _check(logits, target)
-    probability = torch.sigmoid(logits.float())
-    target = target.float()
-    overlap = (probability * target).sum()
-    return 1 - (2 * overlap + smooth) / (probability.sum() + target.sum() + smooth)
-
-
-def bce_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy (mean over pixels, natural logarithm) plus `dice_loss`.
-
-    Raises:
-        ShapeError: if the shapes differ.
-    """
-    _check(logits, target)
-    bce = F.binary_cross_entropy_with_logits(logits.float(), target.float())
-    return bce + dice_loss(logits, target)
-
-
-def multi_level_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequence[float] = MLA_WEIGHTS) -> Tensor:
-    """MLA loss: ``Σ_l w_l (BCE + Dice)(logits_l, target)``, logits upsampled to the target's size.
-
-    Args:
-        outputs: logits of the decoder levels, final map first, as `forward_with_aux` returns them.
-        target: ``(B, 1, H, W)``.
-        weights: one for each level; more than there are outputs are ignored.
-
-    Raises:
-        ShapeError: if there are more outputs than weights, or shapes differ.
-    """
-    if len(outputs) > len(weights):
-        raise ShapeError(f"{len(outputs)} outputs but {len(weights)} weights; give one weight for each output")
-    total = torch.zeros((), device=target.device)
-    for logits, weight in zip(outputs, weights, strict=False):
-        total = total + weight * bce_dice_loss(_at_size_of(target, logits), target)
-    return total
 
 
 def eaw_weights(counts: Tensor, beta: float = 0.5, effective_number: EffectiveNumber = "fraction") -> Tensor:
@@ -96,7 +39,7 @@ def eaw_weights(counts: Tensor, beta: float = 0.5, effective_number: EffectiveNu
     """
     if not 0 <= beta < 1:
         raise InputError(f"beta is {beta}; it must be from 0 to below 1 (0.999 comes near inverse class frequency)")
-    _check_choice("effective_number", effective_number, get_args(EffectiveNumber))
+    check_choice("effective_number", effective_number, get_args(EffectiveNumber))
     n = counts.float()
     if effective_number == "fraction":
         n = n / n.sum().clamp(min=1)
@@ -127,8 +70,8 @@ def eaw_loss(
         ShapeError: if the shapes differ.
         InputError: if an option is not allowed.
     """
-    _check(logits, target)
-    _check_choice("kind", kind, get_args(PixelLoss))
+    check_shapes(logits, target)
+    check_choice("kind", kind, get_args(PixelLoss))
     target = target.float()
     changed = (target > 0.5).sum()
     counts = torch.stack([target.numel() - changed, changed])
@@ -154,29 +97,5 @@ def eaw_auxiliary_loss(
         ShapeError: if shapes differ.
         InputError: if an option is not allowed.
     """
-    final, *auxiliary = (eaw_loss(_at_size_of(target, logits), target, kind=kind) for logits in outputs)
+    final, *auxiliary = (eaw_loss(at_size_of(target, logits), target, kind=kind) for logits in outputs)
     return sum((auxiliary_weight * loss for loss in auxiliary), final)
-
-
-LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
-    "multi_level": multi_level_loss,
-    "eaw_ce": partial(eaw_auxiliary_loss, kind="ce"),
-    "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
-}
-"""What a recipe can choose: name -> loss of (outputs, target)."""
-
-
-def _at_size_of(target: Tensor, logits: Tensor) -> Tensor:
-    if logits.shape[2:] == target.shape[2:]:
-        return logits
-    return F.interpolate(logits.float(), size=target.shape[2:], mode="bilinear", align_corners=False)
-
-
-def _check_choice(name: str, given: str, allowed: tuple[str, ...]) -> None:
-    if given not in allowed:
-        raise InputError(f"{name} is {given!r}; it must be one of {', '.join(allowed)}")
-
-
-def _check(logits: Tensor, target: Tensor) -> None:
-    if logits.shape != target.shape:
-        raise ShapeError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must have one shape")

@@ -1,0 +1,153 @@
+"""What all commands share: the application, errors as messages, progress bars."""
+
+import itertools
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.core import TyperGroup
+
+import terradelta
+from terradelta.errors import InputError, MissingExtraError, OutputError, OutputExistsError, TerradeltaError
+
+__all__ = [
+    "Device",
+    "app",
+    "check_new",
+    "console",
+    "data_app",
+    "free_name",
+    "main",
+    "needs_train",
+    "progress",
+    "say",
+    "write",
+]
+
+console = Console(stderr=True, highlight=False)
+USER_FAULT, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+
+
+class Terminated(BaseException):
+    """SIGTERM came; raised so that temporary folders are removed on the way out."""
+
+
+class Commands(TyperGroup):
+    """Errors become one message and an exit code: 2 for the input, 1 for writing or setup, 130 or 143 for a signal."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  as in the base class
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except TerradeltaError as error:
+            _say_error(str(error))
+            raise typer.Exit(USER_FAULT if isinstance(error, InputError) else FAILURE) from error
+        except MemoryError as error:
+            _say_error("out of memory; use smaller tiles (--tile) or close other programs")
+            raise typer.Exit(FAILURE) from error
+        except (OSError, UnicodeError) as error:
+            _say_error(f"{error}; check the names and permissions of the files and folders given")
+            raise typer.Exit(FAILURE) from error
+        except Terminated as error:
+            raise typer.Exit(TERMINATED) from error
+        except KeyboardInterrupt as error:
+            console.print("[yellow]interrupted[/yellow]: nothing unfinished was left under its final name")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="What changed between two images of the same place: a map, polygons, numbers you can defend.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: make synthetic ones.")
+app.add_typer(data_app, name="data")
+
+Device = Annotated[str, typer.Option(help="`cpu`, or `cuda` for a training run.")]
+
+
+def main() -> None:
+    """Entry point."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _report_unraisable
+    app()
+
+
+def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
+    """Python's report, but not for GDAL's messages that rasterio cannot decode: our own error follows."""
+    if not isinstance(found.exc_value, UnicodeError):
+        sys.__unraisablehook__(found)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar; gives the function to call with (done, total)."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def needs_train(feature: str) -> Iterator[None]:
+    """Turn a failed import inside into the error that names the extra ``[train]``."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature, "train") from error
+
+
+def free_name(name: str) -> Path:
+    """``name``, or ``name-2``, ``name-3``, ... in the present folder: the first that is not taken."""
+    candidates = (Path(name if i == 1 else f"{name}-{i}") for i in itertools.count(1))
+    return next(path for path in candidates if not path.exists())
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file and the folders above it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror})") from error
+
+
+def check_new(path: Path) -> None:
+    """Raise OutputExistsError if there is something under the name of a file to write."""
+    if path.exists():
+        raise OutputExistsError(f"{path} is there already; nothing was overwritten. Remove it or give another name")
+
+
+def say(text: str) -> None:
+    """Print a line for the user, on standard error."""
+    console.print(text, markup=False)
+
+
+def _say_error(message: str) -> None:
+    console.print("[red]error:[/red]", end=" ")
+    console.print(message, markup=False)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(terradelta.__version__)
+        raise typer.Exit

@@ -1,0 +1,182 @@
+"""Commands that make maps: `map` and `demo`."""
+
+import math
+import os
+import webbrowser
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from terradelta.cli._base import Device, app, console, free_name, progress, say
+from terradelta.errors import InputError
+
+if TYPE_CHECKING:
+    from terradelta.mapping.run import ChangeMap, MapOptions
+    from terradelta.runtime.classical import Method
+    from terradelta.runtime.predictor import Predictor
+
+__all__ = ["demo", "map_command"]
+
+
+@app.command("map")
+def map_command(
+    before: Annotated[Path, typer.Argument(help="Image of the first date; its grid is the map's.")],
+    after: Annotated[Path, typer.Argument(help="Image of the second date, on any grid.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Shipped weights (see `models`), FILE.onnx, or a training run.  [default: default]"),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="In place of a model, a method without weights: cva, irmad, pca-kmeans.")
+    ] = None,
+    aoi: Annotated[
+        str | None, typer.Option(help="Area of interest: WEST,SOUTH,EAST,NORTH in degrees, or a GeoJSON file.")
+    ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Bands in the model's order, by number from 1 or name, e.g. 3,2,1; a method takes all."),
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Probability from which a pixel counts as changed.")] = None,
+    min_area: Annotated[float, typer.Option(help="Leave out smaller polygons, m².")] = 10.0,
+    simplify: Annotated[float, typer.Option(help="Tolerance for simpler outlines, m.")] = 0.0,
+    device: Device = "cpu",
+    tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share.")] = None,
+) -> None:
+    """Map what changed between two images."""
+    from terradelta.mapping.run import MapOptions
+
+    options = MapOptions(
+        bands=None if bands is None else _bands(bands),
+        aoi=None if aoi is None else _area(aoi),
+        threshold=threshold,
+        min_area_m2=min_area,
+        simplify_m=simplify,
+        tile=tile,
+        overlap=overlap,
+    )
+    _say_result(_map(before, after, out, options, lambda: _predictor(model, method, device)))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to make.  [default: terradelta-demo]")] = None,
+    side: Annotated[int, typer.Option(help="Side of the scene, pixels.")] = 1024,
+    seed: Annotated[int, typer.Option(help="Which scene.")] = 7,
+    open_report: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in the browser.")] = True,
+) -> None:
+    """Make a realistic georeferenced pair, map it, score it, open the report."""
+    from terradelta.demo import make_demo_pair, score_map
+    from terradelta.mapping.run import MapOptions
+    from terradelta.mapping.staging import check_free
+
+    out = free_name("terradelta-demo") if out is None else out
+    check_free(out)
+    with console.status("drawing a suburb, twice"):
+        files = make_demo_pair(out / "images", side=side, seed=seed)
+    say(f"drew {files.before} and {files.after}: the second on another grid, 0.6 m in place of 0.5 m")
+    made = _map(
+        *(files.before, files.after, out / "map", MapOptions()),
+        lambda: _predictor(None, None, "cpu"),
+        lambda at: score_map(at, files.label),
+    )
+    _say_result(made)
+    scores = made.receipt["scores"]
+    console.print(
+        "against the truth: "
+        f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, F1 {scores['f1']:.3f}. "
+        "The scene is synthetic; the model was trained on others of its kind too. Its scores on real images: "
+        "`terradelta models default`"
+    )
+    if open_report:
+        webbrowser.open(made.report.absolute().as_uri())
+
+
+def _map(
+    before: Path,
+    after: Path,
+    out: Path,
+    options: "MapOptions",
+    choose: Callable[[], "Predictor | Method"],
+    scores: Callable[[Path], dict[str, float]] | None = None,
+) -> "ChangeMap":
+    from terradelta.mapping.run import map_change
+    from terradelta.mapping.staging import check_free
+
+    check_free(out)
+    with console.status("loading the model"):
+        predictor = choose()
+    with progress("mapping") as advance:
+        return map_change(before, after, out, predictor, options, progress=advance, announce=_say_lines, scores=scores)
+
+
+def _predictor(model: str | None, method: str | None, device: str) -> "Predictor | Method":
+    from terradelta.runtime.classical import load_method
+    from terradelta.runtime.weights import load_predictor
+
+    if method is None:
+        return load_predictor("default" if model is None else model, device=device)
+    if model is not None:
+        raise InputError(f"--model {model} and --method {method} exclude each other; give one of them")
+    if device != "cpu":
+        raise InputError(f"--method {method} runs on the CPU; leave --device {device} out")
+    return load_method(method)
+
+
+def _say_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        style = "yellow" if line.startswith("Warning") else "dim"
+        console.print(line, style=style, markup=False)
+
+
+def _say_result(made: "ChangeMap") -> None:
+    result = made.receipt["result"]
+    area = _area_words(result)
+    seconds = made.receipt["timings"]["total"]
+    console.print(
+        f"changed: {area} ({result['changed_fraction']:.2%} of what both dates show) "
+        f"in {result['polygons']:,} polygons, {seconds:.1f} s",
+        markup=False,
+    )
+    print(made.report)
+
+
+def _area_words(result: Mapping[str, Any]) -> str:
+    if result["unit"] == "px":
+        return f"{result['changed_area_px']:,.0f} pixels"
+    area = result["changed_area_m2"]
+    return f"{area:,.0f} m²" if math.isfinite(area) else f"{result['changed_px']:,} pixels of unknown area"
+
+
+def _bands(text: str) -> tuple[str | int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
+
+
+def _area(text: str) -> Any:  # noqa: ANN401  a box or a shapely geometry
+    if os.path.isfile(text):  # also False where the name itself is impossible
+        return _geojson_area(Path(text))
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--aoi {text!r} is neither a file nor four numbers; give WEST,SOUTH,EAST,NORTH in degrees, "
+            "or a GeoJSON file"
+        ) from error
+    return (west, south, east, north)
+
+
+def _geojson_area(path: Path) -> Any:  # noqa: ANN401  a shapely geometry
+    import shapely
+
+    try:
+        collection = shapely.from_geojson(path.read_text())
+    except (shapely.errors.GEOSException, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"--aoi {path}: not a GeoJSON file ({error})") from error
+    area = shapely.union_all(shapely.get_parts(collection))
+    if area.is_empty or area.area == 0:
+        raise InputError(f"--aoi {path}: holds no polygon")
+    return area

@@ -1,0 +1,27 @@
+"""Losses. Logits and targets are ``(B, 1, H, W)``; targets are 0 or 1, positive = changed."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import Tensor
+
+from terradelta.losses.eaw import eaw_auxiliary_loss, eaw_loss, eaw_weights
+from terradelta.losses.overlap import MLA_WEIGHTS, bce_dice_loss, dice_loss, multi_level_loss
+
+__all__ = [
+    "LOSSES",
+    "MLA_WEIGHTS",
+    "bce_dice_loss",
+    "dice_loss",
+    "eaw_auxiliary_loss",
+    "eaw_loss",
+    "eaw_weights",
+    "multi_level_loss",
+]
+
+LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
+    "multi_level": multi_level_loss,
+    "eaw_ce": partial(eaw_auxiliary_loss, kind="ce"),
+    "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
+}
+"""What a recipe can choose: name -> loss of (outputs, target)."""
