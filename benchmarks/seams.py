@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.data.synthetic import SceneConfig, make_scene
-from terradelta.geo.blending import RowBlender
-from terradelta.geo.windows import TilePlan
+from terradelta.geo.blending import RowBlender, RowJoiner
+from terradelta.geo.windows import Span, TilePlan
 from terradelta.runtime.openvino import OpenVINOPredictor
 from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
 
@@ -23,17 +23,27 @@ def tiled(
     predictor: OpenVINOPredictor, dates: list[NDArray[np.uint8]], plan: TilePlan, trims: list[float]
 ) -> list[NDArray[np.float32]]:
     """The blended probability of a whole scene for each trim."""
-    blenders = [RowBlender(plan, trim) for trim in trims]
-    strips: list[list[NDArray[np.float32]]] = [[] for _ in trims]
+    rows: list[list[NDArray[np.float32]]] = [[] for _ in trims]
     for row in plan.rows():
+        blenders = [RowBlender(plan, trim) for trim in trims]
+        parts: list[list[NDArray[np.float32]]] = [[] for _ in trims]
         for tile in row:
             before, after = (date[None, :, *tile.slices] for date in dates)
             values = predictor.predict(before, after)[0]
-            for blender in blenders:
-                blender.add(tile, values)
-        for blender, found in zip(blenders, strips, strict=True):
-            found.append(blender.finish_row()[1].copy())
-    return [np.concatenate(found) for found in strips]
+            for blender, found in zip(blenders, parts, strict=True):
+                found.append(blender.add(values)[1])
+        for joined, found in zip(rows, parts, strict=True):
+            joined.append(np.concatenate(found, axis=1))
+    return [_joined(plan, trim, made) for trim, made in zip(trims, rows, strict=True)]
+
+
+def _joined(plan: TilePlan, trim: float, rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    joiner = RowJoiner(plan, trim)
+
+    def read(number: int, span: Span) -> NDArray[np.float32]:
+        return rows[number][span.start : span.stop]
+
+    return np.concatenate([piece for n in range(len(rows)) for _, piece in joiner.pieces(n, read, plan.tile)])
 
 
 def main() -> None:

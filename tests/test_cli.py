@@ -67,8 +67,8 @@ def test_commands_and_options_are_frozen():
     }
     assert found == {
         "map": [
-            *("--aoi", "--bands", "--device", "--method", "--min-area", "--model", "--out", "--overlap"),
-            *("--simplify", "--threshold", "--tile", "-o"),
+            *("--aoi", "--bands", "--device", "--fresh", "--method", "--min-area", "--model", "--out", "--overlap"),
+            *("--simplify", "--skip-damaged", "--threshold", "--tile", "-o"),
         ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],

@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from terradelta.errors import ShapeError
-from terradelta.geo.blending import RowBlender, axis_weights
-from terradelta.geo.grid import Tile
+from terradelta.geo.blending import RowBlender, RowJoiner, axis_weights
 from terradelta.geo.windows import Span, TilePlan, plan_axis
 
 trims = st.floats(0, 0.49)
@@ -27,19 +26,35 @@ def plans(draw):
     return TilePlan((height, draw(st.integers(1, 120))), tile, overlap, multiple)
 
 
-def blend(plan, image, trim=0.25, skip=()):
-    """The image cut into the plan's tiles and joined again; every strip checked for its place."""
-    blender, strips, rows = RowBlender(plan, trim), [], 0
+def join(plan, rows, trim, height):
+    """Rows of tiles, each ``(rows, width)``, to the scene; every piece checked for its place."""
+    joiner, pieces, done = RowJoiner(plan, trim), [], 0
+    for number in range(len(rows)):
+        for first, piece in joiner.pieces(number, lambda n, span: rows[n][span.start : span.stop], height):
+            assert first == done
+            assert len(piece) <= height
+            assert piece.dtype == np.float32
+            done += len(piece)
+            pieces.append(piece)
+    return np.concatenate(pieces)
+
+
+def blend(plan, values_of, trim=0.25, height=1000):
+    """What `values_of` gives for each of the plan's tiles, joined."""
+    rows = []
     for row in plan.rows():
+        blender, parts, done = RowBlender(plan, trim), [], 0
         for tile in row:
-            if tile not in skip:
-                blender.add(tile, image[tile.slices])
-        first, strip = blender.finish_row()
-        assert first == rows
-        assert strip.dtype == np.float32
-        rows += len(strip)
-        strips.append(strip.copy())
-    return np.concatenate(strips)
+            first, part = blender.add(values_of(tile))
+            assert first == done
+            done += part.shape[1]
+            parts.append(part)
+        rows.append(np.concatenate(parts, axis=1))
+    return join(plan, rows, trim, height)
+
+
+def cut(image):
+    return lambda tile: image[tile.slices]
 
 
 @given(axes(), trims)
@@ -74,14 +89,28 @@ def test_a_trim_of_zero_ramps_over_the_whole_overlap():
 
 @given(plans(), st.floats(0, 1, width=32), trims)
 def test_a_constant_stays_constant(plan, value, trim):
-    result = blend(plan, np.full(plan.shape, value, np.float32), trim)
+    result = blend(plan, cut(np.full(plan.shape, value, np.float32)), trim)
     np.testing.assert_allclose(result, value, rtol=0, atol=1e-6)
 
 
-@given(plans(), st.integers(0, 2**32 - 1))
-def test_windows_of_an_image_blend_to_the_image(plan, seed):
+@given(plans(), st.integers(0, 2**32 - 1), st.integers(1, 50))
+def test_windows_of_an_image_blend_to_the_image(plan, seed, height):
     image = np.random.default_rng(seed).random(plan.shape, np.float32)
-    np.testing.assert_allclose(blend(plan, image), image, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(blend(plan, cut(image), height=height), image, rtol=0, atol=1e-6)
+
+
+@given(plans(), st.integers(1, 50), trims)
+def test_the_height_of_the_pieces_does_not_matter(plan, height, trim):
+    noise = np.random.default_rng(0)
+    values = {tile: noise.random((tile.height, tile.width), np.float32) for row in plan.rows() for tile in row}
+    whole = blend(plan, values.get, trim)
+    assert np.array_equal(blend(plan, values.get, trim, height), whole)
+    weights = axis_weights(plan.row_spans, trim), axis_weights(plan.col_spans, trim)
+    expected = np.zeros(plan.shape)
+    for i, row in enumerate(plan.rows()):
+        for j, tile in enumerate(row):
+            expected[tile.slices] += np.outer(weights[0][i], weights[1][j]) * values[tile]
+    np.testing.assert_allclose(whole, expected, rtol=0, atol=1e-6)
 
 
 @settings(max_examples=30)
@@ -90,96 +119,60 @@ def test_the_result_lies_between_the_tiles_values(plan, data):
     tiles = [tile for row in plan.rows() for tile in row]
     values = data.draw(hnp.arrays(np.float32, len(tiles), elements=st.floats(0, 1, width=32)))
     low, high = np.ones(plan.shape), np.zeros(plan.shape)
-    blender, strips = RowBlender(plan), []
-    numbers = iter(values)
-    for row in plan.rows():
-        for tile in row:
-            value = next(numbers)
-            blender.add(tile, np.full((tile.height, tile.width), value, np.float32))
-            low[tile.slices] = np.minimum(low[tile.slices], value)
-            high[tile.slices] = np.maximum(high[tile.slices], value)
-        strips.append(blender.finish_row()[1].copy())
-    result = np.concatenate(strips)
+    value_of = dict(zip(tiles, values, strict=True))
+    for tile, value in value_of.items():
+        low[tile.slices] = np.minimum(low[tile.slices], value)
+        high[tile.slices] = np.maximum(high[tile.slices], value)
+    result = blend(plan, lambda tile: np.full((tile.height, tile.width), value_of[tile], np.float32))
     assert (result >= low - 1e-6).all()
     assert (result <= high + 1e-6).all()
 
 
 def test_a_bad_tile_margin_does_not_reach_the_result():
     plan = TilePlan((96, 96), tile=64, overlap=32, multiple=16)
-    blender, strips = RowBlender(plan), []
-    for row in plan.rows():
-        for tile in row:
-            values = np.full((64, 64), 100, np.float32)
-            # Good everywhere but in the outer quarter of an overlap, at edges inside the scene.
-            values[
-                8 if tile.row else 0 : 56 if tile.row == 0 else 64, 8 if tile.col else 0 : 56 if tile.col == 0 else 64
-            ] = 1
-            blender.add(tile, values)
-        strips.append(blender.finish_row()[1].copy())
-    np.testing.assert_allclose(np.concatenate(strips), 1, atol=1e-6)
 
+    def values_of(tile):
+        # Good everywhere but in the outer quarter of an overlap, at edges inside the scene.
+        values = np.full((64, 64), 100, np.float32)
+        values[
+            8 if tile.row else 0 : 56 if tile.row == 0 else 64, 8 if tile.col else 0 : 56 if tile.col == 0 else 64
+        ] = 1
+        return values
 
-def test_a_skipped_tile_leaves_the_others_right():
-    plan = TilePlan((96, 160), tile=64, overlap=16, multiple=16)
-    image = np.random.default_rng(0).random(plan.shape, np.float32)
-    skipped = next(plan.rows())[1]
-    result = blend(plan, image, skip=(skipped,))
-    outside = np.ones(plan.shape, bool)
-    outside[skipped.slices] = False
-    np.testing.assert_allclose(result[outside], image[outside], atol=1e-6)
-    assert (result[skipped.slices] <= image[skipped.slices] + 1e-6).all()
-
-
-def test_rows_without_any_tile_are_zero():
-    plan = TilePlan((96, 96), tile=64, overlap=16, multiple=16)
-    blender = RowBlender(plan)
-    strips = [blender.finish_row() for _ in plan.row_spans]
-    assert [first for first, _ in strips] == [0, 32]
-    assert not np.concatenate([strip for _, strip in strips]).any()
+    np.testing.assert_allclose(blend(plan, values_of), 1, atol=1e-6)
 
 
 def test_a_nan_stays_in_its_pixel():
     plan = TilePlan((96, 96), tile=64, overlap=32, multiple=16)
     image = np.zeros(plan.shape, np.float32)
     image[40, 40] = np.nan
-    assert np.argwhere(np.isnan(blend(plan, image))).tolist() == [[40, 40]]
+    assert np.argwhere(np.isnan(blend(plan, cut(image)))).tolist() == [[40, 40]]
 
 
-def test_a_strip_is_a_view_so_that_one_tile_row_is_all_that_is_held():
-    plan = TilePlan((160, 64), tile=64, overlap=16, multiple=16)
-    blender, rows = RowBlender(plan), list(plan.rows())
-    blender.add(rows[0][0], np.ones((64, 64), np.float32))
-    _, first = blender.finish_row()
-    assert (first == 1).all()
-    blender.add(rows[1][0], np.full((64, 64), 9, np.float32))
-    _, second = blender.finish_row()
-    assert np.shares_memory(first, second)
+def test_what_is_held_does_not_grow_with_the_width():
+    held = []
+    for width in (640, 6400):
+        blender = RowBlender(TilePlan((64, width), tile=64, overlap=16, multiple=16))
+        blender.add(np.zeros((64, 64), np.float32))
+        held.append(blender._carried.nbytes)
+    assert held == [64 * 16 * 4] * 2
 
 
 @pytest.mark.parametrize("trim", [-0.1, 0.5, float("nan")])
 def test_a_trim_out_of_range_is_refused(trim):
-    with pytest.raises(ShapeError, match=r"trim is .*; it must be at least 0 and below 0\.5"):
-        RowBlender(TilePlan((64, 64), 32, 16, 16), trim)
+    for kind in (RowBlender, RowJoiner):
+        with pytest.raises(ShapeError, match=r"trim is .*; it must be at least 0 and below 0\.5"):
+            kind(TilePlan((64, 64), 32, 16, 16), trim)
 
 
 def test_misuse_is_refused_with_what_to_do():
-    plan = TilePlan((96, 96), tile=64, overlap=32, multiple=16)
-    blender = RowBlender(plan)
-    rows = list(plan.rows())
+    blender = RowBlender(TilePlan((96, 96), tile=64, overlap=32, multiple=16))
     values = np.zeros((64, 64), np.float32)
     with pytest.raises(ShapeError, match=r"values have shape \(64, 63\), but the tile is 64 x 64"):
-        blender.add(rows[0][0], values[:, 1:])
-    with pytest.raises(ShapeError, match=r"is not in tile row 0 of the plan \(rows 0 to 64\); add the tiles of"):
-        blender.add(rows[1][0], values)
-    with pytest.raises(ShapeError, match="is not in tile row 0"):
-        blender.add(Tile(0, 16, 64, 64), values)
-    blender.add(rows[0][1], values)
-    for late in rows[0]:
-        with pytest.raises(ShapeError, match="comes too late: add the tiles of a row from left to right, each once"):
-            blender.add(late, values)
-    blender.finish_row()
-    blender.finish_row()
-    with pytest.raises(ShapeError, match="all 2 tile rows of the plan are finished"):
-        blender.finish_row()
-    with pytest.raises(ShapeError, match="all 2 tile rows of the plan are finished"):
-        blender.add(rows[1][1], values)
+        blender.add(values[:, 1:])
+    blender.add(values)
+    with pytest.raises(ShapeError, match=r"values have shape \(63, 64\), but the tile is 64 x 64"):
+        blender.add(values[1:])
+    blender.add(values)
+    with pytest.raises(ShapeError, match="all 2 tiles of the row were added; use a new blender for the next row"):
+        blender.add(values)

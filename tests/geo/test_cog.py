@@ -18,14 +18,11 @@ from rasterio.errors import NotGeoreferencedWarning
 from terradelta.errors import InputError, OutputError, ShapeError
 from terradelta.geo.cog import (
     CHANGE_COLOURS,
-    PACKED_NO_DATA,
     PROBABILITY_STEP,
     CogWriter,
     change_writer,
-    pack,
     probability_writer,
     quantise,
-    unpack,
     validate_cog,
 )
 from terradelta.geo.grid import Grid
@@ -327,15 +324,3 @@ def test_memory_does_not_grow_with_the_height(tmp_path):
 
     # 16384 rows more hold 64 MiB.
     assert peak_kib(20480) - peak_kib(4096) < 20 * 1024
-
-
-def test_packed_strips_hold_quantised_probabilities():
-    rng = np.random.default_rng(0)
-    strip = rng.random((300, 7), np.float32)
-    strip[5, 2] = strip[299, 6] = np.nan
-    strip[0, :2] = 0, 1
-    packed = pack(strip)
-    assert packed.dtype == np.uint16
-    assert packed[0, :2].tolist() == [0, 1024]
-    assert packed[5, 2] == PACKED_NO_DATA
-    np.testing.assert_array_equal(unpack(packed), quantise(strip))

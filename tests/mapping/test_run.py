@@ -221,7 +221,7 @@ def test_no_valid_pixel_leaves_nothing(tmp_path, write_tiff: Writer):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError("a defect of ours")])
-def test_a_run_that_fails_leaves_nothing(tmp_path, write_tiff: Writer, pair_values, error):
+def test_a_run_that_fails_leaves_no_product(tmp_path, write_tiff: Writer, pair_values, error):
     before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
     ticks = 0
 
@@ -235,6 +235,18 @@ def test_a_run_that_fails_leaves_nothing(tmp_path, write_tiff: Writer, pair_valu
         map_change(before, after, tmp_path / "out", PixelPredictor(), MapOptions(tile=64, overlap=0), progress=stop)
     assert ticks > 1
     assert not (tmp_path / "out").exists()
+    (left,) = leftovers(tmp_path)
+    assert sorted(p.name for p in (tmp_path / left).iterdir()) == ["lock", "rows"]
+
+
+def test_a_run_that_fails_before_the_first_row_leaves_nothing(tmp_path, write_tiff: Writer, pair_values):
+    before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        map_change(before, after, tmp_path / "out", PixelPredictor(), MapOptions(tile=64, overlap=0), progress=stop)
     assert leftovers(tmp_path) == []
 
 
@@ -324,9 +336,9 @@ def test_a_network_that_gives_nan_is_an_error(tmp_path, write_tiff: Writer, pair
 
 
 def test_a_scene_too_wide_for_the_machine(tmp_path, write_tiff: Writer, pair_values, monkeypatch):
-    monkeypatch.setattr("terradelta.mapping.run.memory_bytes", lambda: 1e6)
+    monkeypatch.setattr("terradelta.mapping.run.memory_bytes", lambda: 8e5)
     before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
-    with pytest.raises(InputError, match=r"420 pixels wide; a row of tiles needs 0\.0 GB.*smaller tiles \(--tile\)"):
+    with pytest.raises(InputError, match=r"420 pixels wide, for which 0\.0 GB are needed.*area of interest"):
         map_change(before, after, tmp_path / "out", PixelPredictor())
     map_change(before, after, tmp_path / "out", PixelPredictor(), MapOptions(tile=32, overlap=16))
 

@@ -46,7 +46,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except TerradeltaError as error:
-            _say_error(str(error))
+            _say_error("\n".join([str(error), *getattr(error, "__notes__", [])]))
             raise typer.Exit(USER_FAULT if isinstance(error, InputError) else FAILURE) from error
         except MemoryError as error:
             _say_error("out of memory; use smaller tiles (--tile) or close other programs")
@@ -57,7 +57,8 @@ class Commands(TyperGroup):
         except Terminated as error:
             raise typer.Exit(TERMINATED) from error
         except KeyboardInterrupt as error:
-            console.print("[yellow]interrupted[/yellow]: nothing unfinished was left under its final name")
+            notes = getattr(error, "__notes__", ["Nothing unfinished was left under its final name."])
+            console.print("[yellow]interrupted[/yellow].", *notes)
             raise typer.Exit(INTERRUPTED) from error
 
 

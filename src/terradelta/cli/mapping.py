@@ -45,8 +45,12 @@ def map_command(
     device: Device = "cpu",
     tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
     overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what an unfinished run left.")] = False,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Count pixels that cannot be read as no data, and record them.")
+    ] = False,
 ) -> None:
-    """Map what changed between two images."""
+    """Map what changed between two images; the same command again goes on with a run that was stopped."""
     from terradelta.mapping.run import MapOptions
 
     options = MapOptions(
@@ -57,6 +61,8 @@ def map_command(
         simplify_m=simplify,
         tile=tile,
         overlap=overlap,
+        fresh=fresh,
+        skip_damaged=skip_damaged,
     )
     _say_result(_map(before, after, out, options, lambda: _predictor(model, method, device)))
 

@@ -1,19 +1,19 @@
-"""Join overlapping tiles into strips of a scene, without seams and without a scene in memory.
+"""Join overlapping tiles into a scene, without seams, and without a scene or a row of tiles in memory.
 
 Between two neighbouring tiles a ramp falls from 1 to 0. A tile's weight is its left ramp minus its right one, so the
-weights of all tiles add up to 1 at every pixel and no accumulator of weights is needed. The scheme is separable.
+weights of all tiles add up to 1 at every pixel and no accumulator of weights is needed. The scheme is separable: the
+tiles of a row are joined along columns first, each row for itself, and rows are joined later, in pieces of any height.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.errors import ShapeError
-from terradelta.geo.grid import Tile
 from terradelta.geo.windows import Span, TilePlan
 
-__all__ = ["RowBlender", "axis_weights"]
+__all__ = ["RowBlender", "RowJoiner", "axis_weights"]
 
 
 def axis_weights(spans: Sequence[Span], trim: float = 0.25) -> tuple[NDArray[np.float32], ...]:
@@ -54,11 +54,9 @@ def _ramp(centres: NDArray[np.float64], left: Span, right: Span, trim: float) ->
 
 
 class RowBlender:
-    """Blend tiles in the order of a plan and hand out finished rows of the scene.
+    """Join the tiles of one row of a plan along the columns, and hand out columns once no further tile touches them.
 
-    Holds one tile row of float32, tile x width, and nothing else of that width. Add the tiles of a row from left to
-    right, then call `finish_row`, once for every row of the plan. A tile without a valid pixel need not be added; its
-    weight is then missing from the result, so its pixels are to be masked.
+    Holds the columns that the next tile shares, and nothing of the row's width.
 
     Args:
         plan: where the tiles lie.
@@ -69,73 +67,83 @@ class RowBlender:
     """
 
     def __init__(self, plan: TilePlan, trim: float = 0.25) -> None:
-        self._plan = plan
-        self._row_weights = axis_weights(plan.row_spans, trim)
-        self._col_weights = dict(zip(plan.col_spans, axis_weights(plan.col_spans, trim), strict=True))
-        self._row = 0
-        self._next_col = 0
-        self._buffer = np.zeros((plan.row_spans[0].length, plan.shape[1]), np.float32)
-        self._done = 0  # rows at the buffer's top that were handed out and wait to be dropped
+        self._spans = plan.col_spans
+        self._weights = axis_weights(plan.col_spans, trim)
+        self._next = 0
+        self._carried: NDArray[np.float32] | None = None
 
-    def add(self, tile: Tile, values: NDArray[np.float32]) -> None:
-        """Add one tile of the present row.
+    def add(self, values: NDArray[np.float32]) -> tuple[int, NDArray[np.float32]]:
+        """Add the next tile, from left to right.
 
         Args:
-            tile: a tile of the plan, right of the last one added.
-            values: ``(tile.height, tile.width)``. A NaN stays in its pixel.
-
-        Raises:
-            ShapeError: if the tile is not one of the present row, is out of order, or ``values`` has another shape.
-        """
-        self._drop_done()
-        weight = self._weight_of(tile)
-        if values.shape != weight.shape:
-            raise ShapeError(f"values have shape {values.shape}, but the tile is {tile.height} x {tile.width}")
-        self._buffer[: tile.height, tile.col : tile.stop_col] += values * weight
-        self._next_col = tile.col + 1
-
-    def finish_row(self) -> tuple[int, NDArray[np.float32]]:
-        """End the present tile row.
+            values: ``(rows, columns)`` of the tile; all tiles of the row have the same rows. A NaN stays in its pixel.
 
         Returns:
-            The first row of the strip, and the strip ``(rows, width)``: the rows that no later tile touches. Strips
-            follow one another without gaps, top to bottom. A strip is a view that holds until the next call of `add`
-            or `finish_row`: copy what has to last longer.
+            The first column of the finished ones, and these: ``(rows, n)``. They follow one another without gaps.
 
         Raises:
-            ShapeError: if all rows of the plan are finished.
+            ShapeError: if ``values`` has another shape than the tile, or the row is complete.
         """
-        self._drop_done()
-        span = self._present_span()
-        self._row += 1
-        self._next_col = 0
-        last = self._row == len(self._plan.row_spans)
-        self._done = (span.stop if last else self._plan.row_spans[self._row].start) - span.start
-        return span.start, self._buffer[: self._done]
+        if self._next == len(self._spans):
+            raise ShapeError(f"all {self._next} tiles of the row were added; use a new blender for the next row")
+        span = self._spans[self._next]
+        rows = len(values) if self._carried is None else len(self._carried)
+        if values.shape != (rows, span.length):
+            raise ShapeError(f"values have shape {values.shape}, but the tile is {rows} x {span.length}")
+        joined = values * self._weights[self._next]
+        if self._carried is not None:
+            joined[:, : self._carried.shape[1]] += self._carried
+        self._next += 1
+        stop = span.stop if self._next == len(self._spans) else self._spans[self._next].start
+        self._carried = joined[:, stop - span.start :].copy()
+        return span.start, joined[:, : stop - span.start]
 
-    def _drop_done(self) -> None:
-        """Move the rows that later tiles reach to the top, in pieces that do not overlap, and clear the rest."""
-        done, self._done = self._done, 0
-        if not done:
-            return
-        carried = len(self._buffer) - done
-        for start in range(0, carried, done):
-            stop = min(start + done, carried)
-            self._buffer[start:stop] = self._buffer[start + done : stop + done]
-        self._buffer[carried:] = 0
 
-    def _present_span(self) -> Span:
-        if self._row == len(self._plan.row_spans):
-            raise ShapeError(f"all {self._row} tile rows of the plan are finished")
-        return self._plan.row_spans[self._row]
+class RowJoiner:
+    """Join rows of tiles along the rows: what `RowBlender` made of each, in pieces of any height.
 
-    def _weight_of(self, tile: Tile) -> NDArray[np.float32]:
-        rows, cols = self._present_span(), Span(tile.col, tile.stop_col)
-        if Span(tile.row, tile.stop_row) != rows or cols not in self._col_weights:
-            raise ShapeError(
-                f"{tile} is not in tile row {self._row} of the plan (rows {rows.start} to {rows.stop}); "
-                "add the tiles of TilePlan.rows() in their order and call finish_row after each row"
-            )
-        if tile.col < self._next_col:
-            raise ShapeError(f"{tile} comes too late: add the tiles of a row from left to right, each once")
-        return self._row_weights[self._row][:, None] * self._col_weights[cols]
+    Args:
+        plan: where the tiles lie.
+        trim: see `axis_weights`.
+
+    Raises:
+        ShapeError: if ``trim`` is out of its range.
+    """
+
+    def __init__(self, plan: TilePlan, trim: float = 0.25) -> None:
+        self._spans = plan.row_spans
+        self._weights = axis_weights(plan.row_spans, trim)
+
+    def pieces(
+        self, number: int, read: Callable[[int, Span], NDArray[np.float32]], height: int
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The rows of the scene that lie above the next row of tiles, and in no piece of an earlier one.
+
+        Args:
+            number: which row of tiles.
+            read: called with the number of a row of tiles, ``number`` or less, and rows counted from its own top; gives
+                ``(rows, width)``.
+            height: of a piece, the last one may be lower; above 0.
+
+        Yields:
+            The piece's first row in the scene, and the piece ``(rows, width)``.
+        """
+        first = self._spans[number].start
+        last = number + 1 == len(self._spans)
+        stop = self._spans[number].stop if last else self._spans[number + 1].start
+        for top in range(first, stop, height):
+            yield top, self._join(number, Span(top, min(top + height, stop)), read)
+
+    def _join(self, number: int, rows: Span, read: Callable[[int, Span], NDArray[np.float32]]) -> NDArray[np.float32]:
+        total: NDArray[np.float32] | None = None
+        for each in range(max(number - 2, 0), number + 1):  # at most three spans meet at a pixel
+            start, stop = self._spans[each].start, self._spans[each].stop
+            if stop <= rows.start:
+                continue
+            inside = Span(rows.start - start, min(rows.stop, stop) - start)
+            part = read(each, inside) * self._weights[each][inside.start : inside.stop, None]
+            if total is None:
+                total = np.zeros((rows.length, part.shape[1]), np.float32)
+            total[: inside.length] += part
+        assert total is not None
+        return total

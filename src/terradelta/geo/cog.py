@@ -30,14 +30,11 @@ from terradelta.geo.grid import Grid
 __all__ = [
     "BLOCK",
     "CHANGE_COLOURS",
-    "PACKED_NO_DATA",
     "PROBABILITY_STEP",
     "CogWriter",
     "change_writer",
-    "pack",
     "probability_writer",
     "quantise",
-    "unpack",
     "validate_cog",
 ]
 
@@ -46,9 +43,6 @@ BLOCK = 512
 
 PROBABILITY_STEP = 1 / 1024
 """Probabilities are stored as multiples of this: exact in float32, and a quarter of the bytes or less."""
-
-PACKED_NO_DATA = 65535
-"""No data in a strip made by `pack`."""
 
 CHANGE_COLOURS = {0: (255, 255, 255), 1: (255, 0, 0)}
 """Red, green, blue of unchanged and changed pixels. A TIFF palette has no opacity: only nodata is transparent."""
@@ -66,27 +60,6 @@ def quantise(values: NDArray[np.float32]) -> NDArray[np.float32]:
     np.rint(rounded, out=rounded)
     rounded *= np.float32(PROBABILITY_STEP)
     return rounded
-
-
-def pack(strip: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Probabilities as counts of `PROBABILITY_STEP`, half the bytes of float32; NaN becomes `PACKED_NO_DATA`.
-
-    ``unpack(pack(x))`` equals ``quantise(x)``. ``(rows, width)``, in [0, 1] or NaN.
-    """
-    packed = np.empty(strip.shape, np.uint16)
-    for start in range(0, len(strip), _ROWS):  # temporaries of a few rows only
-        part = strip[start : start + _ROWS] * np.float32(1 / PROBABILITY_STEP)
-        counts = np.where(np.isnan(part), np.float32(PACKED_NO_DATA), np.rint(part))
-        packed[start : start + _ROWS] = counts
-    return packed
-
-
-def unpack(packed: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """What `pack` packed: float32 in [0, 1], NaN where there is no data. Any shape."""
-    values = packed.astype(np.float32)
-    values *= np.float32(PROBABILITY_STEP)
-    values[packed == PACKED_NO_DATA] = np.nan
-    return values
 
 
 class CogWriter:

@@ -93,8 +93,13 @@ class TilePlan:
 
     def rows(self) -> Iterator[list[Tile]]:
         """Tile rows from top to bottom; the tiles of a row from left to right."""
-        for row in self.row_spans:
-            yield [Tile(row.start, col.start, row.length, col.length) for col in self.col_spans]
+        for number in range(len(self.row_spans)):
+            yield self.row(number)
+
+    def row(self, number: int) -> list[Tile]:
+        """The tiles of one row from left to right."""
+        row = self.row_spans[number]
+        return [Tile(row.start, col.start, row.length, col.length) for col in self.col_spans]
 
 
 def _check_sizes(length: int, tile: int, overlap: int, multiple: int) -> None:

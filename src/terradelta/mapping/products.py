@@ -1,5 +1,6 @@
 """The files of a change map, written strip by strip."""
 
+import datetime
 import heapq
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from terradelta.errors import RasterError
-from terradelta.geo.cog import change_writer, probability_writer, unpack
+from terradelta.geo.cog import change_writer, probability_writer, quantise
+from terradelta.geo.gpkg import GpkgWriter
 from terradelta.geo.grid import Grid
 from terradelta.geo.ground import lonlat_transformer
-from terradelta.geo.polygons import ChangePolygon, GpkgWriter, PolygonStream
+from terradelta.geo.polygons import ChangePolygon, PolygonStream
 from terradelta.mapping.stages import StageClock
 
 __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
@@ -23,8 +25,6 @@ __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
 PROBABILITY, CHANGE, POLYGONS = "probability.tif", "change.tif", "change.gpkg"
 NO_DATA = 255
 LARGEST = 12
-ROWS = 64
-"""Rows that are written and vectorised at once."""
 
 
 @dataclass
@@ -75,6 +75,7 @@ class ProductWriter:
         min_area_m2: polygons below it are left out of the GeoPackage (square pixels without a CRS).
         simplify_m: tolerance for the outlines, metres (pixels without a CRS).
         tags: metadata of the rasters.
+        date: what the GeoPackage says about when it was made.
         clock: gets the busy seconds of ``rasters`` and ``polygons``.
 
     Raises:
@@ -91,6 +92,7 @@ class ProductWriter:
         min_area_m2: float,
         simplify_m: float,
         tags: dict[str, str],
+        date: datetime.datetime,
         clock: StageClock,
     ) -> None:
         self._threshold, self._clock = threshold, clock
@@ -100,20 +102,17 @@ class ProductWriter:
         with ExitStack() as opened:
             self._probability = opened.enter_context(probability_writer(folder / PROBABILITY, grid, tags))
             self._change = opened.enter_context(change_writer(folder / CHANGE, grid, tags))
-            self._polygons = opened.enter_context(GpkgWriter(folder / POLYGONS, grid))
+            self._polygons = opened.enter_context(GpkgWriter(folder / POLYGONS, grid, date))
             self._files = opened.pop_all()
 
-    def write(self, first_row: int, packed: NDArray[np.uint16]) -> None:
-        """Write the next rows: ``(rows, width)`` probability as `terradelta.geo.cog.pack` gives it.
+    def write(self, first_row: int, probability: NDArray[np.float32]) -> None:
+        """Write the next rows: ``(rows, width)``, in [0, 1], NaN where there is no data.
 
         Raises:
             OutputError: if writing fails.
         """
-        for start in range(0, len(packed), ROWS):
-            self._write_rows(first_row + start, unpack(packed[start : start + ROWS]))
-
-    def _write_rows(self, first_row: int, probability: NDArray[np.float32]) -> None:
         with self._clock.time("rasters"):
+            probability = quantise(probability)  # what is stored is what is compared with the threshold
             valid = np.isfinite(probability)
             changed = probability >= np.float32(self._threshold)  # False for NaN
             self._probability.write(first_row, probability)

@@ -1,7 +1,10 @@
-"""`map_change`: two rasters to a change map, in memory that does not grow with the scene's height."""
+"""`map_change`: two rasters to a change map, in memory that hardly grows with the scene; a killed run is resumed."""
 
+import contextlib
+import datetime
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -10,17 +13,17 @@ from typing import Any
 
 import terradelta
 from terradelta.errors import InputError
-from terradelta.geo.cog import pack
 from terradelta.geo.overlap import Aoi
 from terradelta.geo.raster import Pair, open_pair
 from terradelta.geo.scaling import Scaling, choose_scaling
 from terradelta.geo.windows import TilePlan
-from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
+from terradelta.mapping.journal import Journal
+from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter
 from terradelta.mapping.quicklooks import quicklooks
 from terradelta.mapping.receipt import file_sha256, grid_record, model_record, now, resolution_warnings, write_receipt
-from terradelta.mapping.scene import probability_strips
+from terradelta.mapping.scene import SceneRows, TileReader, predict_rows
 from terradelta.mapping.stages import StageClock
-from terradelta.mapping.staging import check_free, staged_folder
+from terradelta.mapping.staging import check_free, work_folder
 from terradelta.report.html import write_report
 from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
@@ -28,8 +31,8 @@ from terradelta.runtime.predictor import Predictor
 __all__ = ["ChangeMap", "MapOptions", "map_change"]
 
 RECEIPT, REPORT = "receipt.json", "report.html"
-ROW_PIXEL_BYTES, COLUMN_BYTES = 6, 1024
-"""Least memory of a row of tiles: float32 and the packed copy of each pixel; buffers of the writers for each column."""
+COLUMN_BYTES = 2048
+"""Memory that the writers need for each column of the scene."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class MapOptions:
     """Side of a tile, pixels."""
     overlap: int | None = None
     """Pixels that neighbouring tiles share."""
+    skip_damaged: bool = False
+    """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
+    fresh: bool = False
+    """Discard what an unfinished run left, instead of going on from there."""
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold <= 1:
@@ -122,10 +129,7 @@ def map_change(
     clock = StageClock()
     wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
-    with (
-        open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi) as pair,
-        staged_folder(out) as work,
-    ):
+    with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi) as pair:
         with clock.time("read"):
             scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
             preflight = _preflight(pair, scaling, predictor)
@@ -134,56 +138,64 @@ def map_change(
         if isinstance(predictor, Method):
             with clock.time("fit"):
                 predictor = predictor.fit(pair, progress)
-        card = predictor.card
-        tile = card.tile if options.tile is None else options.tile
-        overlap = card.overlap if options.overlap is None else options.overlap
-        plan = TilePlan(pair.grid.shape, tile, overlap, card.stride)
-        _check_width(plan)
-        threshold = card.threshold if options.threshold is None else options.threshold
-        with ProductWriter(
-            work,
-            pair.grid,
-            threshold=threshold,
-            min_area_m2=options.min_area_m2,
-            simplify_m=options.simplify_m,
-            tags={
-                "SOFTWARE": f"terradelta {terradelta.__version__}",
-                "MODEL": card.name,
-                "THRESHOLD": f"{threshold:g}",
-            },
-            clock=clock,
-        ) as writer:
-            summary = _run(pair, predictor, plan, scaling, writer, clock, progress)
-        used = {"threshold": threshold, "tile": tile, "overlap": overlap, "bands": list(pair.bands)}
-        receipt = {
-            "created": now(),
-            "inputs": _inputs(pair, clock),
-            "grid": grid_record(pair.grid),
-            "preflight": preflight,
-            "preflight_record": pair.preflight.to_dict(),
-            "scaling": None if scaling is None else asdict(scaling),
-            "model": model_record(card, type(predictor).__name__),
-            "options": _plain(options) | used,
-            "result": summary.result(),
-            "largest_polygons": summary.largest_polygons(pair.grid),
-            **({} if scores is None else {"scores": scores(work)}),
-        }
-        with clock.time("report"):
-            pictures = quicklooks(pair, work)
-        receipt["timings"] = clock.seconds()
-        write_report(work / REPORT, {"version": terradelta.__version__, **receipt}, pictures)
-        write_receipt(receipt, work / RECEIPT)
+        plan = _plan(pair, predictor, options)
+        reader = TileReader(pair, predictor, scaling, clock, options.skip_damaged)
+        with work_folder(out, fresh=options.fresh) as work:
+            journal = Journal(work.rows, _job(reader, plan, options))
+            done = journal.finished(len(plan.row_spans))
+            if done and announce is not None:
+                announce([f"Going on with an unfinished run: {len(done)} of {len(plan.row_spans)} tile rows are done."])
+            try:
+                made = _Run(reader, plan, options, journal, work.product, done).make(progress)
+            except BaseException as error:
+                if journal.finished(len(plan.row_spans)):
+                    work.keep = True
+                    error.add_note(
+                        "What is finished is kept: the same command goes on from there, --fresh starts anew."
+                    )
+                raise
+            receipt = {"preflight": preflight, **made}
+            if scores is not None:
+                receipt["scores"] = scores(work.product)
+            with clock.time("report"):
+                pictures = quicklooks(pair, work.product)
+            receipt["timings"] = clock.seconds()
+            write_report(work.product / REPORT, {"version": terradelta.__version__, **receipt}, pictures)
+            write_receipt(receipt, work.product / RECEIPT)
     return ChangeMap(out, receipt)
 
 
+def _plan(pair: Pair, predictor: Predictor, options: MapOptions) -> TilePlan:
+    card = predictor.card
+    tile = card.tile if options.tile is None else options.tile
+    overlap = card.overlap if options.overlap is None else options.overlap
+    plan = TilePlan(pair.grid.shape, tile, overlap, card.stride)
+    _check_width(plan)
+    return plan
+
+
+def _job(reader: TileReader, plan: TilePlan, options: MapOptions) -> dict[str, Any]:
+    """What the probabilities depend on, by the names that the user knows."""
+    stats = [Path(path).stat() for path in reader.pair.paths]
+    return {
+        "inputs": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in zip(reader.pair.paths, stats, strict=True)],
+        "bands": list(reader.pair.bands),
+        "area of interest": _plain(options)["aoi"],
+        "grid": grid_record(reader.pair.grid),
+        "tiles": [plan.tile, plan.overlap, plan.multiple],
+        "model": reader.predictor.identity,
+        "skip-damaged": options.skip_damaged,
+        "version": terradelta.__version__,
+    }
+
+
 def _check_width(plan: TilePlan) -> None:
-    """Raise InputError if a row of tiles cannot fit into this machine's memory."""
-    height, width = plan.shape
-    needed = width * (min(plan.tile, height) * ROW_PIXEL_BYTES + COLUMN_BYTES)
+    """Raise InputError if the writers' rows cannot fit into this machine's memory."""
+    needed = plan.shape[1] * COLUMN_BYTES
     if needed > memory_bytes():
         raise InputError(
-            f"the common grid is {width:,} pixels wide; a row of tiles needs {needed / 1e9:,.1f} GB, but "
-            f"this machine has {memory_bytes() / 1e9:,.1f} GB: use smaller tiles (--tile) or an area of interest"
+            f"the common grid is {plan.shape[1]:,} pixels wide, for which {needed / 1e9:,.1f} GB are needed, but "
+            f"this machine has {memory_bytes() / 1e9:,.1f} GB: give an area of interest"
         )
 
 
@@ -195,32 +207,99 @@ def memory_bytes() -> float:
         return math.inf
 
 
-def _run(
-    pair: Pair,
-    predictor: Predictor,
-    plan: TilePlan,
-    scaling: Scaling | None,
-    writer: ProductWriter,
-    clock: StageClock,
-    progress: Callable[[int, int], None] | None,
-) -> Summary:
-    done = 0
+@dataclass(frozen=True)
+class _Run:
+    """One run: rows of tiles into the journal, and from there into the product, both at once."""
 
-    def on_tile() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, plan.count)
+    reader: TileReader
+    plan: TilePlan
+    options: MapOptions
+    journal: Journal
+    folder: Path
+    """Where the product is made."""
+    done: set[int]
+    """Rows of tiles that are in the journal already."""
 
-    writing: Future[None] | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="write") as background:
-        for first_row, strip in probability_strips(pair, predictor, plan, scaling, clock, on_tile=on_tile):
-            if writing is not None:
-                writing.result()  # one strip is written while the next is made
-            writing = background.submit(writer.write, first_row, pack(strip))
-        if writing is not None:
-            writing.result()
-    return writer.finish()
+    def make(self, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
+        """Make the rasters and polygons; gives the receipt's entries."""
+        pair, card, clock = self.reader.pair, self.reader.predictor.card, self.reader.clock
+        threshold = card.threshold if self.options.threshold is None else self.options.threshold
+        scene = SceneRows(self.journal, self.plan)
+        with (
+            ProductWriter(
+                self.folder,
+                pair.grid,
+                threshold=threshold,
+                min_area_m2=self.options.min_area_m2,
+                simplify_m=self.options.simplify_m,
+                tags={
+                    "SOFTWARE": f"terradelta {terradelta.__version__}",
+                    "MODEL": card.name,
+                    "THRESHOLD": f"{threshold:g}",
+                },
+                date=_newest(pair.paths),
+                clock=clock,
+            ) as writer,
+            contextlib.closing(scene),
+        ):
+            self._write(scene, writer, progress)
+            summary = writer.finish()
+        used = {
+            "threshold": threshold,
+            "tile": self.plan.tile,
+            "overlap": self.plan.overlap,
+            "bands": list(pair.bands),
+        }
+        return {
+            "created": now(),
+            "inputs": _inputs(pair, clock),
+            "grid": grid_record(pair.grid),
+            "preflight_record": pair.preflight.to_dict(),
+            "scaling": None if self.reader.scaling is None else asdict(self.reader.scaling),
+            "model": model_record(card, type(self.reader.predictor).__name__),
+            "options": _plain(self.options) | used,
+            "result": summary.result(),
+            "damaged": scene.notes,
+            "resumed_tile_rows": len(self.done),
+            "largest_polygons": summary.largest_polygons(pair.grid),
+        }
+
+    def _write(self, scene: SceneRows, writer: ProductWriter, progress: Callable[[int, int], None] | None) -> None:
+        """Predict what is missing; a row of tiles is written while the next ones are made."""
+        rows = len(self.plan.row_spans)
+        tiles = len(self.done) * len(self.plan.col_spans)
+
+        def on_tile() -> None:
+            nonlocal tiles
+            tiles += 1
+            if progress is not None:
+                progress(tiles, self.plan.count)
+
+        def write(number: int) -> None:
+            for first_row, piece in scene.pieces(number):
+                writer.write(first_row, piece)
+
+        missing = [number for number in range(rows) if number not in self.done]
+        coming = predict_rows(self.reader, self.plan, self.journal, missing, on_tile)
+        writing: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="write") as background:
+            try:
+                for number in range(rows):
+                    if number not in self.done:
+                        next(coming)
+                    writing.append(background.submit(write, number))
+                    while writing and writing[0].done():
+                        writing.popleft().result()
+                for each in writing:
+                    each.result()
+            finally:
+                coming.close()
+                background.shutdown(wait=True, cancel_futures=True)
+
+
+def _newest(paths: Sequence[str]) -> datetime.datetime:
+    """When the newer input was last changed: equal inputs give equal products, whenever they are made."""
+    return datetime.datetime.fromtimestamp(max(Path(path).stat().st_mtime for path in paths), datetime.UTC)
 
 
 def _preflight(pair: Pair, scaling: Scaling | None, predictor: Predictor | Method) -> list[str]:

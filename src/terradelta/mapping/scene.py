@@ -1,119 +1,188 @@
-"""A pair and a predictor to strips of probability, top to bottom; reading runs beside the network."""
+"""A pair and a predictor to rows of tiles in a journal, and these to the scene; reading runs beside the network."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from terradelta.errors import ModelError
-from terradelta.geo.blending import RowBlender
+from terradelta.errors import ModelError, RasterError
+from terradelta.geo.blending import RowBlender, RowJoiner
 from terradelta.geo.grid import Tile
 from terradelta.geo.raster import Pair
 from terradelta.geo.scaling import Scaling
-from terradelta.geo.windows import TilePlan
+from terradelta.geo.windows import Span, TilePlan
+from terradelta.mapping.damage import Damage, read_around_damage
+from terradelta.mapping.journal import Journal, RowReader
 from terradelta.mapping.stages import StageClock
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["probability_strips"]
+__all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows"]
 
 READ_AHEAD = 2
 TRIM = 0.375
 """Share of an overlap, at each tile's inner edge, whose values are not used; see docs/seams.md."""
+PIECE_ROWS = 32
+"""Rows of the scene that are joined at once: what grows with the scene's width is held for so many rows only."""
 
-_Loaded = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
+
+@dataclass(frozen=True)
+class _Loaded:
+    """One tile as the network takes it; without a valid pixel there are no dates."""
+
+    dates: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    valid: NDArray[np.bool_]
+    damage: Sequence[Damage] = ()
 
 
-def probability_strips(
-    pair: Pair,
-    predictor: Predictor,
+@dataclass(frozen=True)
+class TileReader:
+    """Reads tiles as the predictor takes them: scaled, with pixels that no date has filled in."""
+
+    pair: Pair
+    predictor: Predictor
+    scaling: Scaling | None
+    """How the pair's raw values become the model's; None: they are."""
+    clock: StageClock
+    """Gets the busy seconds of ``read``."""
+    skip_damaged: bool = False
+    """Count pixels that cannot be read as no data, instead of raising."""
+
+    def load(self, tile: Tile) -> _Loaded:
+        """Read one tile.
+
+        Raises:
+            RasterError: if a file cannot be read there and ``skip_damaged`` is not set.
+        """
+        with self.clock.time("read"):
+            damage: Sequence[Damage] = ()
+            try:
+                window = self.pair.read(tile)
+            except RasterError as error:
+                if not self.skip_damaged:
+                    raise RasterError(f"{error}. With --skip-damaged, such pixels count as no data") from error
+                window, damage = read_around_damage(self.pair, tile)
+            if not window.valid.any():
+                return _Loaded(None, window.valid, damage)
+            before, after = (_scaled(values, self.scaling) for values in (window.before, window.after))
+            if not window.valid.all():
+                fill = self.predictor.fill[:, :, None, None]  # where nothing is known, nothing looks changed
+                before, after = np.where(window.valid, before, fill[0]), np.where(window.valid, after, fill[1])
+            return _Loaded((before, after), window.valid, damage)
+
+
+def predict_rows(
+    reader: TileReader,
     plan: TilePlan,
-    scaling: Scaling | None,
-    clock: StageClock,
-    *,
+    journal: Journal,
+    numbers: Sequence[int],
     on_tile: Callable[[], None] | None = None,
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Predict a scene tile by tile.
+) -> Generator[int]:
+    """Predict rows of tiles into a journal.
 
-    Holds one tile row of float32 and a few tiles. A tile without a valid pixel is not predicted.
+    Holds a few tiles. A tile without a valid pixel is not predicted.
 
     Args:
-        pair: the open pair; ``plan.shape`` is its grid's shape.
-        predictor: gives probabilities for arrays of the card's raw values.
+        reader: of the pair's tiles; its clock gets the busy seconds of ``network`` and ``blend`` too.
         plan: the tiles.
-        scaling: how the pair's raw values become the model's; None: they are.
-        clock: gets the busy seconds of ``read``, ``network`` and ``blend``.
+        journal: gets the rows.
+        numbers: which rows of tiles, ascending.
         on_tile: called after every tile.
 
     Yields:
-        The strip's first row and the strip ``(rows, width)``: probability in [0, 1], NaN where a date has no data. The
-        strip is a view that holds until the next one is asked for.
+        The number of each row once it is in the journal.
 
     Raises:
         RasterError: if a file cannot be read.
         BandError: if the pair does not have the model's bands.
         ModelError: if the network gives values that are not finite.
+        OutputError: if the journal cannot be written.
     """
-    blender = RowBlender(plan, TRIM)
-    fill = predictor.fill[:, :, None, None]
+    clock = reader.clock
+    for number, tiles in _loaded_rows(reader, plan, numbers):
+        blender = RowBlender(plan, TRIM)
+        with journal.write(number) as row:
+            for tile, loaded in tiles:
+                with clock.time("network"):
+                    values = _predict(reader.predictor, tile, loaded)
+                with clock.time("blend"):
+                    row.add(*blender.add(values))
+                row.note([damage.record() for damage in loaded.damage])
+                if on_tile is not None:
+                    on_tile()
+        yield number
 
-    def load(tile: Tile) -> _Loaded | None:
-        with clock.time("read"):
-            window = pair.read(tile)
-            if not window.valid.any():
-                return None
-            dates = [_scaled(values, scaling) for values in (window.before, window.after)]
-            if not window.valid.all():
-                # Where nothing is known, nothing looks changed.
-                dates = [np.where(window.valid, values, like) for values, like in zip(dates, fill, strict=True)]
-            return dates[0], dates[1], window.valid
 
-    for row in _loaded_rows(plan, load):
-        for tile, loaded in row:
-            with clock.time("network"):
-                values = _predict(predictor, tile, loaded)
-            with clock.time("blend"):
-                blender.add(tile, values)
-            if on_tile is not None:
-                on_tile()
-        with clock.time("blend"):
-            finished = blender.finish_row()
-        yield finished
+@dataclass
+class SceneRows:
+    """The scene from a journal, in pieces from top to bottom."""
+
+    journal: Journal
+    plan: TilePlan
+    notes: list[Any] = field(default_factory=list)
+    """Notes of the rows read so far."""
+    _open: dict[int, RowReader] = field(default_factory=dict)
+
+    def pieces(self, number: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """What a row of tiles adds to the scene; rows ``number`` and above must be in the journal.
+
+        Yields:
+            A piece's first row and the piece ``(rows, width)``: probability in [0, 1], NaN where a date has no data.
+
+        Raises:
+            OutputError: if the journal is damaged.
+        """
+        for old in [each for each in self._open if each < number - 2]:
+            self._open.pop(old).close()
+        yield from RowJoiner(self.plan, TRIM).pieces(number, self._read, PIECE_ROWS)
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _read(self, number: int, rows: Span) -> NDArray[np.float32]:
+        if number not in self._open:
+            self._open[number] = self.journal.read(number)
+            self.notes += self._open[number].notes
+        return self._open[number].read(rows)
 
 
 def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[np.float32]:
     return values.astype(np.float32) if scaling is None else scaling.apply(values)
 
 
-def _predict(predictor: Predictor, tile: Tile, loaded: _Loaded | None) -> NDArray[np.float32]:
-    if loaded is None:
+def _predict(predictor: Predictor, tile: Tile, loaded: _Loaded) -> NDArray[np.float32]:
+    if loaded.dates is None:
         return np.full((tile.height, tile.width), np.nan, np.float32)
-    before, after, valid = loaded
+    before, after = loaded.dates
     probability: NDArray[np.float32] = predictor.predict(before[None], after[None])[0]
     if not np.isfinite(probability).all():
         raise ModelError(
             f"model {predictor.card.name!r} gave values that are no numbers at rows {tile.row} to {tile.stop_row - 1}, "
             f"columns {tile.col} to {tile.stop_col - 1}; use another model, or export this one again"
         )
-    probability[~valid] = np.nan
+    probability[~loaded.valid] = np.nan
     return probability
 
 
 def _loaded_rows(
-    plan: TilePlan, load: Callable[[Tile], _Loaded | None]
-) -> Iterator[Iterator[tuple[Tile, _Loaded | None]]]:
-    """The plan's tile rows, each tile with what `load` gives; loading runs ahead in one thread."""
-    ahead: deque[Future[_Loaded | None]] = deque()
-    coming = (tile for row in plan.rows() for tile in row)
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+    reader: TileReader, plan: TilePlan, numbers: Sequence[int]
+) -> Iterator[tuple[int, Iterator[tuple[Tile, _Loaded]]]]:
+    """Rows of tiles, each tile with what the reader gives; reading runs ahead in one thread."""
+    ahead: deque[Future[_Loaded]] = deque()
+    coming = (tile for number in numbers for tile in plan.row(number))
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
 
         def submit() -> None:
             tile = next(coming, None)
             if tile is not None:
-                ahead.append(reader.submit(load, tile))
+                ahead.append(thread.submit(reader.load, tile))
 
-        def tiles(row: list[Tile]) -> Iterator[tuple[Tile, _Loaded | None]]:
+        def tiles(row: list[Tile]) -> Iterator[tuple[Tile, _Loaded]]:
             for tile in row:
                 submit()
                 yield tile, ahead.popleft().result()
@@ -121,7 +190,7 @@ def _loaded_rows(
         try:
             for _ in range(READ_AHEAD):
                 submit()
-            for row in plan.rows():
-                yield tiles(row)
+            for number in numbers:
+                yield number, tiles(plan.row(number))
         finally:
-            reader.shutdown(wait=True, cancel_futures=True)
+            thread.shutdown(wait=True, cancel_futures=True)

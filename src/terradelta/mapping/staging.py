@@ -1,49 +1,107 @@
-"""A product folder that appears whole or not at all."""
+"""A product folder that appears whole or not at all, and what a killed run leaves to go on from."""
 
 import contextlib
+import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from terradelta.errors import OutputError, OutputExistsError
 from terradelta.geo.source import is_utf8
 
-__all__ = ["check_free", "staged_folder"]
+__all__ = ["WorkFolder", "check_free", "work_folder"]
 
 _NAME_CHARS = 40
 """Of the product's name in the temporary one: that must not be too long where the product's own is not."""
+LOCK, ROWS, PRODUCT = "lock", "rows", "product"
+
+
+@dataclass
+class WorkFolder:
+    """Where a run works."""
+
+    path: Path
+    out: Path
+    keep: bool = field(default=False)
+    """Whether to leave the folder if the run fails, for the next one to go on from."""
+
+    @property
+    def rows(self) -> Path:
+        """Folder of the journal."""
+        return self.path / ROWS
+
+    @property
+    def product(self) -> Path:
+        """Folder that becomes the product."""
+        return self.path / PRODUCT
 
 
 @contextlib.contextmanager
-def staged_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside ``out`` to work in; it becomes ``out`` when the block ends well and vanishes otherwise.
+def work_folder(out: Path, *, fresh: bool = False) -> Iterator[WorkFolder]:
+    """A folder beside ``out`` to work in; its ``product`` becomes ``out`` when the block ends well.
+
+    Its name depends on ``out`` alone, so that the next run finds what this one leaves if it is killed. If the block
+    fails, the folder vanishes unless ``keep`` was set.
 
     Args:
         out: the folder to make; it must not exist, or be empty.
+        fresh: discard what an earlier run left.
 
     Raises:
-        OutputExistsError: if ``out`` is there already.
+        OutputExistsError: if ``out`` is there already, or another process works on it.
         OutputError: if the folder cannot be made or moved into place.
     """
     check_free(out)
-    try:
-        out = Path(os.path.realpath(out))  # a link to an empty folder: the folder itself is replaced
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name[:_NAME_CHARS]}.", suffix=".partial", dir=out.parent))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{out} cannot be made ({_reason(error)}); give a folder that you may write to") from error
-    try:
-        yield work
+    with contextlib.ExitStack() as stack:
         try:
-            work.chmod(0o777 & ~_umask())
-            os.replace(work, out)
-        except OSError as error:
-            raise OutputError(f"the finished product cannot be moved to {out} ({error.strerror})") from error
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+            out = Path(os.path.realpath(out))  # a link to an empty folder: the folder itself is replaced
+            out.parent.mkdir(parents=True, exist_ok=True)
+            work = WorkFolder(out.parent / _work_name(out.name), out)
+            work.path.mkdir(exist_ok=True)
+            _lock(stack.enter_context((work.path / LOCK).open("w")), out)
+            for folder in (work.product, *([work.rows] if fresh else [])):
+                shutil.rmtree(folder, ignore_errors=True)
+            work.product.mkdir()
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"{out} cannot be made ({_reason(error)}); give a folder that you may write to"
+            ) from error
+        try:
+            yield work
+            try:
+                os.replace(work.product, out)
+            except OSError as error:
+                raise OutputError(f"the finished product cannot be moved to {out} ({error.strerror})") from error
+        except BaseException:
+            shutil.rmtree(work.product if work.keep else work.path, ignore_errors=True)
+            raise
+        shutil.rmtree(work.path, ignore_errors=True)
+
+
+def _work_name(name: str) -> str:
+    return f".{name[:_NAME_CHARS]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}.partial"
+
+
+def _lock(file: IO[str], out: Path) -> None:
+    """Hold the file until it is closed; the system lets go of it if the process is killed."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputExistsError(
+            f"another process is making {out} at this moment; wait for it, or give another output folder"
+        ) from error
+    except PermissionError as error:  # what Windows says
+        raise OutputExistsError(f"another process is making {out}; wait for it, or give another folder") from error
 
 
 def check_free(out: Path) -> None:
@@ -62,9 +120,3 @@ def check_free(out: Path) -> None:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,5 +1,6 @@
 """Predictor on OpenVINO: reads ONNX directly, no torch."""
 
+import hashlib
 import os
 from functools import cache
 from pathlib import Path
@@ -57,6 +58,12 @@ class OpenVINOPredictor(Predictor):
             self._request = _core().compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
             raise ModelError(f"{self.path}: OpenVINO cannot run this network ({_last_line(error)})") from error
+
+    @property
+    def identity(self) -> str:
+        """Hash of the file, and the precision."""
+        with self.path.open("rb") as stream:
+            return f"{hashlib.file_digest(stream, 'sha256').hexdigest()} {self.precision}"
 
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""

@@ -1,5 +1,6 @@
 """What every predictor does around its network: normalise, pad, calibrate, crop."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -17,6 +18,11 @@ class Predictor(ABC):
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
+
+    @property
+    def identity(self) -> str:
+        """What its results depend on, as a hash: the card, and the weights where a subclass adds them."""
+        return hashlib.sha256(f"{type(self).__name__} {self.card.to_json()}".encode()).hexdigest()
 
     @property
     def fill(self) -> NDArray[np.float32]:

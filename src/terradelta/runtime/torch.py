@@ -1,5 +1,6 @@
 """Predictor on torch: CUDA, checkpoints, or a network in the middle of its training."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ class TorchPredictor(Predictor):
         self.device = torch.device(device)
         self.bf16 = bf16
         self.network = network.to(self.device)
+
+    @property
+    def identity(self) -> str:
+        """Hash of card and weights, and the precision."""
+        digest = hashlib.sha256(super().identity.encode())
+        for name, values in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(values.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        return f"{digest.hexdigest()} {'bf16' if self.bf16 else 'f32'}"
 
     @torch.inference_mode()
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
