@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
@@ -13,10 +14,11 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from terradelta.errors import RasterError
+from terradelta.geo.access import GDAL_ERRORS, open_image
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.overlap import footprint, pixel_ratio
 from terradelta.geo.preflight import Placement
-from terradelta.geo.source import GDAL_ERRORS, Source, open_quietly
+from terradelta.geo.source import Source
 
 __all__ = ["Layer"]
 
@@ -28,7 +30,7 @@ _SAME_SHIFT_PX = 0.01
 class Layer:
     """An open date on a grid.
 
-    Not safe to use from two threads at once; enter a `rasterio.Env` around every call.
+    Not safe to use from two threads at once.
 
     Args:
         source: the file.
@@ -50,8 +52,8 @@ class Layer:
 
     def _open(self, files: ExitStack, grid: Grid, factor: int) -> DatasetReader:
         if self.offset is not None:
-            return files.enter_context(open_quietly(self.source.path))
-        view = files.enter_context(open_quietly(self.source.view(self.selected, factor)))
+            return files.enter_context(self.source.open())
+        view = files.enter_context(open_image(self.source.view(self.selected, factor), ("VRT",)))
         rows, cols = pixel_ratio(grid, self.source.grid.resized(view.shape))
         return files.enter_context(
             WarpedVRT(
@@ -94,13 +96,15 @@ class Layer:
 
     @contextmanager
     def _reporting(self, tile: Tile) -> Iterator[None]:
+        """GDAL's options for the file; its failures in our words."""
         try:
-            yield
+            with rasterio.Env(**self.source.settings):
+                yield
         except GDAL_ERRORS as error:
+            cause = "the server failed" if self.source.remotes else "the file is truncated or damaged"
             raise RasterError(
                 f"{self.source.path} cannot be read at rows {tile.row} to {tile.stop_row - 1}, columns {tile.col} to "
-                f"{tile.stop_col - 1} of the common grid ({error.__cause__ or error}); "
-                "the file is truncated or damaged: fetch it again"
+                f"{tile.stop_col - 1} of the common grid ({self.source.reason(error)}); {cause}: fetch it again"
             ) from error
 
     def _read(
@@ -164,4 +168,5 @@ class Layer:
 
     def close(self) -> None:
         """Close the file."""
-        self._files.close()
+        with rasterio.Env(**self.source.settings):
+            self._files.close()
