@@ -133,9 +133,9 @@ def test_files_that_hold_no_area(tmp_path, content, words):
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\xff\xfe\0")
-    with pytest.raises(InputError, match="cannot be read .no text.; give a GeoJSON, GeoPackage"):
+    with pytest.raises(InputError, match=r"cannot be read .no text.; give a GeoJSON, GeoPackage"):
         read_area(tmp_path / "a.json")
-    with pytest.raises(InputError, match="cannot be read .No such file"):
+    with pytest.raises(InputError, match=r"cannot be read .No such file"):
         read_area(tmp_path / "none.gpkg")
     with pytest.raises(InputError, match="is no UTF-8 file name"):
         read_area("\udcff.gpkg")
@@ -184,7 +184,7 @@ def test_no_vector_file_leads_elsewhere(tmp_path, tripwire):
     with sqlite3.connect(tmp_path / "a.db") as base:
         base.execute("CREATE TABLE a (b)")
     base.close()
-    with pytest.raises(InputError, match="no text|neither"):
+    with pytest.raises(InputError, match=r"no text|neither"):
         read_area(tmp_path / "a.db")
     option = pyogrio.get_gdal_config_option("GDAL_HTTP_PROXY")
     read_area(vector(tmp_path / "a.gpkg", [SQUARE]))

@@ -157,9 +157,7 @@ def check_beside(path: str, folder: str | None) -> None:
             continue
         target = os.path.realpath(beside)
         if folder is not None and not is_inside(target, folder):
-            raise RasterError(
-                f"{beside} leads to {target}, outside the folder of the image; remove it"
-            )
+            raise RasterError(f"{beside} leads to {target}, outside the folder of the image; remove it")
         if not os.path.isfile(target) or not is_image(target):
             raise RasterError(f"{beside} is no TIFF, but GDAL would take it for part of the image; remove it")
     _check_aux(path + ".aux.xml")

@@ -38,8 +38,8 @@ def parse_area(text: str) -> Aoi:
     """An area of interest from what a user typed.
 
     Args:
-        text: ``WEST,SOUTH,EAST,NORTH`` in degrees; ``X_MIN,Y_MIN,X_MAX,Y_MAX,CRS``; WKT of a polygon in degrees, or EWKT
-            with its ``SRID=``; or the name of a file, see `read_area`.
+        text: ``WEST,SOUTH,EAST,NORTH`` in degrees; ``X_MIN,Y_MIN,X_MAX,Y_MAX,CRS``; WKT of a polygon in degrees, or
+            EWKT with its ``SRID=``; or the name of a file, see `read_area`.
 
     Raises:
         InputError: if it is none of these, or the file holds no polygon.
@@ -167,7 +167,7 @@ def _polygon_layer(path: str, layers: Any, label: str) -> str:  # noqa: ANN401  
 
 @contextmanager
 def _sealed() -> Iterator[None]:
-    """pyogrio's GDAL, which is another one than rasterio's, without network."""
+    """The GDAL of pyogrio, which is another one than rasterio's, without network."""
     import pyogrio
 
     before = {key: pyogrio.get_gdal_config_option(key) for key in SEALED}

@@ -101,10 +101,11 @@ class Layer:
             with rasterio.Env(**self.source.settings):
                 yield
         except GDAL_ERRORS as error:
-            cause = "the server failed" if self.source.remotes else "the file is truncated or damaged"
+            cause = "the file is truncated or damaged: fetch it again, or count such pixels as no data (--skip-damaged)"
+            cause = "the server failed: run the same command again later" if self.source.remotes else cause
             raise RasterError(
                 f"{self.source.path} cannot be read at rows {tile.row} to {tile.stop_row - 1}, columns {tile.col} to "
-                f"{tile.stop_col - 1} of the common grid ({self.source.reason(error)}); {cause}: fetch it again"
+                f"{tile.stop_col - 1} of the common grid ({self.source.reason(error)}); {cause}"
             ) from error
 
     def _read(

@@ -114,9 +114,7 @@ def fetch_text(url: str) -> str:
             raise ValueError(f"more than {_TEXT_BYTES} bytes")
         return str(content, "utf-8")
     except ValueError as error:
-        raise RasterError(
-            f"{public_url(url)} is no JSON text ({error}); give an image or a STAC item"
-        ) from error
+        raise RasterError(f"{public_url(url)} is no JSON text ({error}); give an image or a STAC item") from error
 
 
 def _opened(url: str, headers: dict[str, str]) -> Any:  # noqa: ANN401  urllib's answer has no public class

@@ -62,6 +62,8 @@ class Source:
 
     path: str
     """Absolute path, or the URL without what may be secret; for people."""
+    address: str
+    """What `read_source` finds it again by: the path or the URL, signature included, so not to be shown."""
     name: str
     """What GDAL opens: the path, GDAL's name of the URL, or the text of a VRT that names nothing unchecked."""
     grid: Grid
@@ -232,7 +234,8 @@ def read_source(path: str | Path, *, allow_outside: bool = False) -> Source:
 
 def _remote_source(url: str) -> Source:
     remote = probe(url)
-    return _opened(remote.name, vsi_name(url), REMOTE_DRIVERS, (), (remote,))
+    found = _opened(remote.name, vsi_name(url), REMOTE_DRIVERS, (), (remote,))
+    return dataclasses.replace(found, address=url)
 
 
 def _opened(
@@ -295,6 +298,7 @@ def _describe(dataset: DatasetReader, name: str) -> Source:
         raise GridError(f"{name}: {error}") from error
     return Source(
         path=name,
+        address=name,
         name=name,
         grid=grid,
         bands=tuple(_band(dataset, i) for i in image),

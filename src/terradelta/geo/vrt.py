@@ -191,9 +191,7 @@ def _parsed(content: bytes | str, path: str) -> ElementTree.Element:
             raise ValueError("it declares a document type")
         return ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise RasterError(
-            f"{path} cannot be opened as a VRT ({error}); make it again with gdalbuildvrt"
-        ) from error
+        raise RasterError(f"{path} cannot be opened as a VRT ({error}); make it again with gdalbuildvrt") from error
 
 
 def _check_element(element: ElementTree.Element, path: str) -> None:
