@@ -132,7 +132,7 @@ class Layer:
             raise RasterError(
                 f"{self.source.path} cannot be read at rows {tile.row} to {tile.stop_row - 1}, columns {tile.col} to "
                 f"{tile.stop_col - 1} of the common grid ({error.__cause__ or error}); "
-                "the file is truncated or damaged: fetch it again"
+                "the file is truncated or damaged: fetch it again, or count such pixels as no data (--skip-damaged)"
             ) from error
 
     def _read(

@@ -74,6 +74,11 @@ class Pair:
         self._lock = threading.Lock()
         self._closed = False
 
+    @classmethod
+    def like(cls, pair: "Pair") -> Self:
+        """The same open files, read in a subclass's way; closing either closes both."""
+        return cls((pair._before, pair._after), pair._selection, pair._aoi)
+
     @property
     def grid(self) -> Grid:
         """The common grid."""
@@ -250,7 +255,7 @@ def open_pair(
         The pair, to be used in a ``with`` block.
 
     Raises:
-        RasterError: if a file cannot be read or, in images of up to 4096 x 4096 pixels, no pixel is valid on both
+        RasterError: if a file cannot be opened or, in images of up to 4096 x 4096 pixels, no pixel is valid on both
             dates; larger ones are not searched.
         GridError: if the dates and the area of interest do not share a place, or only one date has a CRS.
         BandError: if the bands do not exist or do not match.
@@ -355,14 +360,20 @@ def _extent(grid: Grid) -> str:
 
 
 def _require_valid(pair: Pair) -> None:
-    """Search small pairs for a valid pixel; the first tile usually ends the search."""
+    """Search small pairs for a valid pixel; the first tile usually ends the search.
+
+    So does a tile that cannot be read: whoever reads it says so, or goes around it.
+    """
     height, width = pair.grid.shape
     if height * width > _SCAN_LIMIT_PX:
         return
     for row in range(0, height, _SCAN_TILE):
         for col in range(0, width, _SCAN_TILE):
             tile = Tile(row, col, min(_SCAN_TILE, height - row), min(_SCAN_TILE, width - col))
-            if pair.read(tile).valid.any():
+            try:
+                if pair.read(tile).valid.any():
+                    return
+            except RasterError:
                 return
     paths = " and ".join(pair.paths)
     raise RasterError(
