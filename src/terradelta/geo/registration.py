@@ -244,7 +244,7 @@ def block_shift(
 def _starts(length: int, side: int) -> list[int]:
     """First pixels of blocks that overlap by half at most, and cover the axis evenly."""
     count = min(_BLOCKS_ALONG, max(1, round((length - side) / (side / 2)) + 1))
-    return np.unique(np.linspace(0, length - side, count).round().astype(int)).tolist()
+    return [int(start) for start in np.unique(np.linspace(0, length - side, count).round())]
 
 
 def _edges(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.complex128]:
