@@ -216,7 +216,8 @@ def _smoothest(design: Array, penalty: Array, weights: Array, shifts: Array) -> 
 
     def score(values: Array, freedom: float) -> float:
         error = float((weights[:, None] * (shifts - design @ values) ** 2).sum())
-        return error / max(float(total) - 1.5 * freedom, 1e-3) ** 2  # 1.5: with 1, few data are followed into their noise
+        # 1.5 in place of 1: few data would be followed into their noise.
+        return error / max(float(total) - 1.5 * freedom, 1e-3) ** 2
 
     best = np.tile(weights @ shifts / total, (len(penalty), 1))
     least = score(best, 1.0)
