@@ -73,7 +73,7 @@ def test_commands_and_options_are_frozen():
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],
         "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
-        "models": [],
+        "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
         "synth": ["--seed", "--side", "--test", "--train", "--val"],
     }
@@ -294,9 +294,33 @@ def test_models_lists_and_shows(run):
     assert DEFAULT_MODEL in out
     assert "mlla_sianet_large" in out
     assert "irmad" in out
+    assert "438.98 G" in out  # MCCRNet, as thop counts
+    assert "90.71†" in out
     code, out, _ = run("models", "default")
     assert code == 0
     assert "Non-commercial research" in out
+
+
+def test_models_shows_the_card_of_a_network(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, out, _ = run("models", "fc_siam_diff")
+    assert code == 0
+    for words in ("1,350,146", "4,227,858,432", "second* date alone", "89.64", "not measured", "order of dates counts"):
+        assert words in out
+    code, out, _ = run("models", "mccrnet")
+    assert "† F1 90.71 is printed, the harmonic mean of its P and R is 89.76" in out
+    assert "aspca = True" in out
+    code, _, err = run("models", "nothing")
+    assert code == 2
+    assert "there is no model 'nothing'" in err
+
+
+def test_models_times_a_network_and_remembers(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, out, _ = run("models", "fc_ef", "--speed")
+    assert code == 0
+    assert "pairs/s of 256 x 256 pixels" in out
+    assert "fc_ef" in (tmp_path / "terradelta" / "speed.json").read_text()
 
 
 def test_shipped_weights_are_complete():
