@@ -1,15 +1,16 @@
 """Commands of people who train: `train`, `evaluate`, `export`."""
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import Device, app, check_new, console, needs_train, progress, say, write
+from terradelta.cli._base import DATA_HELP, Device, app, check_new, console, needs_train, progress, say, write
 
 if TYPE_CHECKING:
     from terradelta.training.config import Recipe
@@ -20,11 +21,16 @@ __all__ = ["evaluate_command", "export", "train"]
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe: FILE.py or FILE.py:FUNCTION, or a network's name.")],
-    data: Annotated[str, typer.Option(help="Labelled pairs: a folder with {train,val}/{A,B,label}.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
     run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
     also: Annotated[list[str] | None, typer.Option(help="More training pairs: another such place.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`.")] = "auto",
+    devices: Annotated[int | None, typer.Option(help="Processes that train together, one a device.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps, in place of the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pairs at once on a device, likewise.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of a training crop in pixels, likewise.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random numbers, likewise.")] = None,
 ) -> None:
     """Train a network; the weights of the best validation F1 land in RUN/best.ckpt."""
     from terradelta.data import open_pairs
@@ -32,7 +38,15 @@ def train(
     with needs_train("training"):
         from terradelta.training.loop import fit
         from terradelta.training.recipes import load_recipe
-    chosen: Recipe = load_recipe(recipe)
+    given: dict[str, Any] = {
+        "devices": devices,
+        "steps": steps,
+        "batch_size": batch_size,
+        "crop_px": crop,
+        "seed": seed,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    chosen: Recipe = dataclasses.replace(load_recipe(recipe), **changes)
     pairs = open_pairs(data, "train")
     for folder in also or []:
         pairs = pairs.joined(open_pairs(folder, "train"))
@@ -44,7 +58,7 @@ def train(
 @app.command("evaluate")
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="`default`, shipped weights, FILE.onnx, or a training run.")],
-    data: Annotated[str, typer.Option(help="Labelled pairs: a folder with {split}/{A,B,label}.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
     split: Annotated[str, typer.Option(help="Which split.")] = "test",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Receipt to write (JSON).")] = None,
     threshold: Annotated[float | None, typer.Option(help="In place of the card's threshold.")] = None,

@@ -28,6 +28,7 @@ from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.layer import Layer
 from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest, footprint, tile_within
 from terradelta.geo.preflight import Preflight, warnings_for
+from terradelta.geo.shift import ShiftField
 from terradelta.geo.source import Source, read_source
 
 __all__ = ["Pair", "PairWindow", "Reading", "cache_bytes", "open_pair"]
@@ -178,6 +179,31 @@ class Pair:
             before, valid = self._before.read_decimated(shape)
             after, valid_after = self._after.read_decimated(shape)
         return self._window(before, after, valid & valid_after, self.grid.tile)
+
+    @property
+    def shift(self) -> ShiftField | None:
+        """The field that the second date is moved by; None: it is read where its georeference says."""
+        return self._after.field
+
+    def coregister(self, field: ShiftField | None) -> None:
+        """Read the second date moved by a field from now on, in the one resampling that also puts it on the grid.
+
+        Args:
+            field: where the second date shows what the first one shows at a pixel, measured against the file's own
+                georeference (see `terradelta.geo.registration`); None: read it where its georeference says.
+
+        Raises:
+            ShapeError: if the field is for another grid.
+            RasterError: if the file cannot be opened again, or the pair is closed.
+        """
+        if field is not None and field.shape != self.grid.shape:
+            raise ShapeError(f"the shift field is for {field.shape} pixels, the grid has {self.grid.shape}; measure it")
+        with self._reading():
+            old = self._after
+            self._after = Layer(old.source, old.selected, old.grid, old.resampling, field)
+            old.close()
+        for cached in ("preview", "preflight"):
+            self.__dict__.pop(cached, None)
 
     def _reading(self) -> ExitStack:
         """The lock and, as GDAL's settings belong to a thread, the settings."""
