@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,9 @@ def test_commands_and_options_are_frozen():
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],
         "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
-        "models": [],
+        "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
+        "list": [],
         "synth": ["--seed", "--side", "--test", "--train", "--val"],
     }
 
@@ -294,9 +296,33 @@ def test_models_lists_and_shows(run):
     assert DEFAULT_MODEL in out
     assert "mlla_sianet_large" in out
     assert "irmad" in out
+    assert "438.98 G" in out  # MCCRNet, as thop counts
+    assert "90.71†" in out
     code, out, _ = run("models", "default")
     assert code == 0
     assert "Non-commercial research" in out
+
+
+def test_models_shows_the_card_of_a_network(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, out, _ = run("models", "fc_siam_diff")
+    assert code == 0
+    for words in ("1,350,146", "4,227,858,432", "second* date alone", "89.64", "not measured", "order of dates counts"):
+        assert words in out
+    code, out, _ = run("models", "mccrnet")
+    assert "† F1 90.71 is printed, the harmonic mean of its P and R is 89.76" in out
+    assert "aspca = True" in out
+    code, _, err = run("models", "nothing")
+    assert code == 2
+    assert "there is no model 'nothing'" in err
+
+
+def test_models_times_a_network_and_remembers(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, out, _ = run("models", "fc_ef", "--speed")
+    assert code == 0
+    assert "pairs/s of 256 x 256 pixels" in out
+    assert "fc_ef" in (tmp_path / "terradelta" / "speed.json").read_text()
 
 
 def test_shipped_weights_are_complete():
@@ -320,6 +346,34 @@ def test_synth_makes_a_data_set_and_goes_on(run, tmp_path):
     stamps = {p.name: p.stat().st_mtime_ns for p in first}
     assert run(*arguments)[0] == 0
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "d" / "train" / "A").iterdir()} == stamps
+
+
+def test_data_list_names_the_archives_and_their_terms(run):
+    code, out, _ = run("data", "list")
+    assert code == 0
+    assert all(name in out for name in ("levir-cd", "s2looking", "12,000 / 4,000 / 4,000"))
+    code, out, _ = run("data", "list", "LEVIR-CD")
+    assert code == 0
+    assert all(text in out for text in ("non-commercial", "Chen", "justchenhao", "{A,B,label}", "445 train"))
+    code, _, err = run("data", "list", "imagenet")
+    assert code == 2
+    assert "'imagenet' is none of levir-cd, cdd" in err
+
+
+def test_our_own_warnings_are_one_line(tmp_path):
+    for part in ("A", "B", "label"):
+        path = tmp_path / "test" / part / "test_1.png"
+        path.parent.mkdir(parents=True)
+        values = np.zeros((3, 64, 64) if part != "label" else (1, 64, 64), np.uint8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            write(path, values, driver="PNG", crs=None, transform=None, nodata=None)
+    done = subprocess.run(
+        child("", "evaluate", "default", "--data", tmp_path), capture_output=True, text=True, check=True
+    )
+    said = " ".join(done.stderr.split())
+    assert "warning: LEVIR-CD has 128 pairs in test, but here are 1: 127 fewer" in said
+    assert "ArchiveWarning" not in said
 
 
 def test_evaluate_writes_a_receipt(run, tmp_path):

@@ -6,7 +6,7 @@ import sys
 
 import terradelta
 
-TRAINING = ("terradelta.networks", "terradelta.losses", "terradelta.training", "terradelta.export")
+TRAINING = ("terradelta.networks", "terradelta.losses", "terradelta.training", "terradelta.export", "terradelta.bench")
 HEAVY = ("torch", "lightning_fabric", "kornia", "onnx", "onnxscript")
 
 

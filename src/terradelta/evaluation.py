@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import terradelta
 from terradelta.card import ModelCard
-from terradelta.data.folder import PairFolder
+from terradelta.data.pairs import PairSource
 from terradelta.errors import InputError
 from terradelta.metrics import Confusion, ProbabilityHistogram, confusion
 from terradelta.runtime.predictor import Predictor
@@ -59,7 +59,7 @@ class Evaluation:
 
 def evaluate(
     predictor: Predictor,
-    pairs: PairFolder,
+    pairs: PairSource,
     *,
     threshold: float | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -92,14 +92,14 @@ def evaluate(
     return result
 
 
-def evaluation_receipt(found: Evaluation, card: ModelCard, pairs: PairFolder) -> dict[str, Any]:
+def evaluation_receipt(found: Evaluation, card: ModelCard, pairs: PairSource) -> dict[str, Any]:
     """A dated record of scores: which weights on which bytes, by which protocol."""
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "version": terradelta.__version__,
         "model": card.name,
         "network": card.network,
-        "data": {"folder": pairs.root.name, "split": pairs.split, "pairs": len(pairs), "sha256": pairs.checksum()},
+        "data": {"folder": pairs.name, "split": pairs.split, "pairs": len(pairs), "sha256": pairs.checksum()},
         **found.receipt(),
     }
 

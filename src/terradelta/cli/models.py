@@ -1,27 +1,47 @@
-"""The command `models`: what there is."""
+"""The command `models`: what there is, and the card of one."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import app
+from terradelta.cli._base import app, console, needs_train
+
+if TYPE_CHECKING:
+    from terradelta.bench.speed import Speed
 
 __all__ = ["models"]
 
+MARK = "†"
+NEVER_MEASURED = "–"
+
 
 @app.command()
-def models(name: Annotated[str | None, typer.Argument(help="Show one card.")] = None) -> None:
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show one card: of weights, or of a network.")] = None,
+    speed: Annotated[
+        bool, typer.Option("--speed", help="Time the networks on this machine first (minutes), and remember it.")
+    ] = False,
+) -> None:
     """List the weights that ship, the methods, and the networks that can be trained; with NAME, show a card."""
-    from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor, shipped_models
-
     out = Console()
+    if speed:
+        _measure(name)
     if name is not None:
         _print_card(out, name)
         return
+    out.print(_weights_table())
+    out.print(_methods_table())
+    for part in _networks():
+        out.print(part)
+
+
+def _weights_table() -> Table:
+    from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor, shipped_models
+
     table = Table("weights", "network", "bands", "F1", "on", "licence", title="Weights that ship")
     for shipped in shipped_models():
         card = load_predictor(shipped, threads=1).card
@@ -30,21 +50,7 @@ def models(name: Annotated[str | None, typer.Argument(help="Show one card.")] = 
         f1 = f"{score['metrics']['f1']:.4f}" if score else ""
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
         table.add_row(*map(Text, (label, card.network, ", ".join(card.bands), f1, where, card.licence)))
-    out.print(table)
-    out.print(_methods_table())
-    out.print(_networks_table())
-
-
-def _print_card(out: Console, name: str) -> None:
-    import dataclasses
-
-    from terradelta.runtime.weights import load_predictor
-
-    table = Table("", "", title=Text(f"Card of {name}"), show_header=False)
-    for field, value in dataclasses.asdict(load_predictor(name, threads=1).card).items():
-        shown = json.dumps(value, indent=1) if isinstance(value, dict | tuple | list) else str(value)
-        table.add_row(field, Text(shown))
-    out.print(table)
+    return table
 
 
 def _methods_table() -> Table:
@@ -56,14 +62,135 @@ def _methods_table() -> Table:
     return table
 
 
-def _networks_table() -> Table | Text:
+def _networks() -> list[Table | Text]:
+    """The table of networks and what has to be said to it; one line where torch is not installed."""
     try:
-        from terradelta.networks import create_model, list_models, model_info
+        from terradelta.bench.facts import network_facts
+        from terradelta.bench.speed import REFERENCE, known_speeds
+        from terradelta.networks import list_models, model_info
     except ModuleNotFoundError:
-        return Text("Networks to train: pip install 'terradelta[train]'")
-    table = Table("network", "year", "parameters", "what it is", title="Networks that can be trained")
+        return [Text("Networks to train: pip install 'terradelta[train]'")]
+    speeds = known_speeds()
+    heads = ("network", "paper", "year", "parameters", "MACs", "as thop", "speed", "symmetric", "published F1")
+    table = Table(*heads, title="Networks that can be trained")
     for network in list_models():
-        info = model_info(network)
-        count = sum(p.numel() for p in create_model(network).parameters())
-        table.add_row(network, str(info.year), f"{count / 1e6:.2f} M", info.summary)
-    return table
+        info, facts = model_info(network), network_facts(network)
+        table.add_row(
+            network,
+            Text(info.paper.split(",")[0]),
+            str(info.year),
+            f"{facts.parameters / 1e6:.2f} M",
+            f"{facts.macs.true / 1e9:.2f} G",
+            f"{facts.macs.thop / 1e9:.2f} G",
+            _relative(speeds.get(network)),
+            "yes" if facts.symmetric else "no",
+            Text(_published_f1(network)),
+        )
+    hint = "" if speeds else f" Not measured on this machine yet ({NEVER_MEASURED}): terradelta models --speed."
+    notes = (
+        "MACs: multiply-adds of a pair of 256 x 256 pixels; as thop: as papers count them, without attention, and "
+        f"transposed convolutions at output size. Speed: pairs a second on one CPU thread, {REFERENCE} = 1.{hint} "
+        "Symmetric: swapping the dates changes nothing. Published: as printed by the first source that `models NAME` "
+        f"lists; {MARK} contradicts itself."
+    )
+    return [table, Text(notes, style="dim")]
+
+
+def _relative(speed: "Speed | None") -> str:
+    return NEVER_MEASURED if speed is None else f"{speed.ratio:.2g}"
+
+
+def _published_f1(network: str) -> str:
+    """The first printed F1, preferably on LEVIR-CD, e.g. ``90.71† LEVIR-CD``."""
+    from terradelta.published import contradictions, published_scores
+
+    rows = sorted((r for r in published_scores(network) if r.f1 is not None), key=lambda r: r.data != "LEVIR-CD")
+    if not rows:
+        return ""
+    mark = MARK if contradictions(rows[0]) else ""
+    return f"{rows[0].f1:.2f}{mark} {rows[0].data}"
+
+
+def _print_card(out: Console, name: str) -> None:
+    import dataclasses
+
+    from terradelta.runtime.weights import load_predictor
+
+    if _is_network(name):
+        _print_network(out, name)
+        return
+    table = Table("", "", title=Text(f"Card of {name}"), show_header=False)
+    for field, value in dataclasses.asdict(load_predictor(name, threads=1).card).items():
+        shown = json.dumps(value, indent=1) if isinstance(value, dict | tuple | list) else str(value)
+        table.add_row(field, Text(shown))
+    out.print(table)
+
+
+def _is_network(name: str) -> bool:
+    try:
+        from terradelta.networks import list_models
+    except ModuleNotFoundError:
+        return False
+    return name in list_models()
+
+
+def _print_network(out: Console, name: str) -> None:
+    """The card of a network: paper, what deviates from it, sizes, switches, what others published."""
+    from terradelta.bench.facts import network_facts, switches
+    from terradelta.bench.speed import REFERENCE, known_speeds
+    from terradelta.networks import model_info
+
+    info, facts, speed = model_info(name), network_facts(name), known_speeds().get(name)
+    measured = "not measured on this machine yet: terradelta models --speed"
+    if speed is not None:
+        measured = f"{speed.pairs_per_s:.3g} pairs/s of {speed.side} x {speed.side} pixels, {speed.ratio:.2g} times"
+        measured += f" {REFERENCE}'s"
+    rows: dict[str, Any] = {
+        "what it is": info.summary,
+        "paper": info.paper,
+        "year": info.year,
+        "parameters": f"{facts.parameters:,}",
+        "multiply-adds": f"{facts.macs.true:,} of a pair of 256 x 256 pixels; as thop counts {facts.macs.thop:,}",
+        "speed here": measured,
+        "symmetric": "yes: swapping the dates changes nothing" if facts.symmetric else "no: the order of dates counts",
+        "sides": f"multiples of {facts.stride} pixels; predictors pad to them",
+        "switches": "\n".join(f"{key} = {value!r}" for key, value in switches(name).items()) or "none",
+        "published": "\n".join(_published_lines(name)) or "nothing that we could verify",
+        "licence": "the code is under the Apache License 2.0; weights carry the limits of the data they are fitted on",
+        "how it follows the paper": _module_text(info.builder),
+    }
+    table = Table("", "", title=Text(f"Network {name}"), show_header=False)
+    for field, value in rows.items():
+        table.add_row(field, Text(str(value)))
+    out.print(table)
+
+
+def _published_lines(network: str) -> list[str]:
+    from terradelta.published import contradictions, published_scores
+
+    lines = []
+    for row in published_scores(network):
+        variant = f"; {row.variant}" if row.variant else ""
+        lines.append(f"{row.text()} ({row.source}{variant})")
+        lines += [f"  {MARK} {sentence}" for sentence in contradictions(row)]
+    return lines
+
+
+def _module_text(builder: Any) -> str:  # noqa: ANN401  any builder
+    """The head of a network's file, its lines joined to paragraphs and list items."""
+    import inspect
+    import re
+
+    text = inspect.cleandoc(getattr(inspect.getmodule(builder), "__doc__", None) or "")
+    return re.sub(r"(?<=\S)\n(?![\n-])\s*", " ", text)
+
+
+def _measure(name: str | None) -> None:
+    with needs_train("timing networks"):
+        from terradelta.bench.speed import measure_speeds, remember_speeds
+        from terradelta.networks import list_models
+    chosen: dict[str, tuple[str, dict[str, Any]]] = {
+        network: (network, {}) for network in list_models() if name in (None, network)
+    }
+    with console.status("timing") as status:
+        remember_speeds(measure_speeds(chosen, progress=lambda label: status.update(f"timing {label}")))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import Device, app, check_new, console, needs_train, progress, say, write
+from terradelta.cli._base import DATA_HELP, Device, app, check_new, console, needs_train, progress, say, write
 
 if TYPE_CHECKING:
     from terradelta.training.config import Recipe
@@ -20,23 +20,23 @@ __all__ = ["evaluate_command", "export", "train"]
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe: FILE.py or FILE.py:FUNCTION, or a network's name.")],
-    data: Annotated[Path, typer.Option(help="Folder with {train,val}/{A,B,label}.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
     run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
-    also: Annotated[list[Path] | None, typer.Option(help="More training pairs: another such folder.")] = None,
+    also: Annotated[list[str] | None, typer.Option(help="More training pairs: another such place.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`.")] = "auto",
 ) -> None:
     """Train a network; the weights of the best validation F1 land in RUN/best.ckpt."""
-    from terradelta.data.folder import PairFolder
+    from terradelta.data import open_pairs
 
     with needs_train("training"):
         from terradelta.training.loop import fit
         from terradelta.training.recipes import load_recipe
     chosen: Recipe = load_recipe(recipe)
-    pairs = PairFolder(data, "train")
+    pairs = open_pairs(data, "train")
     for folder in also or []:
-        pairs = pairs.joined(PairFolder(folder, "train"))
-    card = fit(chosen, pairs, PairFolder(data, "val"), run, resume=resume, device=device, console=console)
+        pairs = pairs.joined(open_pairs(folder, "train"))
+    card = fit(chosen, pairs, open_pairs(data, "val"), run, resume=resume, device=device, console=console)
     score = card.scores[0]["metrics"]["f1"]
     say(f"best validation F1 {score:.4f} at threshold {card.threshold:g}: {run / 'best.ckpt'}")
 
@@ -44,20 +44,20 @@ def train(
 @app.command("evaluate")
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="`default`, shipped weights, FILE.onnx, or a training run.")],
-    data: Annotated[Path, typer.Option(help="Folder with {split}/{A,B,label}.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
     split: Annotated[str, typer.Option(help="Which split.")] = "test",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Receipt to write (JSON).")] = None,
     threshold: Annotated[float | None, typer.Option(help="In place of the card's threshold.")] = None,
     device: Device = "cpu",
 ) -> None:
     """Score a model on labelled pairs."""
-    from terradelta.data.folder import PairFolder
+    from terradelta.data import open_pairs
     from terradelta.evaluation import evaluate, evaluation_receipt
     from terradelta.runtime.weights import load_predictor
 
     if out is not None:
         check_new(out)
-    pairs = PairFolder(data, split)
+    pairs = open_pairs(data, split)
     predictor = load_predictor(model, device=device)
     with progress(f"evaluating on {split}") as advance:
         found = evaluate(predictor, pairs, threshold=threshold, progress=advance)

@@ -24,7 +24,6 @@ Shapes: B batch, C channels, h x w feature map (1/8 of the input), N = h w.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -164,7 +163,7 @@ class DASNet(ChangeNetwork):
         if backbone == "resnet50":
             stages = [Stage(round(channels * width), stride, dilations) for channels, stride, dilations in RESNET50]
             self.encoder: nn.Module = ResNet(in_channels, round(64 * width), stages, Bottleneck)
-            deepest, unit = stages[-1].channels, partial(conv_bn_relu, kernel=3)
+            deepest, unit = stages[-1].channels, _conv_norm_relu
         else:
             self.encoder = VGG16Encoder(in_channels, width)
             deepest, unit = round(VGG16_WIDTHS[-1][-1] * width), _conv_relu
@@ -180,6 +179,10 @@ class DASNet(ChangeNetwork):
         small = [logit_of_distance(channel_distance(e1, e2)) for e1, e2 in zip(*dates, strict=True)]
         full = F.interpolate(small[0], size=before.shape[2:], mode="bilinear", align_corners=True)
         return [full, *small]
+
+
+def _conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
+    return conv_bn_relu(in_channels, out_channels, 3)
 
 
 def _conv_relu(in_channels: int, out_channels: int) -> nn.Sequential:

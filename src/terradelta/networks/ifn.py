@@ -45,7 +45,7 @@ class VGG16Encoder(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """``(B, in, H, W)`` -> the last map of each of the five blocks, coarse to fine."""
         levels = []
-        for layer in self.features:
+        for layer in self.features.children():
             if isinstance(layer, nn.MaxPool2d):
                 levels.append(x)
             x = layer(x)

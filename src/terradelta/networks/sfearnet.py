@@ -84,7 +84,8 @@ class EfficientAttention(nn.Module):
         return merged
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, N, C) -> (B, heads, N, D)
+        batch, tokens, channels = x.shape
+        return x.reshape(batch, tokens, self.heads, channels // self.heads).transpose(1, 2)  # (B, heads, N, D)
 
 
 class MixFeedForward(nn.Module):
@@ -365,7 +366,7 @@ def _tokens(x: Tensor) -> Tensor:
 
 
 def _map(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return x.transpose(1, 2).unflatten(2, size)  # (B, N, C) -> (B, C, h, w)
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)  # (B, N, C) -> (B, C, h, w)
 
 
 def _resize(x: Tensor, size: torch.Size) -> Tensor:

@@ -122,7 +122,7 @@ class PartitionAttention(nn.Module):
         s, channels, width = self.parts, x.shape[1], x.shape[3] // 2
         # Slices, not a view: with a view's strides torch's batch normalisation gives a batch of one a wrong gradient.
         x = torch.stack([x[..., :width], x[..., width:]], 3)  # (B, C, h, 2, w)
-        x = x.unflatten(4, (s, -1)).unflatten(2, (s, -1))  # (B, C, s, h/s, 2, s, w/s)
+        x = x.reshape(-1, channels, s, x.shape[2] // s, 2, s, width // s)
         return x.permute(0, 2, 5, 1, 3, 4, 6).reshape(-1, channels, x.shape[3] * 2 * x.shape[6])
 
     def _joined(self, parts: Tensor, like: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from terradelta.card import ModelCard
-from terradelta.data.folder import LabelledPair, PairFolder
+from terradelta.data.pairs import LabelledPair, PairSource
 from terradelta.errors import DataError
 from terradelta.training.config import Augmentation, Recipe
 
@@ -38,7 +38,7 @@ class Crop:
 class CropDataset(Dataset[Crop]):
     """Crop k for any k >= 0: endless, seeded, without epochs."""
 
-    def __init__(self, pairs: PairFolder, recipe: Recipe) -> None:
+    def __init__(self, pairs: PairSource, recipe: Recipe) -> None:
         self.pairs = pairs
         self.recipe = recipe
         self._cache: OrderedDict[int, LabelledPair] = OrderedDict()
@@ -207,7 +207,7 @@ def _leave_interrupts_to_parent(worker: int) -> None:
 
 
 def crop_loader(
-    pairs: PairFolder, recipe: Recipe, card: ModelCard, start_step: int, *, rank: int = 0, world: int = 1
+    pairs: PairSource, recipe: Recipe, card: ModelCard, start_step: int, *, rank: int = 0, world: int = 1
 ) -> DataLoader[Crop]:
     """Batches ``(before, after, label)`` of the steps from ``start_step`` on."""
     dataset = CropDataset(pairs, recipe)
@@ -223,7 +223,7 @@ def crop_loader(
     )
 
 
-def measure_bands(pairs: PairFolder, recipe: Recipe, samples: int = 64) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def measure_bands(pairs: PairSource, recipe: Recipe, samples: int = 64) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each band over both dates of some training crops, in units of the scale."""
     crops = CropDataset(pairs, recipe)
     values = [x for k in range(samples) for x in (crops[k].before, crops[k].after)]

@@ -27,7 +27,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import terradelta
 from terradelta.card import CARD_KEY, ModelCard
-from terradelta.data.folder import PairFolder
+from terradelta.data.pairs import PairSource
 from terradelta.errors import InputError, OutputExistsError, TerradeltaError
 from terradelta.evaluation import Evaluation, evaluate
 from terradelta.losses import LOSSES
@@ -79,8 +79,8 @@ class _State:
 
 def fit(
     recipe: Recipe,
-    train: PairFolder,
-    val: PairFolder,
+    train: PairSource,
+    val: PairSource,
     run: Path,
     *,
     resume: bool = False,
@@ -140,7 +140,7 @@ class _Interrupt:
 
 class _Trainer:
     def __init__(
-        self, recipe: Recipe, train: PairFolder, val: PairFolder, run: Path, device: str, console: Console
+        self, recipe: Recipe, train: PairSource, val: PairSource, run: Path, device: str, console: Console
     ) -> None:
         self.recipe, self.train, self.val, self.folder, self.console = recipe, train, val, run, console
         if recipe.threads:
@@ -268,7 +268,7 @@ def _prepare_folder(recipe: Recipe, run: Path, resume: bool) -> None:
     described.write_text(recipe.to_json())
 
 
-def _first_card(recipe: Recipe, network: ChangeNetwork, train: PairFolder) -> ModelCard:
+def _first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource) -> ModelCard:
     mean, std = recipe.mean, recipe.std
     if mean is None or std is None:
         mean, std = measure_bands(train, recipe)

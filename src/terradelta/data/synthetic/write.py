@@ -70,7 +70,8 @@ def write_pair(scene: Scene, folder: Path, after_grid: Grid | None = None) -> Pa
     Raises:
         OutputError: if a file cannot be written.
     """
-    files = PairFiles(folder.name, *(folder / f"{name}.tif" for name in ("before", "after", "label")))
+    before, after_path, label = (folder / f"{name}.tif" for name in ("before", "after", "label"))
+    files = PairFiles(folder.name, before, after_path, label)
     after = scene.after if after_grid is None else _warp(scene.after, scene.grid, after_grid)
     try:
         folder.mkdir(parents=True, exist_ok=True)

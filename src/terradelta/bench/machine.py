@@ -1,0 +1,71 @@
+"""What a measurement was made on, and how much memory is free."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+__all__ = ["available_memory", "cores", "cpu_name", "describe_machine"]
+
+GIB = 2**30
+
+
+def describe_machine() -> str:
+    """CPU, cores, memory and versions in one line, for the notes of a table."""
+    memory = total_memory()
+    size = "" if memory is None else f", {memory / GIB:.0f} GiB of memory"
+    return f"{cpu_name()}, {cores()} cores{size}, torch {version('torch')}, Python {platform.python_version()}"
+
+
+def cpu_name() -> str:
+    """The CPU's name as the system tells it."""
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return " ".join((named or platform.processor() or platform.machine() or "unknown CPU").split())
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def total_memory() -> int | None:
+    """Bytes of memory of the machine; None where the system does not tell."""
+    return _memory("MemTotal") or _sysconf("SC_PHYS_PAGES")
+
+
+def available_memory() -> int | None:
+    """Bytes that new processes can have without swapping; None where the system does not tell.
+
+    Within a container's limit, what is left of the limit.
+    """
+    free = _memory("MemAvailable") or _sysconf("SC_AVPHYS_PAGES")
+    group = Path("/sys/fs/cgroup")
+    limit, used = (_read(group / name).strip() for name in ("memory.max", "memory.current"))
+    if free is not None and limit.isdecimal() and used.isdecimal():
+        return min(free, max(int(limit) - int(used), 0))
+    return free
+
+
+def _memory(name: str) -> int | None:
+    """A line of /proc/meminfo, in bytes."""
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        key, _, rest = line.partition(":")
+        if key == name:
+            return int(rest.split()[0]) * 1024
+    return None
+
+
+def _sysconf(pages: str) -> int | None:
+    if pages not in getattr(os, "sysconf_names", {}):
+        return None
+    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
