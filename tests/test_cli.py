@@ -72,11 +72,15 @@ def test_commands_and_options_are_frozen():
             *("--simplify", "--skip-damaged", "--threshold", "--tile", "-o"),
         ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
-        "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],
+        "train": [
+            *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),
+            *("--steps", "-o"),
+        ],
         "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
         "list": [],
+        "tile": ["--edges", "--out", "--overlap", "--size", "-o"],
         "synth": ["--seed", "--side", "--test", "--train", "--val"],
     }
 
@@ -358,6 +362,17 @@ def test_data_list_names_the_archives_and_their_terms(run):
     code, _, err = run("data", "list", "imagenet")
     assert code == 2
     assert "'imagenet' is none of levir-cd, cdd" in err
+
+
+def test_data_tile_cuts_and_says_what_is_left(run, tmp_path):
+    run("data", "synth", tmp_path / "d", "--train", 1, "--val", 1, "--test", 1, "--side", 96)
+    code, _, err = run("data", "tile", tmp_path / "d", "-o", tmp_path / "t", "--size", 64)
+    assert code == 0
+    assert "1 train, 1 val, 1 test" in err
+    assert "55.6% of the pixels lie in no tile (--edges" in err
+    code, _, err = run("data", "tile", tmp_path / "d", "-o", tmp_path / "t", "--size", 32)
+    assert code == 2
+    assert "cut otherwise" in err
 
 
 def test_our_own_warnings_are_one_line(tmp_path):

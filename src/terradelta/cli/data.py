@@ -1,4 +1,4 @@
-"""Commands for data sets: `data list` and `data synth`."""
+"""Commands for data sets: `data list`, `data tile` and `data synth`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import data_app, progress, say
+from terradelta.cli._base import DATA_HELP, data_app, progress, say
 from terradelta.errors import DataError
 
-__all__ = ["list_archives", "synth"]
+__all__ = ["list_archives", "synth", "tile"]
 
 
 @data_app.command("list")
@@ -38,6 +38,26 @@ def list_archives(name: Annotated[str | None, typer.Argument(help="One archive: 
         if text:
             rows.add_row(fact, Text(text))
     Console().print(rows)
+
+
+@data_app.command()
+def tile(
+    data: Annotated[str, typer.Argument(help=DATA_HELP)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make, in LEVIR-CD's layout.")],
+    size: Annotated[int, typer.Option(help="Side of a tile, pixels.")] = 256,
+    overlap: Annotated[int, typer.Option(help="Pixels that neighbours share.")] = 0,
+    edges: Annotated[bool, typer.Option("--edges", help="Also cut what is left at the edges, with overlap.")] = False,
+) -> None:
+    """Cut all splits into tiles as papers do: 256 x 256, no overlap; goes on where it was stopped."""
+    from terradelta.data.tiling import Tiling, tile_dataset
+
+    with progress("cutting") as advance:
+        counts = tile_dataset(data, out, Tiling(size, overlap, edges), progress=advance)
+    say(f"{out}: {', '.join(f'{n:,} {split}' for split, n in counts.tiles.items())}")
+    if counts.left_over:
+        say(f"{counts.left_over:.1%} of the pixels lie in no tile (--edges takes what is left at the edges)")
+    if counts.without_data or counts.too_small:
+        say(f"left out: {counts.without_data} tiles without data somewhere, {counts.too_small} pairs below a tile")
 
 
 @data_app.command()

@@ -7,14 +7,18 @@ from torch import Tensor
 
 from terradelta.losses.eaw import eaw_auxiliary_loss, eaw_loss, eaw_weights
 from terradelta.losses.edges import edges_of, iou_loss, sfear_loss
+from terradelta.losses.methods import MSOF_WEIGHTS, ce_dice_loss, cross_entropy_loss, fc_loss, msof_loss
 from terradelta.losses.metric import bcl_loss, distance_of_logit, double_margin_loss, wdmc_loss
 from terradelta.losses.overlap import MLA_WEIGHTS, bce_dice_loss, dice_loss, multi_level_loss
 
 __all__ = [
     "LOSSES",
     "MLA_WEIGHTS",
+    "MSOF_WEIGHTS",
     "bce_dice_loss",
     "bcl_loss",
+    "ce_dice_loss",
+    "cross_entropy_loss",
     "dice_loss",
     "distance_of_logit",
     "double_margin_loss",
@@ -22,7 +26,9 @@ __all__ = [
     "eaw_loss",
     "eaw_weights",
     "edges_of",
+    "fc_loss",
     "iou_loss",
+    "msof_loss",
     "multi_level_loss",
     "sfear_loss",
     "wdmc_loss",
@@ -36,5 +42,9 @@ LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
     "wdmc": wdmc_loss,
     "wdmc_released": partial(wdmc_loss, weighted=False),
     "sfear": sfear_loss,
+    "cross_entropy": cross_entropy_loss,
+    "fc": fc_loss,
+    "ce_dice": ce_dice_loss,
+    "msof": msof_loss,
 }
 """What a recipe can choose: name -> loss of (outputs, target)."""

@@ -160,7 +160,7 @@ class BIT(ChangeNetwork):
         return x.transpose(1, 2).reshape(features.shape)
 
 
-@register_model(paper=PAPER, year=2021)
+@register_model(paper=PAPER, year=2021, loss="cross_entropy")
 def bit(in_channels: int = 3, *, decoder_depth: int = 8, decoder_head_width: int = 8) -> BIT:
     """BIT: ResNet-18, four semantic tokens a date, transformer over tokens and pixels."""
     return BIT(in_channels, decoder_depth, decoder_head_width)

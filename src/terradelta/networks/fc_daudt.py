@@ -154,19 +154,19 @@ class FCSiamDiff(ChangeNetwork):
         return [self.decoder(x, [(f1 - f2).abs() for f1, f2 in zip(skips1, skips2, strict=True)])]
 
 
-@register_model(paper=PAPER, year=2018)
+@register_model(paper=PAPER, year=2018, loss="fc")
 def fc_ef(in_channels: int = 3) -> FCEF:
     """FC-EF: early-fusion U-Net."""
     return FCEF(in_channels)
 
 
-@register_model(paper=PAPER, year=2018)
+@register_model(paper=PAPER, year=2018, loss="fc")
 def fc_siam_conc(in_channels: int = 3) -> FCSiamConc:
     """FC-Siam-conc: Siamese U-Net whose skips concatenate both dates."""
     return FCSiamConc(in_channels)
 
 
-@register_model(paper=PAPER, year=2018)
+@register_model(paper=PAPER, year=2018, loss="fc")
 def fc_siam_diff(in_channels: int = 3) -> FCSiamDiff:
     """FC-Siam-diff: Siamese U-Net whose skips are absolute differences."""
     return FCSiamDiff(in_channels)

@@ -146,7 +146,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-@register_model(paper=PAPER, year=2021)
+@register_model(paper=PAPER, year=2021, loss="ce_dice")
 def snunet(in_channels: int = 3, *, width: int = 32, ecam: bool = True) -> SNUNet:
     """SNUNet-CD with ECAM: Siamese nested U-Net; the paper has widths 16, 32 and 48."""
     return SNUNet(in_channels, width, ecam=ecam)
