@@ -87,7 +87,10 @@ def test_commands_and_options_are_frozen():
             *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),
             *("--steps", "-o"),
         ],
-        "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
+        "evaluate": [
+            *("--against", "--calibrate", "--data", "--device", "--limit", "--out", "--patch", "--protocol"),
+            *("--robustness", "--split", "--sweep", "--threshold", "-o"),
+        ],
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
         "list": [],
