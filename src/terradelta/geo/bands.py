@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from terradelta.errors import BandError
 
-__all__ = ["Band", "BandSelection", "match_bands", "select_bands"]
+__all__ = ["Band", "BandSelection", "band_code", "match_bands", "select_bands"]
 
 _ALIASES = {
     "r": "red",
@@ -60,7 +60,7 @@ class Band:
     @property
     def code(self) -> str:
         """The sensor's own code in the description, lower case without leading zeros (``b4``); may be empty."""
-        return _parse(self.description)[0]
+        return band_code(self.description)
 
     @property
     def label(self) -> str:
@@ -91,6 +91,11 @@ def _parse(text: str) -> tuple[str, str]:
     code = re.match(r"(?:b|band) ?0*(\d+[a-z]?)\b", text)
     name = text[code.end() :].strip() if code else text
     return (f"b{code[1]}" if code else ""), _ALIASES.get(name, name)
+
+
+def band_code(text: str) -> str:
+    """A sensor's own band code in a name, lower case without leading zeros (``b4``); empty where there is none."""
+    return _parse(text)[0]
 
 
 def match_bands(available: Sequence[Band], wanted: Sequence[str]) -> tuple[int, ...] | None:

@@ -30,7 +30,8 @@ from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest, footpr
 from terradelta.geo.preflight import Preflight, warnings_for
 from terradelta.geo.sensors import agree
 from terradelta.geo.shift import ShiftField
-from terradelta.geo.source import Source, read_source
+from terradelta.geo.source import Source
+from terradelta.geo.stac import read_input
 
 __all__ = ["Pair", "PairWindow", "Reading", "cache_bytes", "open_pair"]
 
@@ -273,8 +274,8 @@ def open_pair(
     common grid; otherwise it is warped. Images without any CRS are compared pixel by pixel and must be of equal size.
 
     Args:
-        before: file or http URL of the first date.
-        after: file or http URL of the second date; any CRS, resolution, extent, dtype or order of named bands.
+        before: first date: a file or http URL of an image or a STAC item.
+        after: second date, likewise; any CRS, resolution, extent, dtype or order of named bands.
         grid: the grid to use in place of the first date's.
         bands: bands to compare, by number from 1 or by name; all of them by default, alpha bands left out.
         wanted: names of the bands that a model takes; used where ``bands`` is not given: by name where both files
@@ -292,7 +293,8 @@ def open_pair(
         GridError: if the dates and the area of interest do not share a place, or only one date has a CRS.
         BandError: if the bands do not exist or do not match.
     """
-    first, second = (read_source(path, allow_outside=reading.allow_outside) for path in (before, after))
+    names = wanted if bands is None else bands
+    first, second = (read_input(path, names, allow_outside=reading.allow_outside) for path in (before, after))
     sources = (first, second)
     selection = select_bands((first.path, first.bands), (second.path, second.bands), bands, wanted)
     sources, selection = _comparable(sources, selection, reading.values)

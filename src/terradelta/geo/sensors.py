@@ -16,7 +16,7 @@ from typing import Any
 
 from terradelta.errors import InputError, RasterError
 
-__all__ = ["VALUES_HELP", "Meaning", "agree", "band_names", "parse_values", "recognise"]
+__all__ = ["VALUES_HELP", "Meaning", "agree", "band_names", "parse_values", "recognise", "sentinel_meaning"]
 
 _OFFSET_BASELINE = 400
 _STEP = 1e-4
@@ -92,9 +92,9 @@ def recognise(
         return None
     tagged, product = tags.get("PROCESSING_BASELINE", ""), _S2_PRODUCT.search(path)
     if re.fullmatch(r"\d{2}\.\d{2}", tagged):
-        return _sentinel(int(tagged.replace(".", "")), "the tag PROCESSING_BASELINE", count)
+        return sentinel_meaning(int(tagged.replace(".", "")), "the tag PROCESSING_BASELINE", count)
     if product is not None:
-        return _sentinel(int(product[1]), "the product's name", count)
+        return sentinel_meaning(int(product[1]), "the product's name", count)
     landsat = _LANDSAT_NAME.search(path)
     if landsat is not None:
         known = landsat[2] in ("SP", "SR")
@@ -103,7 +103,8 @@ def recognise(
     return Meaning("its name", sensor=_SENTINEL) if _S2_NAME.search(path) else None
 
 
-def _sentinel(baseline: int, origin: str, count: int) -> Meaning:
+def sentinel_meaning(baseline: int, origin: str, count: int) -> Meaning:
+    """The meaning of Sentinel-2's values by processing baseline (400 for 04.00), for some bands."""
     offset = _KINDS["s2-offset" if baseline >= _OFFSET_BASELINE else "s2"][1]
     words = f"{origin}, processing baseline {baseline // 100:02d}.{baseline % 100:02d}"
     return Meaning(words, (_STEP,) * count, (offset,) * count, _SENTINEL)

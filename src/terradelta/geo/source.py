@@ -39,7 +39,7 @@ from terradelta.geo.remote import RemoteFile, full_url, is_url, probe
 from terradelta.geo.sensors import Meaning, band_names, recognise
 from terradelta.geo.vrt import check_vrt, is_vrt
 
-__all__ = ["Source", "read_source"]
+__all__ = ["Source", "gdal_type", "read_source"]
 
 _OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib has made one slash of two
 _REASON_CHARS = 500
@@ -115,6 +115,25 @@ class Source:
         """The dtype that holds the selected bands without loss (bands of one file may differ)."""
         dtypes = {band.index: band.dtype for band in self.bands}
         return np.result_type(*(np.dtype(dtypes[number]) for number in selected))
+
+    def with_nodata(self, value: float) -> "Source":
+        """The same image, with a nodata value in all bands in place of the file's masks; without alpha bands."""
+        size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
+        bands = "".join(
+            f'<VRTRasterBand dataType="{_GDAL_TYPES[band.dtype]}"><NoDataValue>{value!r}</NoDataValue>'
+            f"{self._input(str(band.index), '')}</VRTRasterBand>"
+            for band in self.bands
+        )
+        count = len(self.bands)
+        return dataclasses.replace(
+            self,
+            name=f"<VRTDataset {size}>{bands}</VRTDataset>",
+            driver="VRT",
+            bands=tuple(dataclasses.replace(band, index=i) for i, band in enumerate(self.bands, 1)),
+            alpha=(),
+            nodata=(value,) * count,
+            masks=("nodata",) * count,
+        )
 
     def positions(self, selected: Sequence[int]) -> list[int]:
         """Positions in `bands` of the bands with some numbers."""
@@ -224,6 +243,11 @@ class Source:
                 "converted": None if self.conversion is None else [list(pair) for pair in self.conversion],
             },
         }
+
+
+def gdal_type(dtype: str) -> str:
+    """GDAL's name of a dtype."""
+    return _GDAL_TYPES[dtype]
 
 
 def read_source(path: str | Path, *, allow_outside: bool = False) -> Source:
