@@ -67,7 +67,18 @@ def test_commands_and_options_are_frozen():
     }
     assert found == {
         "map": [
-            *("--aoi", "--bands", "--device", "--fresh", "--method", "--min-area", "--model", "--out", "--overlap"),
+            *(
+                "--aoi",
+                "--bands",
+                "--coregister",
+                "--device",
+                "--fresh",
+                "--method",
+                "--min-area",
+                "--model",
+                "--out",
+                "--overlap",
+            ),
             *("--simplify", "--skip-damaged", "--threshold", "--tile", "-o"),
         ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],

@@ -13,6 +13,7 @@ from terradelta.errors import InputError, RasterError
 from terradelta.geo.overlap import Aoi
 from terradelta.geo.raster import Pair, open_pair
 from terradelta.geo.scaling import Scaling
+from terradelta.geo.shift import ShiftField
 from terradelta.geo.windows import TilePlan
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.receipt import grid_record
@@ -44,6 +45,8 @@ class MapOptions:
     """Side of a tile, pixels."""
     overlap: int | None = None
     """Pixels that neighbouring tiles share."""
+    coregister: bool = False
+    """Move the second date by the measured shift."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     fresh: bool = False
@@ -78,6 +81,8 @@ class ScenePlan:
     """How the pair's raw values become the model's; None: they are."""
     skip_damaged: bool
     """As `MapOptions.skip_damaged`."""
+    shift: ShiftField | None
+    """The field that the second date is moved by; None: it is read where its georeference says."""
     tiles: TilePlan
     """Where the tiles lie on the pair's common grid."""
     job: dict[str, Any]
@@ -105,6 +110,8 @@ class ScenePlan:
         bands = None if self.bands is None else list(self.bands)
         with open_pair(*self.paths, bands=bands, wanted=self.wanted, aoi=self.aoi) as pair:
             self.check_inputs()
+            if self.shift is not None:
+                pair.coregister(self.shift)
             yield self.reader(TolerantPair.like(pair) if self.skip_damaged else pair, predictor, clock)
 
 
@@ -128,9 +135,20 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         "tiles": [tiles.tile, tiles.overlap, tiles.multiple],
         "model": predictor.identity,
         "skip-damaged": options.skip_damaged,
+        "coregister": None if pair.shift is None else pair.shift.to_dict(),
         "version": terradelta.__version__,
     }
-    return ScenePlan(pair.paths, options.bands, card.bands, options.aoi, scaling, options.skip_damaged, tiles, job)
+    return ScenePlan(
+        pair.paths,
+        options.bands,
+        card.bands,
+        options.aoi,
+        scaling,
+        options.skip_damaged,
+        pair.shift,
+        tiles,
+        job,
+    )
 
 
 def _identity(path: str) -> list[Any]:
