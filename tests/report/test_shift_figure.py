@@ -37,7 +37,7 @@ def test_arrows_point_from_the_first_date_to_the_second():
 def test_both_figures_have_one_scale():
     after = {**FOUND, "blocks": [[100, 50, 0.2, 0.0, True]], "median_m": None}
     html = shift_figure({"found": FOUND, "remaining": after}, (400, 200))
-    first, *_, small, legend = arrows(html)
+    *_, small, legend = arrows(html)
     assert html.count("<svg") == 2
     assert small[3] - small[1] == pytest.approx((legend[2] - legend[0]) / 10, abs=0.2)
 

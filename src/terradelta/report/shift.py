@@ -77,7 +77,7 @@ def _blocks(record: Mapping[str, Any]) -> list[_Block]:
         values = [finite(value) for value in row[:4]] if isinstance(row, list | tuple) and len(row) == 5 else [None]
         if None not in values:
             blocks.append((*values, row[4] is True))
-    return blocks  # type: ignore[return-value]  # no None is left
+    return blocks
 
 
 def _mark(block: _Block, scale: float, stretch: float) -> str:
