@@ -72,6 +72,7 @@ def test_commands_and_options_are_frozen():
                 "--allow-outside",
                 "--aoi",
                 "--bands",
+                "--coregister",
                 "--device",
                 "--fresh",
                 "--method",
@@ -88,8 +89,8 @@ def test_commands_and_options_are_frozen():
             *("--steps", "-o"),
         ],
         "evaluate": [
-            *("--against", "--calibrate", "--data", "--device", "--limit", "--out", "--patch", "--protocol"),
-            *("--robustness", "--split", "--sweep", "--threshold", "-o"),
+            *("--against", "--calibrate", "--data", "--device", "--html", "--limit", "--out", "--patch"),
+            *("--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
         ],
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],

@@ -55,6 +55,9 @@ def map_command(
     device: Device = "cpu",
     tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
     overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share.")] = None,
+    coregister: Annotated[
+        bool, typer.Option("--coregister", help="Move the second image by the shift that was measured.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what an unfinished run left.")] = False,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Count pixels that cannot be read as no data, and record them.")
@@ -75,6 +78,7 @@ def map_command(
         simplify_m=simplify,
         tile=tile,
         overlap=overlap,
+        coregister=coregister,
         fresh=fresh,
         skip_damaged=skip_damaged,
         allow_outside=allow_outside,

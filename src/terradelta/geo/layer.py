@@ -44,26 +44,30 @@ class Layer:
         selected: numbers of the bands to read, in order.
         grid: the common grid; must lie inside the file's extent where its pixels coincide with the file's.
         resampling: interpolation where they do not.
-        field: where the date shows what lies at a pixel of the grid; None: there.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        selected: tuple[int, ...],
-        grid: Grid,
-        resampling: Resampling,
-        field: ShiftField | None = None,
-    ) -> None:
+    def __init__(self, source: Source, selected: tuple[int, ...], grid: Grid, resampling: Resampling) -> None:
         self.source = source
         self.selected = selected
         self.grid = grid
         self.resampling = resampling
-        self.field = field
-        self.offset = None if field is not None else grid.offset_in(source.grid)
         self.ratio = pixel_ratio(grid, source.grid)
         self._files = ExitStack()
-        with self._reporting(grid.tile):
+        self.move(None)
+
+    def move(self, field: ShiftField | None) -> None:
+        """Read the date moved by a field from now on.
+
+        Args:
+            field: where the date shows what lies at a pixel of the grid; None: where its georeference says.
+
+        Raises:
+            RasterError: if the file cannot be opened.
+        """
+        self._files.close()
+        self.field = field
+        self.offset = None if field is not None else self.grid.offset_in(self.source.grid)
+        with self._reporting(self.grid.tile):
             self._dataset = self._open(self._files)
 
     def _open(self, files: ExitStack) -> DatasetReader:

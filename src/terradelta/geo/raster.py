@@ -219,9 +219,7 @@ class Pair:
         if field is not None and field.shape != self.grid.shape:
             raise ShapeError(f"the shift field is for {field.shape} pixels, the grid has {self.grid.shape}; measure it")
         with self._reading():
-            old = self._after
-            self._after = Layer(old.source, old.selected, old.grid, old.resampling, field)
-            old.close()
+            self._after.move(field)
         for cached in ("preview", "preflight"):
             self.__dict__.pop(cached, None)
 

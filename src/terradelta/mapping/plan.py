@@ -12,6 +12,7 @@ from terradelta.errors import InputError, RasterError
 from terradelta.geo.overlap import Aoi, aoi_record
 from terradelta.geo.raster import Pair, Reading, open_pair
 from terradelta.geo.scaling import Scaling
+from terradelta.geo.shift import ShiftField
 from terradelta.geo.source import Source
 from terradelta.geo.windows import TilePlan
 from terradelta.mapping.damage import TolerantPair
@@ -44,6 +45,8 @@ class MapOptions:
     """Side of a tile, pixels."""
     overlap: int | None = None
     """Pixels that neighbouring tiles share."""
+    coregister: bool = False
+    """Move the second date by the measured shift."""
     allow_outside: bool = False
     """Whether a VRT may name files outside its folder, and URLs."""
     values: str = "auto"
@@ -88,6 +91,8 @@ class ScenePlan:
     """How the pair's raw values become the model's; None: they are."""
     skip_damaged: bool
     """As `MapOptions.skip_damaged`."""
+    shift: ShiftField | None
+    """The field that the second date is moved by; None: it is read where its georeference says."""
     tiles: TilePlan
     """Where the tiles lie on the pair's common grid."""
     job: dict[str, Any]
@@ -117,6 +122,8 @@ class ScenePlan:
         before, after = (source.address for source in self.sources)
         with open_pair(before, after, bands=bands, wanted=self.wanted, aoi=self.aoi, reading=self.reading) as pair:
             self.check_inputs()
+            if self.shift is not None:
+                pair.coregister(self.shift)
             yield self.reader(TolerantPair.like(pair) if self.skip_damaged else pair, predictor, clock)
 
 
@@ -141,6 +148,7 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         "tiles": [tiles.tile, tiles.overlap, tiles.multiple],
         "model": predictor.identity,
         "skip-damaged": options.skip_damaged,
+        "coregister": None if pair.shift is None else pair.shift.to_dict(),
         "version": terradelta.__version__,
     }
     return ScenePlan(
@@ -151,6 +159,7 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         options.reading,
         scaling,
         options.skip_damaged,
+        pair.shift,
         tiles,
         job,
     )

@@ -23,6 +23,7 @@ from terradelta.mapping.receipt import (
     resolution_warnings,
     write_receipt,
 )
+from terradelta.mapping.register import Alignment, align
 from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.stages import StageClock
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
@@ -104,9 +105,11 @@ def map_change(
     bands = None if options.bands is None else list(options.bands)
     with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi, reading=options.reading) as opened:
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
+        with clock.time("register"):
+            alignment = align(pair, options.coregister)
         with clock.time("read"):
             scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
-            preflight = _preflight(pair, scaling, predictor)
+            preflight = _preflight(pair, alignment, scaling, predictor)
         if announce is not None:
             announce(preflight)
         if isinstance(predictor, Method):
@@ -116,7 +119,7 @@ def map_change(
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
-            receipt = {"preflight": preflight, **made}
+            receipt = {"preflight": preflight, **made, "registration": alignment.record()}
             if scores is not None:
                 receipt["scores"] = scores(work.product)
             with clock.time("report"):
@@ -240,8 +243,8 @@ class _Run:
         }
 
 
-def _preflight(pair: Pair, scaling: Scaling | None, predictor: Predictor | Method) -> list[str]:
-    lines = list(pair.preflight.lines())
+def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor | Method) -> list[str]:
+    lines = [*pair.preflight.lines(), *alignment.lines()]
     if scaling is not None:
         lines += scaling.lines(pair.bands)
     return lines if isinstance(predictor, Method) else lines + resolution_warnings(predictor.card, pair.grid)
