@@ -145,7 +145,8 @@ class Source:
         if self.conversion is None:
             return values
         gain, offset = np.array(self.conversion, np.float64).T.reshape(2, -1, *[1] * (values.ndim - 1))
-        return (values * gain + offset).astype(np.float32)
+        converted: NDArray[np.float32] = (values * gain + offset).astype(np.float32)
+        return converted
 
     def mask_bands(self, selected: Sequence[int]) -> list[int]:
         """Numbers of the bands whose GDAL masks, together with the alpha bands, say where all selected are valid."""
