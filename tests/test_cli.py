@@ -398,7 +398,7 @@ def test_data_check_finds_shows_and_mends(run, tmp_path):
     assert "train" in out
     assert "0 errors" in err
     for part in ("A", "B", "label"):
-        source, target = tmp_path / f"d/train/{part}/0000.png", tmp_path / f"d/test/{part}/0000.png"
+        source, target = tmp_path / f"d/train/{part}/0001.png", tmp_path / f"d/test/{part}/0000.png"
         target.write_bytes(source.read_bytes())
     options = ("-o", tmp_path / "page.html", "--fix", tmp_path / "mended")
     code, out, err = run("data", "check", tmp_path / "d", *options)

@@ -43,7 +43,7 @@ def test_the_page_names_every_finding_and_its_cure(checkup: Checkup) -> None:
     for finding in checkup.findings:
         assert finding.cure.split("'")[0] in page
     assert "scale=255," in page
-    assert f"mean=({checkup.to_dict()['splits']['train']['mean'][0]:.4f}, " in page
+    assert f"mean=({round(checkup.to_dict()['splits']['train']['mean'][0], 4)}, " in page
 
 
 def test_the_page_stands_alone_and_escapes_names(checkup: Checkup) -> None:

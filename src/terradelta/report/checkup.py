@@ -32,9 +32,10 @@ _STYLE = """
 .finding h3 { margin: 0 0 .3rem; font-size: 1rem; } .finding p { max-width: none; }
 .finding ul { margin: .3rem 0; padding-left: 1.2rem; } .finding li { max-width: none; overflow-wrap: anywhere; }
 .thumbs { display: flex; flex-wrap: wrap; gap: .8rem; margin-top: .6rem; }
-.thumbs figure { padding: .4rem; } .thumbs img { width: 144px; height: auto; image-rendering: auto; }
+.thumbs figure { padding: .4rem; } .thumbs img { width: 144px; height: auto; border: 1px solid var(--line); }
 .thumbs .row { display: flex; gap: .3rem; } .thumbs figcaption { font-size: .8rem; max-width: 30rem; }
-.share { display: block; width: 9rem; height: .7rem; background: var(--line); border-radius: .2rem; }
+.data td:nth-last-child(-n+2) { white-space: normal; min-width: 9rem; }
+.share { display: block; width: 5rem; height: .7rem; background: var(--line); border-radius: .2rem; }
 .share i { display: block; height: 100%; min-width: 1px; background: var(--bar); border-radius: .2rem; }
 """
 
@@ -85,9 +86,11 @@ def _section(heading: str, body: str) -> str:
 
 def _verdict(facts: dict[str, Any]) -> str:
     summary = facts["summary"]
-    said = (
-        "Nothing here would spoil training or scores." if not summary["error"] else "Mend the errors before training."
-    )
+    said = "Nothing here would spoil training or scores."
+    if summary["error"]:
+        said = "Mend the errors before training."
+    elif summary["warning"]:
+        said = "No error. Look at the warnings: they may be meant."
     names = {"error": "errors", "warning": "warnings", "note": "notes"}
     cards = "".join(
         f'<div class="card{" main" if key == "error" else ""}"><dt>{name}</dt><dd>{integer(summary[key])}</dd></div>'
@@ -97,7 +100,7 @@ def _verdict(facts: dict[str, Any]) -> str:
 
 
 def _splits(facts: dict[str, Any]) -> str:
-    columns = ("Split", "Pairs", "Read", "Sizes, pixels", "Bands", "Values", "Labels", "Changed", "", "With change")
+    columns = ("Split", "Pairs", "Read", "Changed", "", "With change", "Bands", "Values", "Sizes, pixels", "Labels")
     head = "".join(f'<th scope="col">{name}</th>' for name in columns)
     rows = "".join(_split_row(split, found) for split, found in facts["splits"].items())
     table = f'<div class="scroll" tabindex="0"><table class="data"><thead><tr>{head}</tr></thead>'
@@ -114,13 +117,13 @@ def _split_row(split: str, found: dict[str, Any]) -> str:
     cells = (
         integer(found["pairs"]),
         integer(found["read"]),
-        shown,
-        ", ".join(map(str, found["bands"])),
-        ", ".join(map(text, found["dtypes"])),
-        labels,
         fraction(share),
         bar,
         integer(found["pairs_with_change"]),
+        ", ".join(map(str, found["bands"])),
+        ", ".join(map(text, found["dtypes"])),
+        shown,
+        labels,
     )
     return f'<tr><th scope="row">{text(split)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
 
@@ -131,8 +134,8 @@ def _recipe(facts: dict[str, Any]) -> str:
     found = facts["splits"].get(split)
     if not found or not found["mean"]:
         return ""
-    mean, std = (", ".join(f"{value:.4f}" for value in found[key]) for key in ("mean", "std"))
-    code = f"mean=({mean},),\nstd=({std},),\nscale={found['scale']:g},"
+    mean, std = (tuple(round(value, 4) for value in found[key]) for key in ("mean", "std"))
+    code = f"mean={mean},\nstd={std},\nscale={found['scale']:g},"
     note = f'<p class="muted">Over both dates of all pairs of {text(split)} that could be read.</p>'
     return _section("Mean and standard deviation, for a recipe", f"{note}<pre><code>{code}</code></pre>")
 

@@ -20,8 +20,8 @@ from rasterio.crs import CRS
 from terradelta.data.doctor.examine import PairRecord
 from terradelta.data.doctor.measures import band_pass, shrink
 from terradelta.data.pairs import PairList
+from terradelta.geo.access import GDAL_ERRORS
 from terradelta.geo.grid import Grid, Tile
-from terradelta.geo.source import GDAL_ERRORS
 
 __all__ = ["Twin", "find_shared_places", "find_twins", "turned"]
 
