@@ -95,6 +95,7 @@ def test_commands_and_options_are_frozen():
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
         "list": [],
+        "check": ["--fix", "--out", "-o"],
         "tile": ["--edges", "--out", "--overlap", "--size", "-o"],
         "synth": ["--seed", "--side", "--test", "--train", "--val"],
     }
@@ -388,6 +389,29 @@ def test_data_tile_cuts_and_says_what_is_left(run, tmp_path):
     code, _, err = run("data", "tile", tmp_path / "d", "-o", tmp_path / "t", "--size", 32)
     assert code == 2
     assert "cut otherwise" in err
+
+
+def test_data_check_finds_shows_and_mends(run, tmp_path):
+    run("data", "synth", tmp_path / "d", "--train", 4, "--val", 2, "--test", 2, "--side", 192)
+    code, out, err = run("data", "check", tmp_path / "d")
+    assert code == 0
+    assert "train" in out
+    assert "0 errors" in err
+    for part in ("A", "B", "label"):
+        source, target = tmp_path / f"d/train/{part}/0001.png", tmp_path / f"d/test/{part}/0000.png"
+        target.write_bytes(source.read_bytes())
+    options = ("-o", tmp_path / "page.html", "--fix", tmp_path / "mended")
+    code, out, err = run("data", "check", tmp_path / "d", *options)
+    assert code == 3
+    assert "leak: pair in two splits" in out
+    assert "0 pairs changed, 1 left out (see fixes.csv in it)" in err
+    assert "Mend the errors" in (tmp_path / "page.html").read_text()
+    code, _, err = run("data", "check", tmp_path / "mended", "-o", tmp_path / "facts.json")
+    assert code == 0
+    assert json.loads((tmp_path / "facts.json").read_text())["summary"]["error"] == 0
+    code, _, err = run("data", "check", tmp_path / "d", "-o", tmp_path / "page.html")
+    assert code == 2
+    assert "page.html is there already" in err
 
 
 def test_our_own_warnings_are_one_line(tmp_path):

@@ -125,8 +125,8 @@ def _side_is(side: int) -> Callable[[SplitFolders], bool]:
     """Whether the first image has this height and width: two archives differ in nothing else."""
 
     def accepts(layout: SplitFolders) -> bool:
-        image = _first_image(layout)
         try:
+            image = _first_image(layout)
             return image is not None and read_header(image).shape == (side, side)
         except DataError:
             return False
@@ -136,7 +136,10 @@ def _side_is(side: int) -> Callable[[SplitFolders], bool]:
 
 def _named_by_split(layout: SplitFolders) -> bool:
     """LEVIR-CD calls its images ``train_1``, ``val_1`` and ``test_1``; other data in its layout have other names."""
-    first = {split: next(iter(by_stem(layout.root / split / "A")), "") for split in layout.splits}
+    try:
+        first = {split: next(iter(by_stem(layout.root / split / "A")), "") for split in layout.splits}
+    except DataError:
+        return False
     return all(re.fullmatch(rf"{split}_\d+", name) for split, name in first.items())
 
 
