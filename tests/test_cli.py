@@ -81,7 +81,7 @@ def test_commands_and_options_are_frozen():
                 "--out",
                 "--overlap",
             ),
-            *("--simplify", "--skip-damaged", "--threshold", "--tile", "-o"),
+            *("--simplify", "--skip-damaged", "--threshold", "--tile", "--values", "-o"),
         ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": [

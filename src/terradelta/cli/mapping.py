@@ -42,6 +42,13 @@ def map_command(
         str | None,
         typer.Option(help="Bands in the model's order, by number from 1 or name, e.g. 3,2,1; a method takes all."),
     ] = None,
+    values: Annotated[
+        str,
+        typer.Option(
+            help="What stored values mean: auto; raw; or for each date one of raw, s2, s2-offset, landsat-c2, "
+            "GAIN:OFFSET, e.g. s2,s2-offset."
+        ),
+    ] = "auto",
     threshold: Annotated[float | None, typer.Option(help="Probability from which a pixel counts as changed.")] = None,
     min_area: Annotated[float, typer.Option(help="Leave out smaller polygons, m².")] = 10.0,
     simplify: Annotated[float, typer.Option(help="Tolerance for simpler outlines, m.")] = 0.0,
@@ -75,6 +82,7 @@ def map_command(
         fresh=fresh,
         skip_damaged=skip_damaged,
         allow_outside=allow_outside,
+        values=values,
     )
     _say_result(_map(before, after, out, options, lambda: _predictor(model, method, device)))
 
