@@ -318,3 +318,23 @@ def test_two_archives_in_one_folder_must_be_told_apart(make: dict[str, Make], tm
 def test_a_name_in_front_of_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone is no folder; give the one into which CDD was unpacked"):
         open_pairs(f"cdd:{tmp_path}/gone", "train")
+
+
+@pytest.mark.parametrize("key", ARCHIVES)
+def test_the_page_says_what_the_code_says(key: str) -> None:
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    archive = ARCHIVES[key]
+    assert f"### {archive.title} (`{key}`)" in page
+    facts = (
+        archive.size,
+        archive.shows,
+        archive.layout,
+        archive.licence,
+        archive.citation,
+        archive.source,
+        archive.note,
+    )
+    for fact in facts:
+        assert fact in page
+    for split, count in archive.pairs.items():
+        assert f"{count:,} {split}" in page

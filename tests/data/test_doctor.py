@@ -170,7 +170,7 @@ def test_missing_and_lone_files(data: Builder) -> None:
     checkup = data.check()
     assert kinds(checkup) == {"missing file": 1, "image without its pair": 2}
     assert "train: no file for train/B/p1" in [f.message for f in checkup.findings]
-    assert any("test: nobody.png belong to no complete pair" in f.message for f in checkup.findings)
+    assert any("test: label/nobody.png belong to no complete pair" in f.message for f in checkup.findings)
     assert [f.severity for f in checkup.findings].count(Severity.ERROR) == 1
 
 

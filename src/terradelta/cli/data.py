@@ -113,11 +113,12 @@ def _print_checkup(checkup: "Checkup") -> None:
         moments = (" ".join(f"{value:.3f}" for value in found[key]) for key in ("mean", "std"))
         table.add_row(split, f"{found['pairs']:,}", f"{found['read']:,}", sizes, labels, share, *moments)
     Console().print(table)
-    findings = Table("", "what", "how often", "first", "what to do", show_lines=True)
+    findings = Table("", "what was found", "where, and what to do", show_lines=True)
     for (severity, kind), found in grouped(checkup.findings).items():
-        first = "\n".join(finding.message for finding in found[:_NAMED])
-        cells = (severity.value, kind, f"{len(found):,}", first, found[0].cure)
-        findings.add_row(*map(Text, cells))
+        lines = [finding.message for finding in found[:_NAMED]]
+        lines += [f"and {len(found) - _NAMED:,} more"] if len(found) > _NAMED else []
+        where = Text("\n".join((*lines, f"What to do: {found[0].cure}.")), overflow="fold")
+        findings.add_row(severity.value, Text(f"{kind} ({len(found):,})"), where)
     if checkup.findings:
         Console().print(findings)
     counts = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in facts["summary"].items())

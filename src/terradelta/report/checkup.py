@@ -170,11 +170,12 @@ def _thumbs(finding: Finding, checkup: Checkup, budget: list[int]) -> str:
         pictures = None if index is None else _pictures(checkup.sources[split], index)
         if pictures is not None:
             budget[0] -= 1
+            parts = ("before", "after", "label")[: len(pictures)]
             images = "".join(
                 f'<img alt="{part} of {text(name)}" src="{data_uri(picture)}">'
-                for part, picture in zip(("before", "after", "label"), pictures, strict=False)
+                for part, picture in zip(parts, pictures, strict=True)
             )
-            caption = f"<figcaption>{text(split)}/{text(name)}: before, after, label</figcaption>"
+            caption = f"<figcaption>{text(split)}/{text(name)}: {', '.join(parts)}</figcaption>"
             figures.append(f'<figure><div class="row">{images}</div>{caption}</figure>')
     return "".join(figures)
 

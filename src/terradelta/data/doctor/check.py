@@ -3,7 +3,7 @@
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,8 @@ def check_dataset(
     if not complete:
         message = "so many images are alike that the search for twins was cut short"
         checkup.findings.append(Finding(Severity.NOTE, "search cut short", message, "mend what was found, check again"))
+    inside = f"{layout.root}/"
+    checkup.findings = [replace(f, message=f.message.replace(inside, "")) for f in checkup.findings]
     return checkup
 
 
@@ -131,7 +133,7 @@ def _of_scan(scan: Scan, split: str, layout: Layout) -> Iterator[Finding]:
     for name in scan.missing:
         yield Finding(Severity.ERROR, "missing file", f"{split}: no file for {name}", cure)
     if scan.unmatched:
-        shown = ", ".join(path.name for path in scan.unmatched[:_NAMED])
+        shown = ", ".join(f"{path.parent.name}/{path.name}" for path in scan.unmatched[:_NAMED])
         more = f" and {len(scan.unmatched) - _NAMED} more" if len(scan.unmatched) > _NAMED else ""
         message = f"{split}: {shown}{more} belong to no complete pair"
         yield Finding(Severity.WARNING, "image without its pair", message, "add the other files, or remove these")
