@@ -6,22 +6,45 @@ from functools import partial
 from torch import Tensor
 
 from terradelta.losses.eaw import eaw_auxiliary_loss, eaw_loss, eaw_weights
+from terradelta.losses.edges import edges_of, iou_loss, sfear_loss
+from terradelta.losses.methods import MSOF_WEIGHTS, ce_dice_loss, cross_entropy_loss, fc_loss, msof_loss
+from terradelta.losses.metric import bcl_loss, distance_of_logit, double_margin_loss, wdmc_loss
 from terradelta.losses.overlap import MLA_WEIGHTS, bce_dice_loss, dice_loss, multi_level_loss
 
 __all__ = [
     "LOSSES",
     "MLA_WEIGHTS",
+    "MSOF_WEIGHTS",
     "bce_dice_loss",
+    "bcl_loss",
+    "ce_dice_loss",
+    "cross_entropy_loss",
     "dice_loss",
+    "distance_of_logit",
+    "double_margin_loss",
     "eaw_auxiliary_loss",
     "eaw_loss",
     "eaw_weights",
+    "edges_of",
+    "fc_loss",
+    "iou_loss",
+    "msof_loss",
     "multi_level_loss",
+    "sfear_loss",
+    "wdmc_loss",
 ]
 
 LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
     "multi_level": multi_level_loss,
     "eaw_ce": partial(eaw_auxiliary_loss, kind="ce"),
     "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
+    "bcl": bcl_loss,
+    "wdmc": wdmc_loss,
+    "wdmc_released": partial(wdmc_loss, weighted=False),
+    "sfear": sfear_loss,
+    "cross_entropy": cross_entropy_loss,
+    "fc": fc_loss,
+    "ce_dice": ce_dice_loss,
+    "msof": msof_loss,
 }
 """What a recipe can choose: name -> loss of (outputs, target)."""
