@@ -224,7 +224,7 @@ class _Level:
                 piece = np.full((len(part), BLOCK), self._nodata, self._dtype)
                 piece[:, : self._shape[1] - col] = part[:, col : col + BLOCK]
                 self._rows.seek((col * BLOCK + self._filled * BLOCK) * self._dtype.itemsize)
-                _write_all(self._rows, memoryview(piece).cast("B"))
+                _write_all(self._rows, piece.data.cast("B"))
             self._filled += len(part)
             if self._filled == BLOCK:
                 self._compress()

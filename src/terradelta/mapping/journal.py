@@ -30,6 +30,7 @@ STEPS = 65534
 """Probabilities are kept as counts of 1 / STEPS: a fiftieth of the step in which the product stores them."""
 NO_DATA = 65535
 LEVEL = 1
+DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, isal_zlib.error, KeyError, ValueError)
 JOB, INDEX = "job.json", "index.json"
 
 
@@ -238,7 +239,7 @@ def _guarded(path: Path) -> Iterator[None]:
     """Failures with the file, in our words."""
     try:
         yield
-    except (zipfile.BadZipFile, isal_zlib.error, KeyError, ValueError) as error:
+    except DAMAGE as error:
         raise OutputError(f"{path} is damaged ({error}); start afresh with --fresh") from error
     except OSError as error:
         raise OutputError(
