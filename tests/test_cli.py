@@ -68,20 +68,9 @@ def test_commands_and_options_are_frozen():
     }
     assert found == {
         "map": [
-            *(
-                "--allow-outside",
-                "--aoi",
-                "--bands",
-                "--coregister",
-                "--device",
-                "--fresh",
-                "--method",
-                "--min-area",
-                "--model",
-                "--out",
-                "--overlap",
-            ),
-            *("--simplify", "--skip-damaged", "--threshold", "--tile", "--values", "-o"),
+            *("--allow-outside", "--aoi", "--bands", "--coregister", "--device", "--fresh", "--method", "--min-area"),
+            *("--model", "--out", "--overlap", "--pairs", "--simplify", "--skip-damaged", "--threshold", "--tile"),
+            *("--values", "-o"),
         ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": [
@@ -443,6 +432,31 @@ def test_evaluate_writes_a_receipt(run, tmp_path):
     code, _, err = run("evaluate", "default", "--data", tmp_path / "d", "-o", receipt)
     assert code == 2
     assert "receipt.json is there already" in err
+
+
+def test_map_takes_a_table_of_pairs(run, pair, tmp_path):
+    table = tmp_path / "p.csv"
+    table.write_text("before,after,name\na.tif,b.tif,one\na.tif,none.tif,two\n")
+    out = tmp_path / "out"
+    code, printed, err = run("map", "--pairs", table, "-o", out, "--method", "cva")
+    assert code == 2
+    assert Path(printed.strip()) == out / "summary.csv"
+    assert "1 of 2, one: changed:" in err
+    assert "2 of 2, two: failed:" in err
+    assert "1 of 2 pairs failed;" in err
+    write(tmp_path / "none.tif", np.full((3, 96, 128), 90, np.uint8))
+    code, _, err = run("map", "--pairs", table, "-o", out, "--method", "cva")
+    assert code == 0, err
+    assert "(done before)" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("a.tif",), ("a.tif", "b.tif", "--pairs", "p.csv"), ("a.tif", "--pairs", "p.csv")]
+)
+def test_map_takes_two_images_or_a_table(run, tmp_path, arguments):
+    code, _, err = run("map", *arguments, "-o", tmp_path / "out")
+    assert code == 2
+    assert "give two images, BEFORE and AFTER, or a table of many with --pairs FILE.csv" in err
 
 
 def test_version(run):

@@ -68,11 +68,16 @@ class Samples:
             rasterio.shutil.copy(view, folder / "warped.vrt", driver="VRT")
         _onnx(folder / "tiny.onnx")
         _geojson(folder / "area.geojson")
+        _stac(folder / "item.json")
+        lines = ("before,after,name,aoi,threshold", "plain.tif,after.tif,one,area.geojson,0.5", "lzw.tif,big.tif,two,,")
+        (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
         self._makers: dict[str, Callable[[random.Random], Case]] = {
             "tiff": self._of_tiff,
             "vrt": self._of_vrt,
             "onnx": self._of_onnx,
             "geojson": self._of_geojson,
+            "stac": self._of_stac,
+            "csv": self._of_csv,
         }
 
     @property
@@ -99,6 +104,15 @@ class Samples:
     def _of_geojson(self, draw: random.Random) -> Case:
         whole = (self.folder / "area.geojson").read_text()
         return Case("fuzz.geojson", mutate_text(whole, draw), (*_method("plain.tif", "after.tif"), "--aoi", "{file}"))
+
+    def _of_stac(self, draw: random.Random) -> Case:
+        whole = (self.folder / "item.json").read_text()
+        files = draw.choice((("{file}", "{file}"), ("{file}", "item.json")))
+        return Case("fuzz.json", mutate_text(whole, draw), (*_method(*files), "--bands", "red,nir"))
+
+    def _of_csv(self, draw: random.Random) -> Case:
+        whole = (self.folder / "pairs.csv").read_text()
+        return Case("fuzz.csv", mutate_text(whole, draw), ("map", "--pairs", "{file}", "--method", "cva"))
 
 
 def _method(before: str, after: str) -> tuple[str, ...]:
@@ -159,3 +173,21 @@ def _geojson(path: Path) -> None:
     features = [{"type": "Feature", "properties": {"n": i}, "geometry": shape} for i, shape in enumerate(shapes)]
     crs = {"type": "name", "properties": {"name": "EPSG:4326"}}
     path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
+
+
+def _stac(path: Path) -> None:
+    """An item with two assets that lie beside it."""
+    assets = {
+        key: {
+            "href": f"./{file}.tif",
+            "type": "image/tiff; application=geotiff",
+            "roles": ["data"],
+            "eo:bands": [{"name": name, "common_name": key}],
+            "raster:bands": [{"nodata": 0, "scale": 0.0001, "offset": -0.1}],
+            "proj:transform": [0.5, 0, 600000, 0, -0.5, 3400000],
+        }
+        for key, name, file in (("red", "B04", "big"), ("nir", "B08", "plain"))
+    }
+    properties = {"platform": "sentinel-2a", "s2:processing_baseline": "05.09", "proj:epsg": 32614}
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": "x", "properties": properties, "assets": assets}
+    path.write_text(json.dumps(item))

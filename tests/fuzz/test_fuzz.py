@@ -74,18 +74,28 @@ def attempt(runner: Runner, samples: Samples, case: Case, folder: Path) -> tuple
 def verdict(answer: dict[str, object], folder: Path) -> str:
     """What is wrong with how a run ended; empty where nothing is."""
     error, made = str(answer["stderr"]), folder / "out"
+    batch = (made / "summary.csv").is_file()
     missing = PRODUCTS - {path.name for path in made.iterdir()} if made.is_dir() else PRODUCTS
     failed = answer["code"] != 0
     rules = (
         (answer["hung"], "it hung"),
         (answer["signal"] is not None, f"the interpreter died of signal {answer['signal']}"),
         ("Traceback" in error, f"a traceback: {error[-1500:]}"),
-        (not failed and missing, f"success without {sorted(missing)}"),
+        (not failed and missing and not batch, f"success without {sorted(missing)}"),
         (answer["code"] not in (0, 2), f"exit code {answer['code']}: {error[-500:]}"),
-        (failed and made.exists(), "a product beside a failure"),
+        (failed and made.exists() and not (made / ".pairs.json").is_file(), "a product beside a failure"),
+        (_halves(made), f"unfinished products in {_halves(made)}"),
         (failed and "error:" not in error.lower(), f"no message: {error[-500:]}"),
     )
     return next((words for broken, words in rules if broken), "")
+
+
+def _halves(made: Path) -> list[str]:
+    """Names of folders of a batch that are no whole products."""
+    if not (made / ".pairs.json").is_file():
+        return []
+    folders = [path for path in made.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return [path.name for path in folders if {file.name for file in path.iterdir()} != PRODUCTS]
 
 
 def check(runner: Runner, samples: Samples, kind: str, seeds: range, folder: Path) -> Counter[object]:
@@ -99,7 +109,7 @@ def check(runner: Runner, samples: Samples, kind: str, seeds: range, folder: Pat
     return codes
 
 
-KINDS = ("tiff", "vrt", "onnx", "geojson")
+KINDS = ("tiff", "vrt", "onnx", "geojson", "stac", "csv")
 
 
 def test_all_kinds_are_tried(samples):
@@ -111,6 +121,7 @@ def test_the_whole_files_are_mapped(runner, samples, tmp_path, kind):
     """What is damaged below is not refused for another reason."""
     case = samples.case(kind, 0)
     names = {"tiff": "deflate.tif", "vrt": "nested.vrt", "onnx": "tiny.onnx", "geojson": "area.geojson"}
+    names |= {"stac": "item.json", "csv": "pairs.csv"}
     whole = Case(case.name, (samples.folder / names[kind]).read_bytes(), case.arguments)
     answer, problem = attempt(runner, samples, whole, tmp_path / "whole")
     assert (answer["code"], problem) == (0, ""), answer["stderr"]
