@@ -417,6 +417,7 @@ def test_our_own_warnings_are_one_line(tmp_path):
     said = " ".join(done.stderr.split())
     assert "warning: LEVIR-CD has 128 pairs in test, but here are 1: 127 fewer" in said
     assert "ArchiveWarning" not in said
+    assert "LEVIR-CD: licence: non-commercial research only. Cite: H. Chen, Z. Shi" in said
 
 
 def test_evaluate_writes_a_receipt(run, tmp_path):
