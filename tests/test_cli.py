@@ -73,6 +73,10 @@ def test_commands_and_options_are_frozen():
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],
         "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
+        "bench": [
+            *("--ablation", "--batch", "--crop", "--data", "--device", "--jobs", "--networks", "--out", "--seeds"),
+            *("--small", "--steps", "--tiles", "-o"),
+        ],
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
         "synth": ["--seed", "--side", "--test", "--train", "--val"],

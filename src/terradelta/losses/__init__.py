@@ -23,5 +23,6 @@ LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
     "multi_level": multi_level_loss,
     "eaw_ce": partial(eaw_auxiliary_loss, kind="ce"),
     "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
+    "ce": partial(eaw_auxiliary_loss, kind="ce", beta=0.0),
 }
 """What a recipe can choose: name -> loss of (outputs, target)."""

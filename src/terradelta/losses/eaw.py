@@ -83,19 +83,25 @@ def eaw_loss(
 
 
 def eaw_auxiliary_loss(
-    outputs: Sequence[Tensor], target: Tensor, *, auxiliary_weight: float = 0.4, kind: PixelLoss = "ce"
+    outputs: Sequence[Tensor],
+    target: Tensor,
+    *,
+    auxiliary_weight: float = 0.4,
+    kind: PixelLoss = "ce",
+    beta: float = 0.5,
 ) -> Tensor:
-    """``EAW(final) + λ EAW(auxiliary)``, Eq. (18) of MCCRNet, with β = 0.5; several auxiliary outputs all count λ.
+    """``EAW(final) + λ EAW(auxiliary)``, Eq. (18) of MCCRNet; several auxiliary outputs all count λ.
 
     Args:
         outputs: final logits first, then auxiliary ones, as `forward_with_aux` returns them; resized to the target.
         target: ``(B, 1, H, W)``.
         auxiliary_weight: λ.
         kind: see `eaw_loss`.
+        beta: see `eaw_weights`; 0 is the plain loss.
 
     Raises:
         ShapeError: if shapes differ.
         InputError: if an option is not allowed.
     """
-    final, *auxiliary = (eaw_loss(at_size_of(target, logits), target, kind=kind) for logits in outputs)
+    final, *auxiliary = (eaw_loss(at_size_of(target, logits), target, kind=kind, beta=beta) for logits in outputs)
     return sum((auxiliary_weight * loss for loss in auxiliary), final)
