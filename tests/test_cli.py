@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,8 @@ def test_commands_and_options_are_frozen():
         ],
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
+        "list": [],
+        "tile": ["--edges", "--out", "--overlap", "--size", "-o"],
         "synth": ["--seed", "--side", "--test", "--train", "--val"],
     }
 
@@ -348,6 +351,45 @@ def test_synth_makes_a_data_set_and_goes_on(run, tmp_path):
     stamps = {p.name: p.stat().st_mtime_ns for p in first}
     assert run(*arguments)[0] == 0
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "d" / "train" / "A").iterdir()} == stamps
+
+
+def test_data_list_names_the_archives_and_their_terms(run):
+    code, out, _ = run("data", "list")
+    assert code == 0
+    assert all(name in out for name in ("levir-cd", "s2looking", "12,000 / 4,000 / 4,000"))
+    code, out, _ = run("data", "list", "LEVIR-CD")
+    assert code == 0
+    assert all(text in out for text in ("non-commercial", "Chen", "justchenhao", "{A,B,label}", "445 train"))
+    code, _, err = run("data", "list", "imagenet")
+    assert code == 2
+    assert "'imagenet' is none of levir-cd, cdd" in err
+
+
+def test_data_tile_cuts_and_says_what_is_left(run, tmp_path):
+    run("data", "synth", tmp_path / "d", "--train", 1, "--val", 1, "--test", 1, "--side", 96)
+    code, _, err = run("data", "tile", tmp_path / "d", "-o", tmp_path / "t", "--size", 64)
+    assert code == 0
+    assert "1 train, 1 val, 1 test" in err
+    assert "55.6% of the pixels lie in no tile (--edges" in err
+    code, _, err = run("data", "tile", tmp_path / "d", "-o", tmp_path / "t", "--size", 32)
+    assert code == 2
+    assert "cut otherwise" in err
+
+
+def test_our_own_warnings_are_one_line(tmp_path):
+    for part in ("A", "B", "label"):
+        path = tmp_path / "test" / part / "test_1.png"
+        path.parent.mkdir(parents=True)
+        values = np.zeros((3, 64, 64) if part != "label" else (1, 64, 64), np.uint8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            write(path, values, driver="PNG", crs=None, transform=None, nodata=None)
+    done = subprocess.run(
+        child("", "evaluate", "default", "--data", tmp_path), capture_output=True, text=True, check=True
+    )
+    said = " ".join(done.stderr.split())
+    assert "warning: LEVIR-CD has 128 pairs in test, but here are 1: 127 fewer" in said
+    assert "ArchiveWarning" not in said
 
 
 def test_evaluate_writes_a_receipt(run, tmp_path):

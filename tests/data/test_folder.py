@@ -108,7 +108,7 @@ def test_a_label_of_fractions_is_refused(root: Path) -> None:
 def test_missing_files_are_named(root: Path) -> None:
     (root / "train/label/a.png").unlink()
     with pytest.raises(
-        DataError, match=r"no file for train/label/a; every pair needs an image in A, in B and in label"
+        DataError, match=r"no file for train/label/a; every pair needs an image of both dates and a label"
     ):
         PairFolder(root, "train")
     for path in root.glob("train/[Bl]*/*.png"):

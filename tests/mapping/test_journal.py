@@ -61,6 +61,17 @@ def test_rows_count_once_they_are_whole(tmp_path):
     assert sorted(p.name for p in (tmp_path / "rows").iterdir()) == ["000000.row", "job.json"]
 
 
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    journal = Journal(tmp_path / "rows", JOB)
+    row = journal.write(0)
+    row.__enter__()
+    row.add(0, np.zeros((4, 4), np.float32))
+    assert len(list((tmp_path / "rows").glob("*.part"))) == 1
+    journal.tidy()
+    assert [p.name for p in (tmp_path / "rows").iterdir()] == ["job.json"]
+    row._file.close()
+
+
 def test_a_damaged_row_is_made_again(tmp_path):
     journal = Journal(tmp_path / "rows", JOB)
     for number in range(2):

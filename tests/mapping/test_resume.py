@@ -12,14 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 
-from terradelta.errors import InputError, ModelError, OutputError, RasterError
-from terradelta.geo.grid import Tile
-from terradelta.geo.raster import open_pair
-from terradelta.mapping.damage import read_around_damage
+from terradelta.errors import InputError, ModelError, OutputError, OutputExistsError, RasterError
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.run import MapOptions, map_change
+from terradelta.mapping.staging import check_free
 
 from .conftest import BoxPredictor, PixelPredictor, Writer
 
@@ -45,7 +42,7 @@ def stop_after(tiles: int):
     return progress
 
 
-@pytest.mark.parametrize("tiles", [9, 20, 48, 62])
+@pytest.mark.parametrize("tiles", [9, 20, 48, 53])
 def test_the_product_is_the_same_and_no_finished_row_is_repeated(tmp_path, pair, tiles):
     whole = map_change(*pair, tmp_path / "whole", BoxPredictor(), SMALL)
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -56,7 +53,7 @@ def test_the_product_is_the_same_and_no_finished_row_is_repeated(tmp_path, pair,
         progress=lambda *t: ticks.append(t),
         announce=lines.extend,
     )
-    columns, rows = 9, 7
+    columns, rows = 9, 6
     finished = tiles // columns  # of a row, when its last tile stops the run, the journal does not know yet
     finished -= tiles % columns == 0
     notes = getattr(caught.value, "__notes__", [])
@@ -77,7 +74,7 @@ def test_fresh_starts_anew(tmp_path, pair):
         map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=stop_after(30))
     predictor = BoxPredictor()
     map_change(*pair, tmp_path / "out", predictor, MapOptions(tile=64, overlap=32, fresh=True))
-    assert len(predictor.calls) > 63
+    assert len(predictor.calls) > 54
 
 
 def test_another_threshold_goes_on_other_tiles_and_inputs_do_not(tmp_path, pair):
@@ -94,7 +91,7 @@ def test_another_threshold_goes_on_other_tiles_and_inputs_do_not(tmp_path, pair)
 
 def test_a_changed_threshold_uses_the_finished_rows(tmp_path, pair):
     with pytest.raises(KeyboardInterrupt):
-        map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=stop_after(62))
+        map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=stop_after(53))
     predictor = BoxPredictor()
     options = MapOptions(tile=64, overlap=16, min_area_m2=0, threshold=0.9)
     map_change(*pair, tmp_path / "out", predictor, options)
@@ -110,7 +107,7 @@ def test_an_error_of_the_writer_keeps_the_rows(tmp_path, pair, monkeypatch):
         map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL)
     predictor = BoxPredictor()
     map_change(*pair, tmp_path / "out", predictor, SMALL)
-    assert len(predictor.calls) < 63
+    assert len(predictor.calls) < 54
 
 
 def test_a_model_that_fails_half_way_keeps_the_rows(tmp_path, pair):
@@ -124,65 +121,94 @@ def test_a_model_that_fails_half_way_keeps_the_rows(tmp_path, pair):
     assert len(list((work / "rows").glob("*.row"))) == 3
 
 
-def damaged_tiff(path: Path, values: np.ndarray, block: tuple[int, int], write_tiff: Writer) -> Path:
-    """A tiled TIFF with one 128-pixel block overwritten."""
-    options = {"tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "deflate", "interleave": "pixel"}
-    made = write_tiff(path.name, values, **options)
-    with rasterio.open(made) as source:
-        offset = int(source.tags(ns="TIFF", bidx=1).get(f"BLOCK_OFFSET_{block[1]}_{block[0]}", 0))
-    content = bytearray(made.read_bytes())
-    content[offset : offset + 200] = b"\x55" * 200
-    made.write_bytes(content)
-    return made
-
-
-@pytest.fixture
-def damaged(tmp_path, write_tiff: Writer, pair_values) -> tuple[Path, Path]:
-    before = write_tiff("a.tif", pair_values[0])
-    after = damaged_tiff(tmp_path / "b.tif", pair_values[1], (1, 2), write_tiff)
-    with rasterio.open(after) as source, pytest.raises(rasterio.errors.RasterioIOError):
-        source.read()
-    return before, after
-
-
-def test_a_damaged_block_ends_the_run_and_says_how_to_skip_it(tmp_path, damaged):
-    with pytest.raises(RasterError, match=r"b\.tif.*With --skip-damaged, such pixels count as no data"):
-        map_change(*damaged, tmp_path / "out", PixelPredictor(), SMALL)
-
-
-def test_a_damaged_block_can_be_skipped_and_is_recorded(tmp_path, damaged, pair_values):
-    options = MapOptions(tile=64, overlap=16, min_area_m2=0, skip_damaged=True)
-    made = map_change(*damaged, tmp_path / "out", PixelPredictor(), options)
-    lost = np.zeros((300, 420), bool)
-    lost[128:256, 256:384] = True
-    with rasterio.open(made.change) as source:
-        assert ((source.read(1) == 255) == lost).all()
-    recorded = np.zeros_like(lost)
-    for each in json.loads((made.folder / "receipt.json").read_text())["damaged"]:
-        recorded[each["row"] : each["row"] + each["height"], each["col"] : each["col"] + each["width"]] = True
-        assert "b.tif" in each["reason"]
-    assert (recorded == lost).all()
-
-
-def test_a_window_that_is_lost_altogether_has_no_valid_pixel(damaged):
-    with open_pair(*damaged) as pair:
-        window, damage = read_around_damage(pair, Tile(140, 260, 50, 60))
-    assert not window.valid.any()
-    assert window.before.shape == (3, 50, 60)
-    assert [d.tile for d in damage] == [Tile(140, 260, 50, 60)]
-
-
 def test_finished_rows_do_not_depend_on_one_another(tmp_path, pair):
     """A row that is lost from the journal is made again, alone."""
     whole = map_change(*pair, tmp_path / "whole", BoxPredictor(), SMALL)
     with pytest.raises(KeyboardInterrupt):
-        map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=stop_after(62))
+        map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=stop_after(53))
     work = next(p for p in tmp_path.iterdir() if p.name.startswith(".out"))
     (work / "rows" / "000002.row").unlink()
     predictor = BoxPredictor()
     made = map_change(*pair, tmp_path / "out", predictor, SMALL)
     assert len(predictor.calls) == 2 * 9
     assert digests(made.folder) == digests(whole.folder)
+
+
+def test_an_input_that_vanishes_ends_the_run_and_keeps_the_rows(tmp_path, pair):
+    aside = tmp_path / "aside.tif"
+
+    def vanish(done: int, total: int) -> None:
+        if done == 30:
+            pair[1].rename(aside)
+
+    with pytest.raises(RasterError, match=r"b\.tif was there when the run began, but is no more") as caught:
+        map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=vanish)
+    assert "same command goes on" in caught.value.__notes__[0]
+    assert not (tmp_path / "out").exists()
+    aside.rename(pair[1])
+    predictor = BoxPredictor()
+    map_change(*pair, tmp_path / "out", predictor, SMALL)
+    assert predictor.calls == []
+
+
+def test_an_input_that_changes_ends_the_run(tmp_path, pair):
+    def change(done: int, total: int) -> None:
+        if done == 30:
+            os.utime(pair[0], (1, 1))
+
+    with pytest.raises(RasterError, match=r"a\.tif has changed since the run began; the result would be a mixture"):
+        map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=change)
+    with pytest.raises(InputError, match=r"unfinished run that differs from this one in: inputs\..*--fresh to discard"):
+        map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL)
+    map_change(*pair, tmp_path / "out", BoxPredictor(), MapOptions(tile=64, overlap=16, fresh=True))
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(tmp_path, pair):
+    refused = []
+
+    def again(done: int, total: int) -> None:
+        if done in (5, 30):
+            with pytest.raises(OutputExistsError, match=r"another process is making .*out at this moment; wait"):
+                map_change(*pair, tmp_path / "out", BoxPredictor(), MapOptions(tile=64, overlap=16, fresh=True))
+            refused.append(done)
+
+    whole = map_change(*pair, tmp_path / "whole", BoxPredictor(), SMALL)
+    made = map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=again)
+    assert refused == [5, 30]
+    assert digests(made.folder) == digests(whole.folder)
+
+
+FULL = """
+import resource, signal, sys
+sys.path.insert(0, {folder!r})
+from pathlib import Path
+from conftest import BoxPredictor
+from terradelta.errors import OutputError
+from terradelta.mapping.run import MapOptions, map_change
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    map_change(Path({before!r}), Path({after!r}), Path({out!r}), BoxPredictor(),
+               MapOptions(tile=64, overlap=16, min_area_m2=0))
+except OutputError as error:
+    print(error, *getattr(error, "__notes__", []))
+"""
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(1_000, False), (40_000, True)])
+def test_a_full_disk(tmp_path, pair, limit, kept):
+    """A limit on the size of files stands in for it: first no row fits, then all rows do, but the product does not."""
+    names = {"before": str(pair[0]), "after": str(pair[1]), "out": str(tmp_path / "out")}
+    code = FULL.format(folder=str(Path(__file__).parent), limit=limit, **names)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("same command goes on from there" in done.stdout) == kept
+    assert "ake room" in done.stdout
+    assert any(p.name.startswith(".out") for p in tmp_path.iterdir()) == kept
+    predictor = BoxPredictor()
+    made = map_change(*pair, tmp_path / "out", predictor, SMALL)
+    assert (len(predictor.calls) < 54) == kept
+    assert digests(made.folder) == digests(map_change(*pair, tmp_path / "whole", BoxPredictor(), SMALL).folder)
 
 
 CODE = """
@@ -201,43 +227,58 @@ def start(pair: tuple[Path, Path], out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
 
 
-def kill_at_random(tmp_path: Path, pair: tuple[Path, Path], kills: int, seed: int) -> int:
-    """Kill a run at random moments and start it again, over and over; how often it was in its rows when killed."""
+def rows_of(out: Path) -> int:
+    """How many rows of tiles an unfinished run has in its journal; -1 before it works at all."""
+    work = next(iter(out.parent.glob(f".{out.name}.*")), None)
+    return -1 if work is None else len(list((work / "rows").glob("*.row")))
+
+
+def kill_once(process: subprocess.Popen[bytes], out: Path, draw: random.Random) -> bool:
+    """Kill the run at a random moment after a random row of tiles; False if it ended before that."""
+    target, pause = draw.randint(rows_of(out), 6), draw.uniform(0, 0.06)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and rows_of(out) < target:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    time.sleep(pause)
+    process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+def kill_at_random(tmp_path: Path, pair: tuple[Path, Path], kills: int, seed: int) -> list[int]:
+    """Kill runs at random moments and start them again, over and over; how many rows were done at each kill."""
     expected = digests(map_change(*pair, tmp_path / "whole", BoxPredictor(), SMALL).folder)
-    draw, killed, during, runs = random.Random(seed), 0, 0, 0
-    while killed < kills:
-        out = tmp_path / f"out-{runs}"
-        runs += 1
+    draw, killed = random.Random(seed), []
+    for run in range(10 * kills):
+        if len(killed) == kills:
+            return killed
+        out = tmp_path / f"out-{run}"
         while not out.exists():
+            before = rows_of(out)
             process = start(pair, out)
-            pause = draw.uniform(0, 0.9) if draw.random() < 0.9 else 60.0
-            deadline = time.monotonic() + 30
-            work = None
-            while process.poll() is None and work is None and time.monotonic() < deadline:
-                work = next((p for p in tmp_path.iterdir() if p.name.startswith(f".{out.name}.")), None)
-                time.sleep(0.002)
-            try:
-                process.wait(pause)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                killed += 1
-                during += work is not None and any((work / "rows").glob("*.row"))
+            if len(killed) < kills and draw.random() < 0.8 and kill_once(process, out, draw):
+                killed.append(rows_of(out))
+                assert killed[-1] >= before or out.exists()  # no finished row is lost
             else:
-                assert process.returncode == 0, process.stderr.read().decode()
+                _, error = process.communicate(timeout=120)
+                assert process.returncode == 0, error.decode()
             process.stderr.close()
         assert digests(out) == expected
-        assert not [p for p in tmp_path.iterdir() if p.name.startswith(f".{out.name}.")]
-    return during
+        with pytest.raises(OutputExistsError):  # which also clears up after a kill that came when the product was out
+            check_free(out)
+        assert list(tmp_path.glob(f".{out.name}.*")) == []
+    raise AssertionError(f"only {len(killed)} of {kills} kills came before the end of a run")
 
 
-def test_killed_once_or_twice(tmp_path, pair):
-    assert kill_at_random(tmp_path, pair, kills=2, seed=1) >= 0
+def test_killed_twice(tmp_path, pair):
+    assert len(kill_at_random(tmp_path, pair, kills=2, seed=1)) == 2
 
 
 @pytest.mark.slow
 def test_killed_a_hundred_times(tmp_path, pair):
-    assert kill_at_random(tmp_path, pair, kills=100, seed=0) > 30
+    killed = kill_at_random(tmp_path, pair, kills=100, seed=0)
+    assert len(killed) == 100
+    assert set(killed) >= {0, 1, 2, 3, 4, 5, 6}
 
 
 def test_the_journal_is_found_by_a_link_to_the_same_folder(tmp_path, pair):
@@ -247,7 +288,7 @@ def test_the_journal_is_found_by_a_link_to_the_same_folder(tmp_path, pair):
         map_change(*pair, tmp_path / "real" / "out", BoxPredictor(), SMALL, progress=stop_after(30))
     predictor = BoxPredictor()
     map_change(*pair, tmp_path / "link" / "out", predictor, SMALL)
-    assert len(predictor.calls) < 63
+    assert len(predictor.calls) < 54
 
 
 def test_the_job_holds_what_the_rows_depend_on(tmp_path, pair):

@@ -3,7 +3,8 @@ import os
 import pytest
 
 from terradelta.errors import OutputError, OutputExistsError
-from terradelta.mapping.staging import work_folder
+from terradelta.mapping import staging
+from terradelta.mapping.staging import check_free, work_folder
 
 
 def test_appears_at_the_end(tmp_path):
@@ -117,3 +118,30 @@ def test_two_at_once_are_refused(tmp_path):
         with pytest.raises(OutputExistsError, match=r"another process is making .*out"), work_folder(tmp_path / "out"):
             pass
     assert (tmp_path / "out" / "a").read_text() == "x"
+
+
+def test_what_a_kill_left_beside_a_finished_product_is_removed(tmp_path):
+    with work_folder(tmp_path / "out") as work:
+        (work.product / "a").write_text("x")
+    work.path.mkdir()
+    (work.path / "lock").touch()
+    work.rows.mkdir()
+    with pytest.raises(OutputExistsError, match="out is there already"):
+        check_free(tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_lock_that_was_removed_does_not_count(tmp_path, monkeypatch):
+    """The other run ends between our opening its lock and our locking it."""
+    real, work = staging._locked, tmp_path / f"{staging._work_name('out')}"
+
+    def late(file):
+        monkeypatch.setattr(staging, "_locked", real)
+        (work / "lock").unlink()
+        work.rmdir()
+        return real(file)
+
+    monkeypatch.setattr(staging, "_locked", late)
+    with work_folder(tmp_path / "out") as made:
+        assert (made.path / "lock").exists()
+    assert (tmp_path / "out").is_dir()

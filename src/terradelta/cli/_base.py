@@ -3,10 +3,11 @@
 import itertools
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -17,6 +18,7 @@ import terradelta
 from terradelta.errors import InputError, MissingExtraError, OutputError, OutputExistsError, TerradeltaError
 
 __all__ = [
+    "DATA_HELP",
     "Device",
     "app",
     "check_new",
@@ -69,9 +71,12 @@ app = typer.Typer(
     add_completion=False,
     help="What changed between two images of the same place: a map, polygons, numbers you can defend.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Data sets: make synthetic ones.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Data sets: list the public ones, check, cut into tiles, make synthetic ones."
+)
 app.add_typer(data_app, name="data")
 
+DATA_HELP = "Labelled pairs: a folder, NAME:DIR, BEFORE_DIR,AFTER_DIR,LABEL_DIR or a CSV file (see docs/data.md)."
 Device = Annotated[str, typer.Option(help="`cpu`, or `cuda` for a training run.")]
 
 
@@ -79,6 +84,7 @@ def main() -> None:
     """Entry point."""
     signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _report_unraisable
+    warnings.showwarning = _show_warning
     app()
 
 
@@ -86,6 +92,22 @@ def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
     """Python's report, but not for GDAL's messages that rasterio cannot decode: our own error follows."""
     if not isinstance(found.exc_value, UnicodeError):
         sys.__unraisablehook__(found)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings as a line for the user; those of libraries as Python shows them."""
+    if category.__module__.startswith("terradelta"):
+        console.print("[yellow]warning:[/yellow]", end=" ")
+        console.print(str(message), markup=False)
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import Device, app, check_new, console, needs_train, progress, say, write
+from terradelta.cli._base import DATA_HELP, Device, app, check_new, console, needs_train, progress, say, write
 
 if TYPE_CHECKING:
     from terradelta.training.config import Recipe
@@ -20,7 +20,7 @@ __all__ = ["evaluate_command", "export", "train"]
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe: FILE.py or FILE.py:FUNCTION, or a network's name.")],
-    data: Annotated[str, typer.Option(help="Labelled pairs: a folder with {train,val}/{A,B,label}.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
     run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
     also: Annotated[list[str] | None, typer.Option(help="More training pairs: another such place.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
@@ -44,7 +44,7 @@ def train(
 @app.command("evaluate")
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="`default`, shipped weights, FILE.onnx, or a training run.")],
-    data: Annotated[str, typer.Option(help="Labelled pairs: a folder with {split}/{A,B,label}.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
     split: Annotated[str, typer.Option(help="Which split.")] = "test",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Receipt to write (JSON).")] = None,
     threshold: Annotated[float | None, typer.Option(help="In place of the card's threshold.")] = None,

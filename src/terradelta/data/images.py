@@ -15,11 +15,21 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from terradelta.errors import DataError
-from terradelta.geo.grid import Tile
+from terradelta.errors import DataError, GridError
+from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.source import GDAL_ERRORS
 
-__all__ = ["SUFFIXES", "Image", "ImageHeader", "band_files", "by_stem", "read_header", "read_image"]
+__all__ = [
+    "SUFFIXES",
+    "Image",
+    "ImageHeader",
+    "band_files",
+    "by_stem",
+    "palette_of",
+    "read_grid",
+    "read_header",
+    "read_image",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 """Of files that count as images."""
@@ -34,6 +44,8 @@ class ImageHeader:
     shape: tuple[int, int]
     """(height, width) in pixels."""
     bands: int
+    placed: bool = False
+    """Whether it has a CRS."""
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> Self:
@@ -54,9 +66,24 @@ class Image:
     """Colour (red, green, blue, alpha) of each value of the first band, where the file has a colour table."""
 
 
-def by_stem(folder: Path) -> dict[str, Path]:
-    """The images of a folder by their names without suffix, in sorted order."""
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+def by_stem(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Path]:
+    """The images of a folder by their names without suffix, in sorted order.
+
+    Args:
+        folder: the folder; those inside it are left out.
+        suffixes: which files count, in small letters.
+
+    Raises:
+        DataError: if two images have one name.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in suffixes:
+            continue
+        if path.stem in found:
+            raise DataError(f"{folder} holds both {found[path.stem].name} and {path.name}; keep one image of a name")
+        found[path.stem] = path
+    return found
 
 
 def band_files(folder: Path) -> list[Path]:
@@ -84,11 +111,26 @@ def read_header(path: Path) -> ImageHeader:
     """
     if not path.is_dir():
         with _opened(path) as source:
-            return ImageHeader(source.shape, source.count)
+            return ImageHeader(source.shape, source.count, source.crs is not None)
     headers = {file: read_header(file) for file in band_files(path)}
     _check_bands(headers)
     first = next(iter(headers.values()))
     return ImageHeader(first.shape, sum(header.bands for header in headers.values()))
+
+
+def read_grid(path: Path) -> Grid | None:
+    """Where an image lies; None without a CRS. Of a folder, where its first band lies.
+
+    Raises:
+        DataError: if a file is missing or no image, or its georeference is none.
+    """
+    with _opened(band_files(path)[0] if path.is_dir() else path) as source:
+        if source.crs is None:
+            return None
+        try:
+            return Grid(source.crs, source.transform, source.shape)
+        except GridError as error:
+            raise DataError(f"{path}: {error}") from error
 
 
 def read_image(path: Path, window: Tile | None = None) -> Image:
@@ -103,7 +145,7 @@ def read_image(path: Path, window: Tile | None = None) -> Image:
         return Image(np.concatenate(list(parts.values())))
     with _opened(path) as source:
         part = None if window is None else Window(window.col, window.row, window.width, window.height)
-        return Image(source.read(window=part), _palette(source))
+        return Image(source.read(window=part), palette_of(source))
 
 
 @contextmanager
@@ -118,7 +160,8 @@ def _opened(path: Path) -> Iterator[DatasetReader]:
         raise DataError(f"{path} cannot be read ({error}); replace the file or leave the pair out") from error
 
 
-def _palette(source: DatasetReader) -> Mapping[int, tuple[int, ...]] | None:
+def palette_of(source: DatasetReader) -> Mapping[int, tuple[int, ...]] | None:
+    """The colour (red, green, blue, alpha) of each value of an open image's first band; None without a colour table."""
     try:
         palette: dict[int, tuple[int, ...]] = source.colormap(1)
     except ValueError:

@@ -6,6 +6,8 @@ decoded before it is asked for, and only the window that is asked for is kept.
 
 import copy
 import hashlib
+import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from terradelta.data.images import ImageHeader, band_files, read_header, read_image
+from terradelta.data.ground import VECTOR_PARTS, VECTOR_SUFFIXES, GroundReader
+from terradelta.data.images import ImageHeader, band_files, read_grid, read_header, read_image
 from terradelta.data.labels import LabelCoding, decode_label
 from terradelta.errors import DataError, ShapeError
-from terradelta.geo.grid import Tile
+from terradelta.geo.grid import Grid, Tile
 
 __all__ = ["LabelledPair", "PairFiles", "PairList", "PairSource"]
+
+_KEPT_OPEN = 4
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,20 @@ class PairFiles:
     """An image, or a folder that holds one file for each band."""
     after: Path
     label: Path
+    """An image; with ``on_ground`` also a GeoPackage, a GeoJSON file or a Shapefile of the changed areas."""
     coding: LabelCoding = LabelCoding.BINARY
     """What the values of the label mean."""
     window: Tile | None = None
     """The part of the images that is the pair, in pixels of the first date; all of it if None."""
+    on_ground: bool = False
+    """Whether the three lie on one another by their georeference, where they have one, and not pixel by pixel."""
 
     def paths(self) -> Iterator[Path]:
         """All files, in the order before, after, label; the bands of a folder in their order."""
         for path in (self.before, self.after, self.label):
             yield from band_files(path) if path.is_dir() else (path,)
+            if path.suffix.lower() == ".shp":
+                yield from (part for part in map(path.with_suffix, VECTOR_PARTS) if part.is_file())
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,13 @@ class PairSource(Protocol):
             DataError: if a file is missing or no image, or sizes differ.
         """
 
+    def grid(self, index: int) -> Grid | None:
+        """Where one pair lies on the ground; None without a CRS.
+
+        Raises:
+            DataError: as for `size`.
+        """
+
     def joined(self, other: "PairSource") -> "PairSource":
         """The pairs of both, this one's first."""
 
@@ -123,6 +140,7 @@ class PairList:
         self.split = split
         self.files = files
         self.name = self.root.name if name is None else name
+        self._open = _OpenPairs()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -134,11 +152,9 @@ class PairList:
             DataError: if a file is corrupt, sizes differ, or the label has other values than its coding.
         """
         files = self.files[index]
-        if files.window is not None:
-            return self.read_window(index, Tile(0, 0, files.window.height, files.window.width))
-        before, after, label = (read_image(path) for path in (files.before, files.after, files.label))
-        _check_sizes(files.name, *(ImageHeader.of(x.values) for x in (before, after, label)))
-        return LabelledPair(files.name, before.values, after.values, decode_label(label, files.label, files.coding))
+        if files.on_ground or files.window is not None:
+            return self.read_window(index, Tile(0, 0, *self.size(index)))
+        return _read_pixels(files, None)
 
     def read_window(self, index: int, window: Tile) -> LabelledPair:
         """Read a part of one pair; tiled files are decoded only there.
@@ -154,22 +170,32 @@ class PairList:
                 f"{files.name}: rows {window.row} to {window.stop_row}, columns {window.col} to {window.stop_col} "
                 f"reach beyond its {height} x {width} pixels; give a window inside it"
             )
-        inner = _shifted(window, files.window)
-        before, after, label = (read_image(path, inner) for path in (files.before, files.after, files.label))
-        return LabelledPair(files.name, before.values, after.values, decode_label(label, files.label, files.coding))
+        reader = self._open.reader(files)
+        if reader is None:
+            return _read_pixels(files, window)
+        before, after, label, valid = reader.read(window)
+        return LabelledPair(files.name, before, after, label, None if valid.all() else valid)
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of one pair in pixels, from the headers of all three files.
 
         Raises:
-            DataError: if a file is missing or no image, or sizes differ.
+            DataError: if a file is missing or no image, sizes differ, or the pair's window lies outside its images.
         """
         files = self.files[index]
-        before, after, label = (read_header(path) for path in (files.before, files.after, files.label))
-        _check_sizes(files.name, before, after, label)
-        if files.window is None:
-            return before.shape
-        return files.window.height, files.window.width
+        reader = self._open.reader(files)
+        return _size_in_pixels(files) if reader is None else reader.grid.shape
+
+    def grid(self, index: int) -> Grid | None:
+        """Where one pair lies; None if its first date has no CRS.
+
+        Raises:
+            DataError: as for `size`.
+        """
+        files = self.files[index]
+        reader = self._open.reader(files)
+        grid = read_grid(files.before) if reader is None else reader.grid
+        return grid if grid is None or reader is not None or files.window is None else grid.crop(files.window)
 
     def joined(self, other: PairSource) -> "PairList":
         """The pairs of both, this one's first."""
@@ -190,10 +216,60 @@ class PairList:
         return digest.hexdigest()
 
 
-def _shifted(window: Tile, part: Tile | None) -> Tile:
+class _OpenPairs:
+    """Readers of georeferenced pairs, a few of them kept open; a copy in another process starts with none."""
+
+    def __init__(self) -> None:
+        self._readers: OrderedDict[PairFiles, GroundReader | None] = OrderedDict()
+        self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[type["_OpenPairs"], tuple[()]]:
+        return _OpenPairs, ()
+
+    def reader(self, files: PairFiles) -> GroundReader | None:
+        """The reader of a pair; None where it is read pixel by pixel."""
+        if not files.on_ground:
+            return None
+        if self._process != os.getpid():  # a forked process must not read through its parent's handles
+            self._readers, self._process = OrderedDict(), os.getpid()
+        if files not in self._readers:
+            self._readers[files] = _ground_reader(files)
+            while len(self._readers) > _KEPT_OPEN:
+                _, oldest = self._readers.popitem(last=False)
+                if oldest is not None:
+                    oldest.close()
+        self._readers.move_to_end(files)
+        return self._readers[files]
+
+
+def _ground_reader(files: PairFiles) -> GroundReader | None:
+    polygons = files.label.suffix.lower() in VECTOR_SUFFIXES
+    dates = (files.before, files.after)
+    if not polygons and not any(read_header(path).placed for path in dates):
+        return None
+    return GroundReader(files.name, *dates, files.label, files.coding, files.window)
+
+
+def _read_pixels(files: PairFiles, window: Tile | None) -> LabelledPair:
+    if window is not None and files.window is not None:
+        window = Tile(window.row + files.window.row, window.col + files.window.col, window.height, window.width)
+    before, after, label = (read_image(path, window) for path in (files.before, files.after, files.label))
+    _check_sizes(files.name, *(ImageHeader.of(image.values) for image in (before, after, label)))
+    return LabelledPair(files.name, before.values, after.values, decode_label(label, files.label, files.coding))
+
+
+def _size_in_pixels(files: PairFiles) -> tuple[int, int]:
+    before, after, label = (read_header(path) for path in (files.before, files.after, files.label))
+    _check_sizes(files.name, before, after, label)
+    part = files.window
     if part is None:
-        return window
-    return Tile(window.row + part.row, window.col + part.col, window.height, window.width)
+        return before.shape
+    if part.stop_row > before.shape[0] or part.stop_col > before.shape[1]:
+        raise DataError(
+            f"{files.name}: its window, rows {part.row} to {part.stop_row}, columns {part.col} to {part.stop_col}, "
+            f"reaches beyond {files.before}, which is {before.shape[0]} x {before.shape[1]}; give one inside it"
+        )
+    return part.height, part.width
 
 
 def _check_sizes(name: str, before: ImageHeader, after: ImageHeader, label: ImageHeader) -> None:

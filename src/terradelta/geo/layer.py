@@ -1,4 +1,8 @@
-"""One date of a pair on the common grid: read as it is where the pixels coincide, warped on the fly elsewhere."""
+"""One date of a pair on the common grid: read as it is where the pixels coincide, warped on the fly elsewhere.
+
+A date that is to be moved by a field of shifts is warped onto the moved grid: one resampling for both. Where the field
+bends, it is followed by small cells, each with the affine field that fits there.
+"""
 
 import math
 from collections.abc import Iterator
@@ -7,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
@@ -16,6 +21,7 @@ from terradelta.errors import RasterError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.overlap import footprint, pixel_ratio
 from terradelta.geo.preflight import Placement
+from terradelta.geo.shift import ShiftField
 from terradelta.geo.source import GDAL_ERRORS, Source, open_quietly
 
 __all__ = ["Layer"]
@@ -23,6 +29,7 @@ __all__ = ["Layer"]
 # GDAL approximates the transform between sample points; 0.125 px by default, which would show between tiles.
 _WARP_TOLERANCE_PX = 0.01
 _SAME_SHIFT_PX = 0.01
+_PLANE = CRS.from_epsg(3857)  # GDAL warps nothing without a CRS; here both sides have the same plane, whichever it is
 
 
 class Layer:
@@ -35,29 +42,51 @@ class Layer:
         selected: numbers of the bands to read, in order.
         grid: the common grid; must lie inside the file's extent where its pixels coincide with the file's.
         resampling: interpolation where they do not.
+        field: where the date shows what lies at a pixel of the grid; None: there.
     """
 
-    def __init__(self, source: Source, selected: tuple[int, ...], grid: Grid, resampling: Resampling) -> None:
+    def __init__(
+        self,
+        source: Source,
+        selected: tuple[int, ...],
+        grid: Grid,
+        resampling: Resampling,
+        field: ShiftField | None = None,
+    ) -> None:
         self.source = source
         self.selected = selected
         self.grid = grid
         self.resampling = resampling
-        self.offset = grid.offset_in(source.grid)
+        self.field = field
+        self.offset = None if field is not None else grid.offset_in(source.grid)
         self.ratio = pixel_ratio(grid, source.grid)
         self._files = ExitStack()
         with self._reporting(grid.tile):
-            self._dataset = self._open(self._files, grid, 1)
+            self._dataset = self._open(self._files)
 
-    def _open(self, files: ExitStack, grid: Grid, factor: int) -> DatasetReader:
+    def _open(self, files: ExitStack) -> DatasetReader:
+        """The file itself, the file on the grid, or, for a field that bends, a view that cells are warped from."""
         if self.offset is not None:
             return files.enter_context(open_quietly(self.source.path))
-        view = files.enter_context(open_quietly(self.source.view(self.selected, factor)))
+        view = files.enter_context(open_quietly(self.source.view(self.selected)))
+        return view if self._bends else self._warp(files, view, self._moved(self.grid.tile))
+
+    @property
+    def _bends(self) -> bool:
+        return self.field is not None and self.field.cell < max(self.grid.shape)
+
+    def _moved(self, tile: Tile) -> Grid:
+        """Where a tile lies on this date."""
+        return self.grid.crop(tile) if self.field is None else self.field.moved(self.grid, tile)
+
+    def _warp(self, files: ExitStack, view: DatasetReader, grid: Grid) -> DatasetReader:
+        """A view of the source, of any resolution, on a grid."""
         rows, cols = pixel_ratio(grid, self.source.grid.resized(view.shape))
         return files.enter_context(
             WarpedVRT(
                 view,
-                src_crs=self.source.grid.crs,
-                crs=grid.crs,
+                src_crs=self.source.grid.crs or _PLANE,
+                crs=grid.crs or _PLANE,
                 transform=grid.transform,
                 height=grid.height,
                 width=grid.width,
@@ -76,6 +105,8 @@ class Layer:
             RasterError: if the file cannot be read there.
         """
         with self._reporting(tile):
+            if self._bends:
+                return self._read_cells(tile)
             return self._read(self._dataset, tile, (tile.height, tile.width))
 
     def read_decimated(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -89,7 +120,8 @@ class Layer:
                 return self._read(self._dataset, self.grid.tile, shape)
             # Warping a thinned view costs one pass over the file; thinning a warped one would cost a full warp.
             step = min(self.grid.height / shape[0], self.grid.width / shape[1]) * min(self.ratio)
-            small = self._open(files, self.grid.resized(shape), max(1, math.floor(step)))
+            view = files.enter_context(open_quietly(self.source.view(self.selected, max(1, math.floor(step)))))
+            small = self._warp(files, view, self._moved(self.grid.tile).resized(shape))
             return self._read(small, Tile(0, 0, *shape), shape)
 
     @contextmanager
@@ -100,7 +132,7 @@ class Layer:
             raise RasterError(
                 f"{self.source.path} cannot be read at rows {tile.row} to {tile.stop_row - 1}, columns {tile.col} to "
                 f"{tile.stop_col - 1} of the common grid ({error.__cause__ or error}); "
-                "the file is truncated or damaged: fetch it again"
+                "the file is truncated or damaged: fetch it again, or count such pixels as no data (--skip-damaged)"
             ) from error
 
     def _read(
@@ -140,6 +172,19 @@ class Layer:
         window = Window(tile.col, tile.row, tile.width, tile.height)
         values = warped.read(list(range(1, n + 1)), window=window, out_shape=(n, *shape))
         return values, warped.read(n + 1, window=window, out_shape=shape) > 0
+
+    def _read_cells(self, tile: Tile) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """A tile from cells with an affine field each. A pixel does not depend on the tile that it is read in."""
+        assert self.field is not None
+        values = np.empty((len(self.selected), tile.height, tile.width), self.source.dtype(self.selected))
+        valid = np.empty((tile.height, tile.width), np.bool_)
+        for cell, part in self.field.cells(tile):
+            own = Tile(part.row - cell.row, part.col - cell.col, part.height, part.width)
+            rows, cols = Tile(part.row - tile.row, part.col - tile.col, part.height, part.width).slices
+            with ExitStack() as files:
+                warped = self._warp(files, self._dataset, self._moved(cell))
+                values[:, rows, cols], valid[rows, cols] = self._read(warped, own, (own.height, own.width))
+        return values, valid
 
     def placement(self) -> Placement:
         """How the date was put on the grid."""

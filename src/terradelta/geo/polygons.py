@@ -205,9 +205,10 @@ def _components(
     peaks = np.full(count, -np.inf)
     np.maximum.at(peaks, ids, values)
     pieces: list[Any] = [None] * count
-    shift = Affine.translation(0, first_row)
+    # One pixel beside: for the identity rasterio would have to silence a warning, which is not safe in threads.
+    shift = Affine.translation(1, first_row)
     for shape, label in rasterio.features.shapes(labels, mask=inside, connectivity=4, transform=shift):
-        shell, *holes = map(np.array, shape["coordinates"])
+        shell, *holes = (np.array(ring) - (1, 0) for ring in shape["coordinates"])
         pieces[int(label) - 1] = shapely.Polygon(shell, holes)
     return [
         _Component([piece], number, total, peak)

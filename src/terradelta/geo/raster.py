@@ -29,6 +29,7 @@ from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.layer import Layer
 from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest, footprint, tile_within
 from terradelta.geo.preflight import Preflight, warnings_for
+from terradelta.geo.shift import ShiftField
 from terradelta.geo.source import Source, read_source
 
 __all__ = ["Pair", "PairWindow", "cache_bytes", "open_pair"]
@@ -72,6 +73,11 @@ class Pair:
         self._cache = cache_bytes(self._before.source, self._after.source)
         self._lock = threading.Lock()
         self._closed = False
+
+    @classmethod
+    def like(cls, pair: "Pair") -> Self:
+        """The same open files, read in a subclass's way; closing either closes both."""
+        return cls((pair._before, pair._after), pair._selection, pair._aoi)
 
     @property
     def grid(self) -> Grid:
@@ -160,6 +166,31 @@ class Pair:
             after, valid_after = self._after.read_decimated(shape)
         return self._window(before, after, valid & valid_after, self.grid.tile)
 
+    @property
+    def shift(self) -> ShiftField | None:
+        """The field that the second date is moved by; None: it is read where its georeference says."""
+        return self._after.field
+
+    def coregister(self, field: ShiftField | None) -> None:
+        """Read the second date moved by a field from now on, in the one resampling that also puts it on the grid.
+
+        Args:
+            field: where the second date shows what the first one shows at a pixel, measured against the file's own
+                georeference (see `terradelta.geo.registration`); None: read it where its georeference says.
+
+        Raises:
+            ShapeError: if the field is for another grid.
+            RasterError: if the file cannot be opened again, or the pair is closed.
+        """
+        if field is not None and field.shape != self.grid.shape:
+            raise ShapeError(f"the shift field is for {field.shape} pixels, the grid has {self.grid.shape}; measure it")
+        with self._reading():
+            old = self._after
+            self._after = Layer(old.source, old.selected, old.grid, old.resampling, field)
+            old.close()
+        for cached in ("preview", "preflight"):
+            self.__dict__.pop(cached, None)
+
     def _reading(self) -> ExitStack:
         """The lock and, as GDAL's settings belong to a thread, the settings."""
         stack = ExitStack()
@@ -224,7 +255,7 @@ def open_pair(
         The pair, to be used in a ``with`` block.
 
     Raises:
-        RasterError: if a file cannot be read or, in images of up to 4096 x 4096 pixels, no pixel is valid on both
+        RasterError: if a file cannot be opened or, in images of up to 4096 x 4096 pixels, no pixel is valid on both
             dates; larger ones are not searched.
         GridError: if the dates and the area of interest do not share a place, or only one date has a CRS.
         BandError: if the bands do not exist or do not match.
@@ -329,14 +360,20 @@ def _extent(grid: Grid) -> str:
 
 
 def _require_valid(pair: Pair) -> None:
-    """Search small pairs for a valid pixel; the first tile usually ends the search."""
+    """Search small pairs for a valid pixel; the first tile usually ends the search.
+
+    So does a tile that cannot be read: whoever reads it says so, or goes around it.
+    """
     height, width = pair.grid.shape
     if height * width > _SCAN_LIMIT_PX:
         return
     for row in range(0, height, _SCAN_TILE):
         for col in range(0, width, _SCAN_TILE):
             tile = Tile(row, col, min(_SCAN_TILE, height - row), min(_SCAN_TILE, width - col))
-            if pair.read(tile).valid.any():
+            try:
+                if pair.read(tile).valid.any():
+                    return
+            except RasterError:
                 return
     paths = " and ".join(pair.paths)
     raise RasterError(

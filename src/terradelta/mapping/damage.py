@@ -1,5 +1,6 @@
-"""Read what can be read of a window with damaged blocks."""
+"""Read what can be read of files with damaged blocks."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -8,10 +9,12 @@ from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
 from terradelta.geo.raster import Pair, PairWindow
 
-__all__ = ["Damage", "read_around_damage"]
+__all__ = ["Damage", "TolerantPair"]
 
 SMALLEST = 64
-"""Side of a window that is not cut further: if it cannot be read, all of it is lost."""
+"""A window is cut at multiples of this; what lies between two of them is lost if it cannot be read."""
+PICK_TILE = 1024
+"""Side of the windows that a thinned view of a damaged file is picked from."""
 
 
 @dataclass(frozen=True)
@@ -26,35 +29,75 @@ class Damage:
         return {**asdict(self.tile), "reason": self.reason}
 
 
-def read_around_damage(pair: Pair, tile: Tile) -> tuple[PairWindow, list[Damage]]:
-    """Read a tile of which a part is damaged: it is quartered until the pieces can be read or are small.
+class TolerantPair(Pair):
+    """A pair whose pixels count as no data where a file cannot be read; see `open_pair`."""
 
-    Returns:
-        The tile, without a valid pixel where it could not be read, and what was lost.
-    """
-    pieces, damage = _pieces(pair, tile)
-    shape = (tile.height, tile.width)
-    read = pieces[0][1] if pieces else None
-    types = (np.float32, np.float32) if read is None else (read.before.dtype, read.after.dtype)
-    before, after = (np.zeros((len(pair.bands), *shape), dtype) for dtype in types)
-    valid = np.zeros(shape, bool)
-    for part, window in pieces:
-        rows = slice(part.row - tile.row, part.stop_row - tile.row)
-        cols = slice(part.col - tile.col, part.stop_col - tile.col)
-        before[:, rows, cols], after[:, rows, cols] = window.before, window.after
-        valid[rows, cols] = window.valid
-    return PairWindow(before, after, valid, pair.grid.crop(tile)), damage
+    def read(self, tile: Tile) -> PairWindow:
+        """As `Pair.read`, but without a RasterError: what cannot be read is not valid."""
+        return self.read_noting(tile)[0]
+
+    def read_noting(self, tile: Tile) -> tuple[PairWindow, list[Damage]]:
+        """What `read` gives, and which windows were lost.
+
+        A tile of which a part is damaged is quartered until the pieces can be read or are no longer cut.
+
+        Raises:
+            ShapeError: if the tile reaches beyond the grid.
+        """
+        pieces, damage = _pieces(super().read, tile)
+        if not damage:
+            return pieces[0][1], []
+        window = self._empty((tile.height, tile.width), tile)
+        for part, found in pieces:
+            rows = slice(part.row - tile.row, part.stop_row - tile.row)
+            cols = slice(part.col - tile.col, part.stop_col - tile.col)
+            window.before[:, rows, cols], window.after[:, rows, cols] = found.before, found.after
+            window.valid[rows, cols] = found.valid
+        return window, damage
+
+    def read_decimated(self, max_side: int) -> PairWindow:
+        """As `Pair.read_decimated`; if a file is damaged, pixels are picked tile by tile."""
+        try:
+            return super().read_decimated(max_side)
+        except RasterError:
+            return self._picked(self.grid.shape_within(max_side))
+
+    def _picked(self, shape: tuple[int, int]) -> PairWindow:
+        window = self._empty(shape, self.grid.tile)
+        rows, cols = (
+            np.minimum(((np.arange(few) + 0.5) * (many / few)).astype(int), many - 1)
+            for few, many in zip(shape, self.grid.shape, strict=True)
+        )
+        for row in range(0, self.grid.height, PICK_TILE):
+            for col in range(0, self.grid.width, PICK_TILE):
+                height, width = min(PICK_TILE, self.grid.height - row), min(PICK_TILE, self.grid.width - col)
+                found = self.read(Tile(row, col, height, width))
+                down, across = (
+                    slice(*np.searchsorted(picks, (first, first + size)).tolist())
+                    for picks, first, size in ((rows, row, height), (cols, col, width))
+                )
+                taken = np.ix_(rows[down] - row, cols[across] - col)
+                window.valid[down, across] = found.valid[taken]
+                for target, values in ((window.before, found.before), (window.after, found.after)):
+                    target[:, down, across] = values[:, taken[0], taken[1]]
+        return window
+
+    def _empty(self, shape: tuple[int, int], tile: Tile) -> PairWindow:
+        before, after = (np.zeros((self.count, *shape), dtype) for dtype in self.dtypes)
+        return PairWindow(before, after, np.zeros(shape, np.bool_), self.grid.crop(tile).resized(shape))
 
 
-def _pieces(pair: Pair, tile: Tile) -> tuple[list[tuple[Tile, PairWindow]], list[Damage]]:
+def _pieces(read: Callable[[Tile], PairWindow], tile: Tile) -> tuple[list[tuple[Tile, PairWindow]], list[Damage]]:
+    """The parts of a tile that can be read, and those that cannot."""
     try:
-        return [(tile, pair.read(tile))], []
+        return [(tile, read(tile))], []
     except RasterError as error:
-        if max(tile.height, tile.width) <= SMALLEST:
+        parts = _quarters(tile)
+        if len(parts) == 1:
             return [], [Damage(tile, str(error))]
     pieces, damage = [], []
-    for part in _quarters(tile):
-        found, lost = _pieces(pair, part)
+    for part in parts:
+        found, lost = _pieces(read, part)
         pieces += found
         damage += lost
     return pieces, damage
@@ -67,8 +110,8 @@ def _quarters(tile: Tile) -> list[Tile]:
 
 
 def _cut(start: int, stop: int) -> list[tuple[int, int]]:
-    if stop - start <= SMALLEST:
+    first, last = start // SMALLEST, (stop - 1) // SMALLEST
+    if first == last:
         return [(start, stop)]
-    middle = (start + stop) // 2 // SMALLEST * SMALLEST
-    middle = middle if middle > start else (start // SMALLEST + 1) * SMALLEST
+    middle = (first + last + 1) // 2 * SMALLEST
     return [(start, middle), (middle, stop)]

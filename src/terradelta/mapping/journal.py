@@ -8,6 +8,7 @@ any process, and the products that are made from them are the same to the byte.
 import contextlib
 import json
 import os
+import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,11 @@ class Journal:
         except (OSError, ValueError) as error:
             raise OutputError(f"{folder} cannot be used ({error}); start afresh with --fresh") from error
 
+    def tidy(self) -> None:
+        """Remove what writers left that were killed; call it only while nobody writes."""
+        for path in self.folder.glob("*.part"):
+            path.unlink(missing_ok=True)
+
     def finished(self, rows: int) -> set[int]:
         """The finished ones among the first ``rows`` rows of tiles. A file that cannot be read is removed."""
         return {number for number in range(rows) if self._is_whole(number)}
@@ -95,7 +101,7 @@ class RowWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        self._temporary = _temporary_name(path)
         self._firsts: list[int] = []
         self._shape = (0, 0)
         self._notes: list[Any] = []
@@ -213,8 +219,13 @@ def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Pat
         )
 
 
+def _temporary_name(path: Path) -> Path:
+    """No other process takes it, not even one on another machine."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+
+
 def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary = _temporary_name(path)
     temporary.write_bytes(content)
     temporary.replace(path)
 

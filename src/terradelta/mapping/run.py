@@ -2,28 +2,23 @@
 
 import contextlib
 import datetime
-import math
-import os
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import terradelta
-from terradelta.errors import InputError
-from terradelta.geo.overlap import Aoi
 from terradelta.geo.raster import Pair, open_pair
 from terradelta.geo.scaling import Scaling, choose_scaling
-from terradelta.geo.windows import TilePlan
+from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
-from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter
+from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
+from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
 from terradelta.mapping.quicklooks import quicklooks
 from terradelta.mapping.receipt import file_sha256, grid_record, model_record, now, resolution_warnings, write_receipt
-from terradelta.mapping.scene import SceneRows, TileReader, predict_rows
+from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.stages import StageClock
-from terradelta.mapping.staging import check_free, work_folder
+from terradelta.mapping.staging import WorkFolder, check_free, work_folder
 from terradelta.report.html import write_report
 from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
@@ -31,36 +26,7 @@ from terradelta.runtime.predictor import Predictor
 __all__ = ["ChangeMap", "MapOptions", "map_change"]
 
 RECEIPT, REPORT = "receipt.json", "report.html"
-COLUMN_BYTES = 2048
-"""Memory that the writers need for each column of the scene."""
-
-
-@dataclass(frozen=True)
-class MapOptions:
-    """How to make a change map; the defaults are those of the model's card."""
-
-    bands: tuple[str | int, ...] | None = None
-    """Bands by name or number from 1, in the model's order; None: the model's names, else the first ones."""
-    aoi: Aoi | None = None
-    """Area of interest: (west, south, east, north) in degrees, or a shapely polygon in EPSG:4326."""
-    threshold: float | None = None
-    """Probability in (0, 1] from which a pixel counts as changed."""
-    min_area_m2: float = 10.0
-    """Smaller polygons are left out of the GeoPackage; pixels for images without georeference."""
-    simplify_m: float = 0.0
-    """Tolerance for simpler outlines, metres (pixels without georeference); 0: outlines follow the pixels."""
-    tile: int | None = None
-    """Side of a tile, pixels."""
-    overlap: int | None = None
-    """Pixels that neighbouring tiles share."""
-    skip_damaged: bool = False
-    """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
-    fresh: bool = False
-    """Discard what an unfinished run left, instead of going on from there."""
-
-    def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise InputError(f"threshold is {self.threshold}; it must be above 0 and at most 1")
+DEFAULTS = MapOptions()
 
 
 @dataclass(frozen=True)
@@ -96,7 +62,7 @@ def map_change(
     after: Path,
     out: Path,
     predictor: Predictor | Method,
-    options: MapOptions = MapOptions(),
+    options: MapOptions = DEFAULTS,
     *,
     progress: Callable[[int, int], None] | None = None,
     announce: Callable[[Sequence[str]], None] | None = None,
@@ -129,7 +95,8 @@ def map_change(
     clock = StageClock()
     wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
-    with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi) as pair:
+    with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi) as opened:
+        pair = TolerantPair.like(opened) if options.skip_damaged else opened
         with clock.time("read"):
             scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
             preflight = _preflight(pair, scaling, predictor)
@@ -138,22 +105,10 @@ def map_change(
         if isinstance(predictor, Method):
             with clock.time("fit"):
                 predictor = predictor.fit(pair, progress)
-        plan = _plan(pair, predictor, options)
-        reader = TileReader(pair, predictor, scaling, clock, options.skip_damaged)
-        with work_folder(out, fresh=options.fresh) as work:
-            journal = Journal(work.rows, _job(reader, plan, options))
-            done = journal.finished(len(plan.row_spans))
-            if done and announce is not None:
-                announce([f"Going on with an unfinished run: {len(done)} of {len(plan.row_spans)} tile rows are done."])
-            try:
-                made = _Run(reader, plan, options, journal, work.product, done).make(progress)
-            except BaseException as error:
-                if journal.finished(len(plan.row_spans)):
-                    work.keep = True
-                    error.add_note(
-                        "What is finished is kept: the same command goes on from there, --fresh starts anew."
-                    )
-                raise
+        plan = make_plan(pair, predictor, scaling, options)
+        reader = plan.reader(pair, predictor, clock)
+        with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
+            made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
             receipt = {"preflight": preflight, **made}
             if scores is not None:
                 receipt["scores"] = scores(work.product)
@@ -165,136 +120,117 @@ def map_change(
     return ChangeMap(out, receipt)
 
 
-def _plan(pair: Pair, predictor: Predictor, options: MapOptions) -> TilePlan:
-    card = predictor.card
-    tile = card.tile if options.tile is None else options.tile
-    overlap = card.overlap if options.overlap is None else options.overlap
-    plan = TilePlan(pair.grid.shape, tile, overlap, card.stride)
-    _check_width(plan)
-    return plan
-
-
-def _job(reader: TileReader, plan: TilePlan, options: MapOptions) -> dict[str, Any]:
-    """What the probabilities depend on, by the names that the user knows."""
-    stats = [Path(path).stat() for path in reader.pair.paths]
-    return {
-        "inputs": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in zip(reader.pair.paths, stats, strict=True)],
-        "bands": list(reader.pair.bands),
-        "area of interest": _plain(options)["aoi"],
-        "grid": grid_record(reader.pair.grid),
-        "tiles": [plan.tile, plan.overlap, plan.multiple],
-        "model": reader.predictor.identity,
-        "skip-damaged": options.skip_damaged,
-        "version": terradelta.__version__,
-    }
-
-
-def _check_width(plan: TilePlan) -> None:
-    """Raise InputError if the writers' rows cannot fit into this machine's memory."""
-    needed = plan.shape[1] * COLUMN_BYTES
-    if needed > memory_bytes():
-        raise InputError(
-            f"the common grid is {plan.shape[1]:,} pixels wide, for which {needed / 1e9:,.1f} GB are needed, but "
-            f"this machine has {memory_bytes() / 1e9:,.1f} GB: give an area of interest"
-        )
-
-
-def memory_bytes() -> float:
-    """This machine's memory; infinite where it cannot be asked."""
+@contextlib.contextmanager
+def _journal_of(work: WorkFolder, plan: ScenePlan) -> Iterator[Journal]:
+    """The journal of a run; what is finished stays if the block fails."""
+    rows = len(plan.tiles.row_spans)
+    work.keep = work.rows.exists()  # rows of another job, perhaps: not ours to discard
+    journal = Journal(work.rows, plan.job)
+    journal.tidy()
     try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return math.inf
+        yield journal
+    except BaseException as error:
+        work.keep = bool(journal.finished(rows))
+        if work.keep:
+            error.add_note("What is finished is kept: the same command goes on from there, --fresh starts anew.")
+        raise
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: rows of tiles into the journal, and from there into the product, both at once."""
+    """One run: predict the rows of tiles that the journal lacks, and write those that it has, both at once."""
 
     reader: TileReader
-    plan: TilePlan
+    plan: ScenePlan
     options: MapOptions
     journal: Journal
     folder: Path
     """Where the product is made."""
-    done: set[int]
-    """Rows of tiles that are in the journal already."""
 
-    def make(self, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
+    def make(
+        self, progress: Callable[[int, int], None] | None, announce: Callable[[Sequence[str]], None] | None
+    ) -> dict[str, Any]:
         """Make the rasters and polygons; gives the receipt's entries."""
-        pair, card, clock = self.reader.pair, self.reader.predictor.card, self.reader.clock
-        threshold = card.threshold if self.options.threshold is None else self.options.threshold
-        scene = SceneRows(self.journal, self.plan)
+        rows = len(self.plan.tiles.row_spans)
+        done = self.journal.finished(rows)
+        if done and announce is not None:
+            announce([f"Going on with an unfinished run: {len(done)} of {rows} tile rows are done."])
+        with contextlib.closing(self._rows(done, progress)) as ready:
+            summary, notes = self._write(ready)
+        self.plan.check_inputs()
+        return self._record(summary) | {"damaged": notes, "resumed_tile_rows": len(done)}
+
+    def _rows(self, done: set[int], progress: Callable[[int, int], None] | None) -> Generator[int]:
+        """The numbers of the rows of tiles from the top, each once it is in the journal."""
+        tiles = self.plan.tiles
+        ticks = len(done) * len(tiles.col_spans)
+
+        def on_tile() -> None:
+            nonlocal ticks
+            ticks += 1
+            if progress is not None:
+                progress(ticks, tiles.count)
+
+        missing = [number for number in range(len(tiles.row_spans)) if number not in done]
+        coming = predict_rows(self.reader, tiles, self.journal, missing, on_tile)
+        try:
+            for number in range(len(tiles.row_spans)):
+                if number not in done:
+                    next(coming)
+                yield number
+        finally:
+            coming.close()
+
+    def _write(self, ready: Iterator[int]) -> tuple[Summary, list[Any]]:
+        """Make the products while rows get ready; gives the numbers, and the journal's notes."""
+        pair, options = self.reader.pair, self.options
+        tags = {
+            "SOFTWARE": f"terradelta {terradelta.__version__}",
+            "MODEL": self.reader.predictor.card.name,
+            "THRESHOLD": f"{self._threshold:g}",
+        }
+        scene = SceneRows(self.journal, self.plan.tiles)
         with (
             ProductWriter(
                 self.folder,
                 pair.grid,
-                threshold=threshold,
-                min_area_m2=self.options.min_area_m2,
-                simplify_m=self.options.simplify_m,
-                tags={
-                    "SOFTWARE": f"terradelta {terradelta.__version__}",
-                    "MODEL": card.name,
-                    "THRESHOLD": f"{threshold:g}",
-                },
+                threshold=self._threshold,
+                min_area_m2=options.min_area_m2,
+                simplify_m=options.simplify_m,
+                tags=tags,
                 date=_newest(pair.paths),
-                clock=clock,
+                clock=self.reader.clock,
             ) as writer,
             contextlib.closing(scene),
         ):
-            self._write(scene, writer, progress)
-            summary = writer.finish()
+            write_rows(scene, writer.write, ready)
+            return writer.finish(), scene.notes
+
+    @property
+    def _threshold(self) -> float:
+        chosen = self.options.threshold
+        return self.reader.predictor.card.threshold if chosen is None else chosen
+
+    def _record(self, summary: Summary) -> dict[str, Any]:
+        """The receipt's entries."""
+        pair, tiles, predictor = self.reader.pair, self.plan.tiles, self.reader.predictor
         used = {
-            "threshold": threshold,
-            "tile": self.plan.tile,
-            "overlap": self.plan.overlap,
+            "threshold": self._threshold,
+            "tile": tiles.tile,
+            "overlap": tiles.overlap,
             "bands": list(pair.bands),
         }
         return {
             "created": now(),
-            "inputs": _inputs(pair, clock),
+            "inputs": _inputs(pair, self.reader.clock),
             "grid": grid_record(pair.grid),
             "preflight_record": pair.preflight.to_dict(),
-            "scaling": None if self.reader.scaling is None else asdict(self.reader.scaling),
-            "model": model_record(card, type(self.reader.predictor).__name__),
-            "options": _plain(self.options) | used,
+            "scaling": None if self.plan.scaling is None else asdict(self.plan.scaling),
+            "model": model_record(predictor.card, type(predictor).__name__),
+            "options": self.options.record() | used,
             "result": summary.result(),
-            "damaged": scene.notes,
-            "resumed_tile_rows": len(self.done),
             "largest_polygons": summary.largest_polygons(pair.grid),
         }
-
-    def _write(self, scene: SceneRows, writer: ProductWriter, progress: Callable[[int, int], None] | None) -> None:
-        """Predict what is missing; a row of tiles is written while the next ones are made."""
-        rows = len(self.plan.row_spans)
-        tiles = len(self.done) * len(self.plan.col_spans)
-
-        def on_tile() -> None:
-            nonlocal tiles
-            tiles += 1
-            if progress is not None:
-                progress(tiles, self.plan.count)
-
-        def write(number: int) -> None:
-            for first_row, piece in scene.pieces(number):
-                writer.write(first_row, piece)
-
-        missing = [number for number in range(rows) if number not in self.done]
-        coming = predict_rows(self.reader, self.plan, self.journal, missing, on_tile)
-        writing: deque[Future[None]] = deque()
-        with ThreadPoolExecutor(1, thread_name_prefix="write") as background:
-            try:
-                for number in range(rows):
-                    if number not in self.done:
-                        next(coming)
-                    writing.append(background.submit(write, number))
-                    while writing and writing[0].done():
-                        writing.popleft().result()
-                for each in writing:
-                    each.result()
-            finally:
-                coming.close()
-                background.shutdown(wait=True, cancel_futures=True)
 
 
 def _newest(paths: Sequence[str]) -> datetime.datetime:
@@ -315,10 +251,3 @@ def _inputs(pair: Pair, clock: StageClock) -> dict[str, Any]:
             date: {"path": path, "sha256": file_sha256(Path(path)), "bytes": Path(path).stat().st_size}
             for date, path in zip(("before", "after"), pair.paths, strict=True)
         }
-
-
-def _plain(options: MapOptions) -> dict[str, Any]:
-    """The options as JSON-ready values."""
-    aoi = options.aoi
-    area = list(aoi) if isinstance(aoi, tuple) else aoi and aoi.wkt
-    return {"min_area_m2": options.min_area_m2, "simplify_m": options.simplify_m, "aoi": area}

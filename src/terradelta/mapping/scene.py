@@ -1,7 +1,7 @@
 """A pair and a predictor to rows of tiles in a journal, and these to the scene; reading runs beside the network."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from terradelta.errors import ModelError, RasterError
+from terradelta.errors import ModelError
 from terradelta.geo.blending import RowBlender, RowJoiner
 from terradelta.geo.grid import Tile
 from terradelta.geo.raster import Pair
 from terradelta.geo.scaling import Scaling
 from terradelta.geo.windows import Span, TilePlan
-from terradelta.mapping.damage import Damage, read_around_damage
+from terradelta.mapping.damage import Damage, TolerantPair
 from terradelta.mapping.journal import Journal, RowReader
 from terradelta.mapping.stages import StageClock
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows"]
+__all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
 
 READ_AHEAD = 2
 TRIM = 0.375
@@ -48,23 +48,19 @@ class TileReader:
     """How the pair's raw values become the model's; None: they are."""
     clock: StageClock
     """Gets the busy seconds of ``read``."""
-    skip_damaged: bool = False
-    """Count pixels that cannot be read as no data, instead of raising."""
 
     def load(self, tile: Tile) -> _Loaded:
         """Read one tile.
 
         Raises:
-            RasterError: if a file cannot be read there and ``skip_damaged`` is not set.
+            RasterError: if a file cannot be read there, and the pair is no `TolerantPair`.
         """
         with self.clock.time("read"):
             damage: Sequence[Damage] = ()
-            try:
+            if isinstance(self.pair, TolerantPair):
+                window, damage = self.pair.read_noting(tile)
+            else:
                 window = self.pair.read(tile)
-            except RasterError as error:
-                if not self.skip_damaged:
-                    raise RasterError(f"{error}. With --skip-damaged, such pixels count as no data") from error
-                window, damage = read_around_damage(self.pair, tile)
             if not window.valid.any():
                 return _Loaded(None, window.valid, damage)
             before, after = (_scaled(values, self.scaling) for values in (window.before, window.after))
@@ -149,6 +145,35 @@ class SceneRows:
             self._open[number] = self.journal.read(number)
             self.notes += self._open[number].notes
         return self._open[number].read(rows)
+
+
+def write_rows(scene: SceneRows, write: Callable[[int, NDArray[np.float32]], None], ready: Iterable[int]) -> None:
+    """Write rows of tiles in a thread of its own, while ``ready`` makes the next ones.
+
+    Args:
+        scene: what to write.
+        write: called with a piece's first row and the piece, see `SceneRows.pieces`, from the top.
+        ready: the numbers of the rows of tiles from the top, each once it is in the journal.
+
+    Raises:
+        OutputError: if the journal is damaged; and what ``write`` and ``ready`` raise.
+    """
+
+    def write_row(number: int) -> None:
+        for first_row, piece in scene.pieces(number):
+            write(first_row, piece)
+
+    writing: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as background:
+        try:
+            for number in ready:
+                writing.append(background.submit(write_row, number))
+                while writing and writing[0].done():
+                    writing.popleft().result()
+            for each in writing:
+                each.result()
+        finally:
+            background.shutdown(wait=True, cancel_futures=True)
 
 
 def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ __all__ = ["WorkFolder", "check_free", "work_folder"]
 _NAME_CHARS = 40
 """Of the product's name in the temporary one: that must not be too long where the product's own is not."""
 LOCK, ROWS, PRODUCT = "lock", "rows", "product"
+LOCK_ATTEMPTS = 5
 
 
 @dataclass
@@ -60,8 +61,8 @@ def work_folder(out: Path, *, fresh: bool = False) -> Iterator[WorkFolder]:
             out = Path(os.path.realpath(out))  # a link to an empty folder: the folder itself is replaced
             out.parent.mkdir(parents=True, exist_ok=True)
             work = WorkFolder(out.parent / _work_name(out.name), out)
-            work.path.mkdir(exist_ok=True)
-            _lock(stack.enter_context((work.path / LOCK).open("w")), out)
+            _lock(stack, work, out)
+            check_free(out)  # another run may have finished it meanwhile
             for folder in (work.product, *([work.rows] if fresh else [])):
                 shutil.rmtree(folder, ignore_errors=True)
             work.product.mkdir()
@@ -85,8 +86,26 @@ def _work_name(name: str) -> str:
     return f".{name[:_NAME_CHARS]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}.partial"
 
 
-def _lock(file: IO[str], out: Path) -> None:
-    """Hold the file until it is closed; the system lets go of it if the process is killed."""
+def _lock(stack: contextlib.ExitStack, work: WorkFolder, out: Path) -> None:
+    """Hold the folder's lock until the stack closes; the system lets go of it if the process is killed.
+
+    A run that ends removes the folder with its lock, so a lock counts only if it is still the one in the folder.
+    """
+    for _ in range(LOCK_ATTEMPTS):
+        work.path.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            file = stack.enter_context((work.path / LOCK).open("w"))
+            if not _locked(file):
+                break
+            if os.path.samestat(os.fstat(file.fileno()), (work.path / LOCK).stat()):
+                return
+    raise OutputExistsError(
+        f"another process is making {out} at this moment; wait for it, or give another output folder"
+    )
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock the file unless another process has; False if so."""
     try:
         if os.name == "nt":
             import msvcrt
@@ -96,12 +115,18 @@ def _lock(file: IO[str], out: Path) -> None:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputExistsError(
-            f"another process is making {out} at this moment; wait for it, or give another output folder"
-        ) from error
-    except PermissionError as error:  # what Windows says
-        raise OutputExistsError(f"another process is making {out}; wait for it, or give another folder") from error
+    except (BlockingIOError, PermissionError):  # the second is what Windows says
+        return False
+    return True
+
+
+def _remove_leftover(out: Path) -> None:
+    """Remove what a run left that was killed after its product was in place."""
+    out = Path(os.path.realpath(out))
+    work = out.parent / _work_name(out.name)
+    with contextlib.suppress(OSError), (work / LOCK).open() as file:
+        if _locked(file) and not (work / PRODUCT).exists():
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def check_free(out: Path) -> None:
@@ -115,6 +140,7 @@ def check_free(out: Path) -> None:
     except (OSError, ValueError) as error:
         raise OutputError(f"{out} cannot be made ({_reason(error)}); give a folder that you may write to") from error
     if taken:
+        _remove_leftover(out)
         raise OutputExistsError(f"{out} is there already; nothing was overwritten. Remove it or give another name")
 
 

@@ -1,0 +1,84 @@
+"""Images, labels and folders of them as files that appear whole or not at all."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+
+from terradelta.errors import OutputError
+from terradelta.geo.grid import Grid
+from terradelta.geo.source import GDAL_ERRORS
+
+__all__ = ["image_suffix", "replace_file", "write_image", "write_label"]
+
+_PNG_BANDS = (1, 3)
+_BLOCK = 256
+
+
+def image_suffix(dtype: np.dtype[Any], bands: int, grid: Grid | None) -> str:
+    """``.png`` where that holds everything, else ``.tif``: more bands, more bits, or a place on the ground."""
+    return ".png" if grid is None and dtype == np.uint8 and bands in _PNG_BANDS else ".tif"
+
+
+def write_image(path: Path, values: NDArray[Any], grid: Grid | None = None) -> None:
+    """Write ``(C, H, W)`` without loss, as PNG or deflated GeoTIFF by the suffix; folders are made.
+
+    Args:
+        path: ends in ``.png`` or ``.tif``.
+        values: of any dtype that the format takes.
+        grid: where the image lies; its shape is ``(H, W)``.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    bands, height, width = values.shape
+    profile: dict[str, Any] = {"count": bands, "height": height, "width": width, "dtype": values.dtype}
+    profile |= {"driver": "PNG"} if path.suffix == ".png" else _tiff(values, grid)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(temporary, "w", **profile) as target:
+                target.write(values)
+        os.replace(temporary, path)
+    except (OSError, *GDAL_ERRORS) as error:
+        raise OutputError(f"{path} cannot be written ({error}); give a place that can be, and call again") from error
+
+
+def write_label(path: Path, label: NDArray[np.bool_], grid: Grid | None = None) -> None:
+    """Write a label ``(H, W)``: 0 unchanged, 255 changed; otherwise as `write_image`."""
+    write_image(path, label[None] * np.uint8(255), grid)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file at once: under another name first, so that no half of it is ever seen.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error}); give a place that can be, and call again") from error
+
+
+def _tiff(values: NDArray[Any], grid: Grid | None) -> Mapping[str, Any]:
+    bands, height, width = values.shape
+    options: dict[str, Any] = {"driver": "GTiff", "compress": "deflate"}
+    options["predictor"] = 3 if values.dtype.kind == "f" else 2
+    options["photometric"] = "RGB" if bands == 3 and values.dtype == np.uint8 else "MINISBLACK"
+    if max(height, width) > _BLOCK:
+        options |= {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK}
+    if grid is not None:
+        options |= {"crs": grid.crs, "transform": grid.transform}
+    return options

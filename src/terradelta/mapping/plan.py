@@ -1,0 +1,160 @@
+"""What a run is to map and how: options, and a plan that any process can work on."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import terradelta
+from terradelta.errors import InputError, RasterError
+from terradelta.geo.overlap import Aoi
+from terradelta.geo.raster import Pair, open_pair
+from terradelta.geo.scaling import Scaling
+from terradelta.geo.windows import TilePlan
+from terradelta.mapping.damage import TolerantPair
+from terradelta.mapping.receipt import grid_record
+from terradelta.mapping.scene import TileReader
+from terradelta.mapping.stages import StageClock
+from terradelta.runtime.predictor import Predictor
+
+__all__ = ["MapOptions", "ScenePlan", "make_plan"]
+
+COLUMN_BYTES = 2048
+"""Memory that the writers need for each column of the scene."""
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """How to make a change map; the defaults are those of the model's card."""
+
+    bands: tuple[str | int, ...] | None = None
+    """Bands by name or number from 1, in the model's order; None: the model's names, else the first ones."""
+    aoi: Aoi | None = None
+    """Area of interest: (west, south, east, north) in degrees, or a shapely polygon in EPSG:4326."""
+    threshold: float | None = None
+    """Probability in (0, 1] from which a pixel counts as changed."""
+    min_area_m2: float = 10.0
+    """Smaller polygons are left out of the GeoPackage; pixels for images without georeference."""
+    simplify_m: float = 0.0
+    """Tolerance for simpler outlines, metres (pixels without georeference); 0: outlines follow the pixels."""
+    tile: int | None = None
+    """Side of a tile, pixels."""
+    overlap: int | None = None
+    """Pixels that neighbouring tiles share."""
+    skip_damaged: bool = False
+    """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
+    fresh: bool = False
+    """Discard what an unfinished run left, instead of going on from there."""
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise InputError(f"threshold is {self.threshold}; it must be above 0 and at most 1")
+
+    def record(self) -> dict[str, Any]:
+        """What the receipt says of the options beside those that the card completes, JSON-ready."""
+        area = list(self.aoi) if isinstance(self.aoi, tuple) else self.aoi and self.aoi.wkt
+        return {"min_area_m2": self.min_area_m2, "simplify_m": self.simplify_m, "aoi": area}
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """Which tiles of which pair to predict: a value that can be pickled, so any process can make any row of tiles.
+
+    The rows depend on nothing else but the predictor, whose identity is in ``job``.
+    """
+
+    paths: tuple[str, str]
+    """Absolute paths of the first and the second date's file."""
+    bands: tuple[str | int, ...] | None
+    """As `MapOptions.bands`."""
+    wanted: tuple[str, ...] | None
+    """The model's bands, see `open_pair`."""
+    aoi: Aoi | None
+    """As `MapOptions.aoi`."""
+    scaling: Scaling | None
+    """How the pair's raw values become the model's; None: they are."""
+    skip_damaged: bool
+    """As `MapOptions.skip_damaged`."""
+    tiles: TilePlan
+    """Where the tiles lie on the pair's common grid."""
+    job: dict[str, Any]
+    """What the rows depend on, by the names that the user knows; the journal keeps it."""
+
+    def reader(self, pair: Pair, predictor: Predictor, clock: StageClock) -> TileReader:
+        """A reader of the tiles from the pair that the plan was made for."""
+        return TileReader(pair, predictor, self.scaling, clock)
+
+    def check_inputs(self) -> None:
+        """Raise RasterError if a file has vanished, or is not the one that the plan was made for."""
+        for path, known in zip(self.paths, self.job["inputs"], strict=True):
+            if _identity(path) != known:
+                raise RasterError(
+                    f"{path} has changed since the run began; the result would be a mixture: start afresh with --fresh"
+                )
+
+    @contextlib.contextmanager
+    def open(self, predictor: Predictor, clock: StageClock) -> Iterator[TileReader]:
+        """Open the pair again, in another process or on another machine that sees the same files.
+
+        Raises:
+            InputError: if a file cannot be used, or is not the one that the plan was made for.
+        """
+        bands = None if self.bands is None else list(self.bands)
+        with open_pair(*self.paths, bands=bands, wanted=self.wanted, aoi=self.aoi) as pair:
+            self.check_inputs()
+            yield self.reader(TolerantPair.like(pair) if self.skip_damaged else pair, predictor, clock)
+
+
+def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options: MapOptions) -> ScenePlan:
+    """The plan of a run.
+
+    Raises:
+        ShapeError: if tile and overlap do not fit each other or the model's stride.
+        InputError: if the scene is too wide for this machine's memory.
+    """
+    card = predictor.card
+    tile = card.tile if options.tile is None else options.tile
+    overlap = card.overlap if options.overlap is None else options.overlap
+    tiles = TilePlan(pair.grid.shape, tile, overlap, card.stride)
+    _check_width(tiles)
+    job = {
+        "inputs": [_identity(path) for path in pair.paths],
+        "bands": list(pair.bands),
+        "area of interest": options.record()["aoi"],
+        "grid": grid_record(pair.grid),
+        "tiles": [tiles.tile, tiles.overlap, tiles.multiple],
+        "model": predictor.identity,
+        "skip-damaged": options.skip_damaged,
+        "version": terradelta.__version__,
+    }
+    return ScenePlan(pair.paths, options.bands, card.bands, options.aoi, scaling, options.skip_damaged, tiles, job)
+
+
+def _identity(path: str) -> list[Any]:
+    """What tells whether a file is still the same one, without reading it."""
+    try:
+        stat = Path(path).stat()
+    except OSError as error:
+        raise RasterError(f"{path} was there when the run began, but is no more ({error.strerror})") from error
+    return [path, stat.st_size, stat.st_mtime_ns]
+
+
+def _check_width(plan: TilePlan) -> None:
+    """Raise InputError if the writers' rows cannot fit into this machine's memory."""
+    needed = plan.shape[1] * COLUMN_BYTES
+    if needed > memory_bytes():
+        raise InputError(
+            f"the common grid is {plan.shape[1]:,} pixels wide, for which {needed / 1e9:,.1f} GB are needed, but "
+            f"this machine has {memory_bytes() / 1e9:,.1f} GB: give an area of interest"
+        )
+
+
+def memory_bytes() -> float:
+    """This machine's memory; infinite where it cannot be asked."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf

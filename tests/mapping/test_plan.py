@@ -1,0 +1,61 @@
+"""A plan can be worked on by any process: what another one makes of it is the same."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from terradelta.errors import RasterError
+from terradelta.geo.raster import open_pair
+from terradelta.geo.scaling import choose_scaling
+from terradelta.mapping.damage import TolerantPair
+from terradelta.mapping.journal import Journal
+from terradelta.mapping.plan import MapOptions, make_plan
+from terradelta.mapping.scene import SceneRows, predict_rows
+from terradelta.mapping.stages import StageClock
+
+from .conftest import BoxPredictor, Writer
+
+
+@pytest.fixture
+def paths(write_tiff: Writer, pair_values):
+    return [write_tiff(f"{n}.tif", v.astype(np.uint16) * 9) for n, v in zip("ab", pair_values, strict=True)]
+
+
+def plan_of(paths, predictor, **options):
+    with open_pair(*paths, wanted=predictor.card.bands) as pair:
+        scaling = choose_scaling(pair, predictor.card.scale)
+        return make_plan(pair, predictor, scaling, MapOptions(tile=64, overlap=16, **options))
+
+
+def test_rows_made_from_a_pickled_plan_in_any_order_are_the_same(tmp_path, paths):
+    predictor = BoxPredictor()
+    plan = plan_of(paths, predictor)
+    copy = pickle.loads(pickle.dumps(plan))
+    assert copy == plan
+    scenes = []
+    for name, numbers in (("up", range(6)), ("down", reversed(range(6)))):
+        journal = Journal(tmp_path / name, plan.job)
+        for number in numbers:
+            with copy.open(predictor, StageClock()) as reader:
+                assert list(predict_rows(reader, copy.tiles, journal, [number])) == [number]
+        rows = SceneRows(journal, copy.tiles)
+        scenes.append(np.concatenate([piece for n in range(6) for _, piece in rows.pieces(n)]))
+        rows.close()
+    assert np.array_equal(*scenes)
+    assert scenes[0].shape == (300, 420)
+
+
+def test_another_file_under_the_same_name_is_refused(paths):
+    plan = plan_of(paths, BoxPredictor())
+    os.utime(paths[0], (1, 1))
+    with pytest.raises(RasterError, match=r"a\.tif has changed since the run began"), plan.open(None, StageClock()):
+        pass
+
+
+def test_damage_is_skipped_where_the_plan_says_so(paths):
+    for skip in (False, True):
+        plan = plan_of(paths, BoxPredictor(), skip_damaged=skip)
+        with plan.open(BoxPredictor(), StageClock()) as reader:
+            assert isinstance(reader.pair, TolerantPair) == skip
