@@ -119,7 +119,7 @@ def test_another_protocol_is_refused_and_another_folder_too(squares: Path, tmp_p
     (tmp_path / "other" / "x").write_text("")
     with pytest.raises(OutputExistsError, match="holds no benchmark"):
         run_bench(protocol, [ENTRY], [0], tmp_path / "other", Silent())
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="no labelled pairs that are known"):
         run_bench(Protocol(str(tmp_path), **TINY), [ENTRY], [0], tmp_path / "new", Silent())
 
 

@@ -73,7 +73,7 @@ def test_train_is_taken_whole(squares: Path, tmp_path: Path):
     protocol = Protocol(str(squares), crop_px=32)
     assert bench_pairs(protocol, tmp_path, "train").size(0) == (64, 64)
     assert len(bench_pairs(protocol, tmp_path, "val")) == 8
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="no labelled pairs that are known"):
         bench_pairs(Protocol(str(tmp_path)), tmp_path, "train")
 
 
