@@ -72,7 +72,10 @@ def test_commands_and_options_are_frozen():
             *("--simplify", "--skip-damaged", "--threshold", "--tile", "-o"),
         ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
-        "train": ["--also", "--data", "--device", "--resume", "--run", "-o"],
+        "train": [
+            *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),
+            *("--steps", "-o"),
+        ],
         "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
         "bench": [
             *("--ablation", "--batch", "--crop", "--data", "--device", "--jobs", "--networks", "--out", "--seeds"),

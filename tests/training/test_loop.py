@@ -28,9 +28,10 @@ from terradelta.metrics import Confusion, ProbabilityHistogram
 from terradelta.networks import ChangeNetwork, _registry
 from terradelta.networks.checkpoint import load_checkpoint, load_network
 from terradelta.runtime.torch import TorchPredictor
-from terradelta.training import loop
+from terradelta.training import loop, validation
 from terradelta.training.config import Recipe
 from terradelta.training.loop import CollapseWarning, fit
+from terradelta.training.state import update_average
 
 Squares = Callable[[str], PairFolder]
 RECIPE = Recipe(
@@ -48,6 +49,8 @@ RECIPE = Recipe(
     data="Squares",
     licence="Any",
 )
+TIMES = {"pairs_per_s", "wait_s"}
+"""Columns of the log that differ between two equal runs."""
 
 
 class Tiny(ChangeNetwork):
@@ -103,7 +106,7 @@ def _assert_same(one: Any, two: Any, where: str = "") -> None:
         assert torch.equal(one, two), where
     elif isinstance(one, dict):
         assert one.keys() == two.keys(), where
-        for key in one.keys() - {"pairs_per_s"}:  # the one thing that differs: the time that a step took
+        for key in one.keys() - TIMES:
             _assert_same(one[key], two[key], f"{where}/{key}")
     elif isinstance(one, list):
         assert len(one) == len(two), where
@@ -116,8 +119,7 @@ def _assert_same(one: Any, two: Any, where: str = "") -> None:
 def _assert_same_run(one: Path, two: Path) -> None:
     for name in ("last.ckpt", "best.ckpt"):
         _assert_same(load_checkpoint(one / name), load_checkpoint(two / name), name)
-    drop = "pairs_per_s"
-    rows = [[{k: v for k, v in row.items() if k != drop} for row in _log(folder)] for folder in (one, two)]
+    rows = [[{k: v for k, v in row.items() if k not in TIMES} for row in _log(folder)] for folder in (one, two)]
     assert rows[0] == rows[1]
 
 
@@ -189,16 +191,6 @@ def test_bands_are_measured_where_the_recipe_gives_none(train: Callable[..., str
     assert all(0.02 < std < 0.3 for std in card.std)
 
 
-def test_the_learning_rate_rises_then_falls_as_a_cosine() -> None:
-    recipe = replace(RECIPE, lr=1.0, final_lr=0.1, warmup_steps=4, steps=104)
-    rates = [loop._learning_rate(recipe, step) for step in range(104)]
-    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert rates[4] == 1
-    assert rates[54] == pytest.approx(0.55)
-    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
-    assert rates[4:] == sorted(rates[4:], reverse=True)
-
-
 def test_gradients_are_clipped(train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     norms: list[float] = []
     original = torch.optim.AdamW.step
@@ -220,21 +212,12 @@ def test_the_average_is_exponential() -> None:
     start = {key: value.clone() for key, value in average.state_dict().items()}
     network.body[1].num_batches_tracked += 5
     network.body[1].running_mean += 3
-    loop._update_average(average, network, 0.75)
-    loop._update_average(average, network, 0.75)
+    update_average(average, network, 0.75)
+    update_average(average, network, 0.75)
     for key, value in average.state_dict().items():
         new = network.state_dict()[key]
         expected = start[key] * 0.75**2 + new * (1 - 0.75**2) if value.is_floating_point() else new
         torch.testing.assert_close(value, expected)
-
-
-def test_weight_decay_is_for_kernels_only() -> None:
-    network = tiny()
-    kernels, others = loop._decayed(network, 0.1)
-    assert kernels["weight_decay"] == 0.1
-    assert others["weight_decay"] == 0
-    assert {id(p) for p in kernels["params"]} == {id(network.body[0].weight), id(network.head.weight)}
-    assert len(kernels["params"]) + len(others["params"]) == len(list(network.parameters()))
 
 
 # ---- interruptions --------------------------------------------------------------------------------------------------
@@ -298,7 +281,7 @@ def test_a_resumed_run_is_an_unbroken_one_to_the_bit(
             train(RECIPE, tmp_path / "broken")
     last = tmp_path / "broken" / "last.ckpt"
     assert (load_checkpoint(last)["step"] if last.exists() else 0) == saved
-    torch.rand(7)  # the state of the random numbers is the checkpoint's, not the process's
+    torch.rand(7)  # the random numbers are those of the step, whatever the process drew before
     printed = train(RECIPE, tmp_path / "broken", resume=True)
     assert (f"resuming after step {saved} of 8" in printed) == (saved > 0)
     _assert_same_run(tmp_path / "unbroken", tmp_path / "broken")
@@ -396,7 +379,7 @@ def test_training_stops_when_validation_no_longer_improves(
     train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, steps=20, eval_every=2, patience=2)
-    monkeypatch.setattr(loop, "evaluate", _scripted(FAIR, GOOD, FAIR, GOOD, BETTER))
+    monkeypatch.setattr(validation, "evaluate", _scripted(FAIR, GOOD, FAIR, GOOD, BETTER))
     printed = train(recipe, tmp_path / "run")
     assert "stopped early: no better F1 in 2 evaluations" in " ".join(printed.split())
     assert len(_log(tmp_path / "run")) == 8
@@ -411,7 +394,7 @@ def test_patience_survives_an_interruption(
     train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, steps=20, eval_every=2, patience=2)
-    monkeypatch.setattr(loop, "evaluate", _scripted(GOOD, FAIR, FAIR, BETTER))
+    monkeypatch.setattr(validation, "evaluate", _scripted(GOOD, FAIR, FAIR, BETTER))
     with monkeypatch.context() as patch:
         _at_step(patch, 5, _power_cut, before=True)
         with pytest.raises(RuntimeError):
@@ -423,7 +406,7 @@ def test_patience_survives_an_interruption(
 def test_the_best_weights_are_kept_not_the_last(
     train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "evaluate", _scripted(GOOD, FAIR))
+    monkeypatch.setattr(validation, "evaluate", _scripted(GOOD, FAIR))
     train(RECIPE, tmp_path / "run")
     best, last = (load_checkpoint(tmp_path / "run" / f"{name}.ckpt") for name in ("best", "last"))
     assert json.loads(best[CARD_KEY])["training"]["best_step"] == 4
@@ -441,7 +424,7 @@ def test_the_best_weights_are_kept_not_the_last(
 def test_a_collapse_to_one_class_is_a_warning(
     squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: Confusion, called: str, are: str
 ) -> None:
-    monkeypatch.setattr(loop, "evaluate", _scripted(counts))
+    monkeypatch.setattr(validation, "evaluate", _scripted(counts))
     message = rf"step 2: {called} of the validation pixels are called changed, {are} are: .*collapsed to one class"
     with pytest.warns(CollapseWarning, match=message):
         fit(replace(RECIPE, steps=2), squares("train"), squares("val"), tmp_path / "run", device="cpu")
@@ -451,7 +434,7 @@ def test_a_collapse_to_one_class_is_a_warning(
 def test_no_warning_without_a_collapse(
     squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: Confusion
 ) -> None:
-    monkeypatch.setattr(loop, "evaluate", _scripted(counts))
+    monkeypatch.setattr(validation, "evaluate", _scripted(counts))
     fit(replace(RECIPE, steps=2), squares("train"), squares("val"), tmp_path / "run", device="cpu")
 
 
@@ -479,7 +462,7 @@ def test_a_folder_with_a_run_is_not_overwritten(train: Callable[..., str], tmp_p
     train(replace(RECIPE, steps=1), tmp_path / "run")
     with pytest.raises(OutputExistsError, match=r"run holds a training run; go on with --resume, or name another fol"):
         train(replace(RECIPE, steps=1), tmp_path / "run")
-    with pytest.raises(InputError, match=r"run was started with another recipe than the one given; .*recipe.json"):
+    with pytest.raises(InputError, match=r"another recipe than the one given \(steps\); use that .*recipe.json"):
         train(replace(RECIPE, steps=2), tmp_path / "run", resume=True)
 
 

@@ -1,8 +1,9 @@
 """Commands of people who train: `train`, `evaluate`, `export`."""
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +26,11 @@ def train(
     also: Annotated[list[str] | None, typer.Option(help="More training pairs: another such place.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`.")] = "auto",
+    devices: Annotated[int | None, typer.Option(help="Processes that train together, one a device.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps, in place of the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pairs at once on a device, likewise.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of a training crop in pixels, likewise.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random numbers, likewise.")] = None,
 ) -> None:
     """Train a network; the weights of the best validation F1 land in RUN/best.ckpt."""
     from terradelta.data import open_pairs
@@ -32,7 +38,15 @@ def train(
     with needs_train("training"):
         from terradelta.training.loop import fit
         from terradelta.training.recipes import load_recipe
-    chosen: Recipe = load_recipe(recipe)
+    given: dict[str, Any] = {
+        "devices": devices,
+        "steps": steps,
+        "batch_size": batch_size,
+        "crop_px": crop,
+        "seed": seed,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    chosen: Recipe = dataclasses.replace(load_recipe(recipe), **changes)
     pairs = open_pairs(data, "train")
     for folder in also or []:
         pairs = pairs.joined(open_pairs(folder, "train"))

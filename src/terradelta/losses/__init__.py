@@ -6,16 +6,22 @@ from functools import partial
 from torch import Tensor
 
 from terradelta.losses.eaw import eaw_auxiliary_loss, eaw_loss, eaw_weights
+from terradelta.losses.methods import MSOF_WEIGHTS, ce_dice_loss, cross_entropy_loss, fc_loss, msof_loss
 from terradelta.losses.overlap import MLA_WEIGHTS, bce_dice_loss, dice_loss, multi_level_loss
 
 __all__ = [
     "LOSSES",
     "MLA_WEIGHTS",
+    "MSOF_WEIGHTS",
     "bce_dice_loss",
+    "ce_dice_loss",
+    "cross_entropy_loss",
     "dice_loss",
     "eaw_auxiliary_loss",
     "eaw_loss",
     "eaw_weights",
+    "fc_loss",
+    "msof_loss",
     "multi_level_loss",
 ]
 
@@ -24,5 +30,9 @@ LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
     "eaw_ce": partial(eaw_auxiliary_loss, kind="ce"),
     "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
     "ce": partial(eaw_auxiliary_loss, kind="ce", beta=0.0),
+    "cross_entropy": cross_entropy_loss,
+    "fc": fc_loss,
+    "ce_dice": ce_dice_loss,
+    "msof": msof_loss,
 }
 """What a recipe can choose: name -> loss of (outputs, target)."""

@@ -49,7 +49,7 @@ class CropDataset(Dataset[Crop]):
         pair = self._read(int(rng.integers(len(self.pairs))))
         window = self._window(pair, rng)
         before, after, label = (_cut(x, window) for x in (pair.before, pair.after, pair.label[None]))
-        before, after, label = _turn((before, after, label), rng)
+        before, after, label = _turn((before, after, label), rng, self.recipe.augmentation.orientations)
         size = self.recipe.crop_px
         scale = np.float32(self.recipe.scale)
         dates = [_resize(x.astype(np.float32) / scale, size) for x in (before, after)]
@@ -105,9 +105,15 @@ def _cut(values: NDArray[np.generic], window: tuple[int, int, int]) -> NDArray[n
     return inner
 
 
-def _turn(arrays: tuple[NDArray[np.generic], ...], rng: np.random.Generator) -> list[NDArray[np.generic]]:
-    """One of the eight orientations of the square, the same for all."""
+def _turn(
+    arrays: tuple[NDArray[np.generic], ...], rng: np.random.Generator, orientations: str
+) -> list[NDArray[np.generic]]:
+    """One of the allowed orientations of the square, the same for all."""
     quarter, flip = int(rng.integers(4)), bool(rng.integers(2))
+    if orientations == "none":
+        quarter, flip = 0, False
+    elif orientations == "flips":  # half a turn is both flips
+        quarter = quarter // 2 * 2
     turned = [np.rot90(x, quarter, (1, 2)) for x in arrays]
     return [np.ascontiguousarray(x[:, :, ::-1] if flip else x) for x in turned]
 
@@ -125,7 +131,7 @@ def _resize(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 
 
 class Augmenter:
-    """Random changes to a batch of crops, seeded by the crops' own numbers."""
+    """Random changes to a batch of crops from one seed."""
 
     def __init__(self, config: Augmentation) -> None:
         self.config = config
@@ -172,15 +178,22 @@ def _moved(image: Tensor, reach: int) -> Tensor:
 
 
 def collate(augmenter: Augmenter | None, card: ModelCard, seed: int) -> Callable[[list[Crop]], tuple[Tensor, ...]]:
-    """A function that makes a batch of crops: augmented, normalised by the card."""
+    """A function that makes a batch of crops: augmented, normalised by the card.
+
+    Each crop is augmented from its own number, so it does not matter with which others it shares a batch: one large
+    batch, several accumulated ones and several devices see the same crops. This costs no more than all at once.
+    """
+
+    def one(crop: Crop) -> tuple[Tensor, Tensor, Tensor]:
+        before, after = torch.from_numpy(crop.before)[None], torch.from_numpy(crop.after)[None]
+        label = torch.from_numpy(crop.label)[None, None]
+        if augmenter is None:
+            return before, after, label
+        own_seed = int(np.random.SeedSequence((seed, crop.index)).generate_state(1)[0])
+        return augmenter(before, after, label, own_seed)
 
     def batch(crops: list[Crop]) -> tuple[Tensor, ...]:
-        before = torch.from_numpy(np.stack([c.before for c in crops]))
-        after = torch.from_numpy(np.stack([c.after for c in crops]))
-        label = torch.from_numpy(np.stack([c.label for c in crops]))[:, None]
-        if augmenter is not None:
-            batch_seed = int(np.random.SeedSequence((seed, crops[0].index)).generate_state(1)[0])
-            before, after, label = augmenter(before, after, label, batch_seed)
+        before, after, label = (torch.cat(parts) for parts in zip(*map(one, crops), strict=True))
         dates = [torch.from_numpy(card.normalise(x.numpy() * np.float32(card.scale))) for x in (before, after)]
         return dates[0], dates[1], (label >= 0.5).float()
 
@@ -188,7 +201,7 @@ def collate(augmenter: Augmenter | None, card: ModelCard, seed: int) -> Callable
 
 
 class _Batches(Sampler[list[int]]):
-    """Numbers of the crops of every step from ``start`` to ``stop``, for one of ``world`` devices."""
+    """Numbers of the crops of batch ``start`` to ``stop``, for one of ``world`` devices."""
 
     def __init__(self, start: int, stop: int, size: int, rank: int, world: int) -> None:
         self.start, self.stop, self.size, self.rank, self.world = start, stop, size, rank, world
@@ -197,8 +210,8 @@ class _Batches(Sampler[list[int]]):
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.start, self.stop):
-            first = (step * self.world + self.rank) * self.size
+        for number in range(self.start, self.stop):
+            first = (number * self.world + self.rank) * self.size
             yield list(range(first, first + self.size))
 
 
@@ -209,11 +222,12 @@ def _leave_interrupts_to_parent(worker: int) -> None:
 def crop_loader(
     pairs: PairSource, recipe: Recipe, card: ModelCard, start_step: int, *, rank: int = 0, world: int = 1
 ) -> DataLoader[Crop]:
-    """Batches ``(before, after, label)`` of the steps from ``start_step`` on."""
+    """Batches ``(before, after, label)`` of the steps from ``start_step`` on, ``recipe.accumulate`` of them a step."""
     dataset = CropDataset(pairs, recipe)
+    start, stop = (step * recipe.accumulate for step in (start_step, recipe.steps))
     return DataLoader(
         dataset,
-        batch_sampler=_Batches(start_step, recipe.steps, recipe.batch_size, rank, world),
+        batch_sampler=_Batches(start, stop, recipe.batch_size, rank, world),
         collate_fn=collate(Augmenter(recipe.augmentation), card, recipe.seed),
         num_workers=recipe.workers,
         worker_init_fn=_leave_interrupts_to_parent,
