@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from terradelta.errors import ModelError
-from terradelta.networks.bit import BIT, CHANNELS, HEADS, TOKENS, Attention, Encoder, Layer, Tokenizer, bit
+from terradelta.networks.bit import BIT, CHANNELS, HEADS, STAGES, TOKENS, Attention, Layer, Tokenizer, bit
+from terradelta.networks.layers.resnet import ResNet
 
 
 def _double(module: nn.Module) -> nn.Module:
@@ -90,7 +91,7 @@ def test_forward_step_by_step() -> None:
     before, after = torch.randn(2, 1, 2, 16, 24, dtype=torch.float64)
     maps = []
     for date in (before, after):
-        x = network.encoder(date).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        x = network.encoder(date)[-1].repeat_interleave(2, 2).repeat_interleave(2, 3)
         maps.append(F.conv2d(x, network.project.weight, network.project.bias, padding=1))
     tokens = torch.cat([network.tokenizer(x) for x in maps], 1) + network.positions
     tokens = network.context(tokens, tokens)
@@ -119,12 +120,12 @@ def test_encoder_has_the_keys_of_resnet18() -> None:
                 expected[f"{name}.downsample.0.weight"] = (width, inputs, 1, 1)
                 expected[f"{name}.downsample.1.weight"] = (width,)
             inputs = width
-    found = {key: tuple(p.shape) for key, p in Encoder(3).named_parameters() if not key.endswith("bias")}
+    found = {key: tuple(p.shape) for key, p in ResNet(3, 64, STAGES).named_parameters() if not key.endswith("bias")}
     assert found == expected
 
 
 def test_encoder_stops_at_an_eighth() -> None:
-    assert Encoder(1).eval()(torch.randn(1, 1, 32, 48)).shape == (1, 256, 4, 6)
+    assert ResNet(1, 64, STAGES).eval()(torch.randn(1, 1, 32, 48))[-1].shape == (1, 256, 4, 6)
 
 
 @pytest.mark.parametrize("options", [{"decoder_depth": 0}, {"decoder_head_width": 0}])

@@ -1,18 +1,22 @@
 """What every registered network must do; a new one gets these tests for free."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from terradelta.card import ModelCard
 from terradelta.errors import ModelError, ShapeError
+from terradelta.losses import LOSSES
 from terradelta.networks import ChangeNetwork, create_model, list_models, model_info
 from terradelta.networks.checkpoint import load_network, save_network
+from terradelta.runtime.torch import TorchPredictor
 
-SMALL = {"mccrnet": {"width": 0.125}, "snunet": {"width": 8}}
+SMALL = {"mccrnet": {"width": 0.125}, "snunet": {"width": 8}, "dasnet": {"width": 0.0625}}
 """Arguments of a narrower network of the same code, where the default one takes minutes on a CPU."""
 
 CANCELS = {"bit": {"decoder.7.mlp.2.bias"}}
@@ -52,6 +56,16 @@ def _settled(network: ChangeNetwork) -> ChangeNetwork:
     return network
 
 
+def _opened(network: ChangeNetwork) -> ChangeNetwork:
+    """Let attention through that starts at zero or next to it: behind a closed gate there is no gradient."""
+    for key, p in network.named_parameters():
+        if key.endswith("gamma"):
+            torch.nn.init.constant_(p, 0.3)
+        elif key.startswith("attention.") and key.endswith("weight") and p.std() < 0.03:
+            p.data.mul_(20)
+    return network
+
+
 def _dates(batch: int, channels: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.randn(batch, channels, height, width, generator=generator, dtype=dtype) for _ in range(2)]
@@ -85,7 +99,7 @@ def test_forward_is_the_first_of_forward_with_aux(network: ChangeNetwork) -> Non
 
 def test_the_gradient_reaches_every_parameter(name: str) -> None:
     torch.manual_seed(0)
-    network = _create(name).train()
+    network = _opened(_create(name)).train()
     outputs = network.forward_with_aux(*_dates(2, 3, 64, 64))
     sum(out.square().mean() for out in outputs).backward()
     without = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
@@ -95,7 +109,7 @@ def test_the_gradient_reaches_every_parameter(name: str) -> None:
 def test_the_gradient_is_the_numerical_slope(name: str) -> None:
     """Along random directions through all parameters at once, in float64."""
     torch.manual_seed(0)
-    network = _settled(_create(name)).double().eval()
+    network = _opened(_settled(_create(name))).double().eval()
     dates = _dates(1, 3, 64, 64, torch.float64)
     weights = torch.randn(64, 64, dtype=torch.float64)
 
@@ -150,6 +164,31 @@ def test_same_seed_same_weights_and_output(name: str) -> None:
     assert not torch.equal(outputs[0], outputs[2])
 
 
+def test_odd_sizes_through_the_predictor(name: str, network: ChangeNetwork) -> None:
+    """Padded to the stride by reflection and cropped again: the same as padding and cropping by hand."""
+    card = ModelCard(*("w", name, ("r", "g", "b"), (0.0,) * 3, (1.0,) * 3), scale=1.0, stride=network.stride)
+    height, width = network.stride + 1, network.stride + 5
+    before, after = (date.numpy() for date in _dates(1, 3, height, width))
+    found = TorchPredictor(network, card, bf16=False).predict(before, after)
+    assert found.shape == (1, height, width)
+    padding = ((0, 0), (0, 0), (0, network.stride - 1), (0, network.stride - 5))
+    padded = [torch.from_numpy(np.pad(date, padding, "reflect")) for date in (before, after)]
+    with torch.no_grad():
+        expected = network(*padded)[:, 0, :height, :width].sigmoid()
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_it_says_of_its_reach_is_so(name: str, network: ChangeNetwork) -> None:
+    """The gradient of a corner reaches the opposite one iff it says that a pixel depends on the whole input."""
+    side = 2 * max(network.stride, 8)
+    before, after = _dates(1, 3, side, 512 if network.whole_tile else 2048)
+    before.requires_grad_()
+    _opened(copy.deepcopy(network))(before, after)[0, 0, 0, 0].backward()
+    assert before.grad is not None
+    far = before.grad[..., -side:].abs().max().item()
+    assert (far > 0) == network.whole_tile
+
+
 def test_save_and_load_round_trip(name: str, network: ChangeNetwork, tmp_path: Path) -> None:
     bands = ("red", "green", "blue")
     card = ModelCard(
@@ -188,6 +227,7 @@ def test_it_is_described(name: str) -> None:
     assert info.year >= 2000
     assert len(info.paper) > 20
     assert info.summary.endswith(".")
+    assert info.loss in LOSSES
 
 
 def test_there_is_no_such_network() -> None:

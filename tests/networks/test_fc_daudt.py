@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from terradelta.networks import ChangeNetwork
-from terradelta.networks.fc_daudt import FCEF, FCSiamConc, FCSiamDiff, fc_ef, fc_siam_conc, fc_siam_diff, unit
+from terradelta.networks.fc_daudt import FCEF, FCSiamConc, FCSiamDiff, fc_ef, fc_siam_conc, fc_siam_diff
+from terradelta.networks.layers.conv import conv_unit
 
 
 def _randomised(network: ChangeNetwork) -> ChangeNetwork:
@@ -98,7 +99,7 @@ def test_widths_of_the_levels() -> None:
 
 def test_dropout_drops_whole_channels_in_training_only() -> None:
     torch.manual_seed(0)
-    layers = unit(1, 400)
+    layers = conv_unit(1, 400, 0.2)
     x = torch.randn(1, 1, 8, 8)
     dropped = (layers.train()(x) == 0).all(3).all(2).float().mean().item()
     kept = (layers.eval()(x) == 0).all(3).all(2).float().mean().item()

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from terradelta.networks.ifn import ChannelAttention, FusionStage, SpatialAttention, VGG16Encoder, ifn
+from terradelta.networks.ifn import FusionStage, VGG16Encoder, ifn
+from terradelta.networks.layers.attention import ChannelAttention, SpatialAttention
 
 VGG16_LAYERS = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128), 10: (256, 128), 12: (256, 256), 14: (256, 256)}
 VGG16_LAYERS |= {17: (512, 256), 19: (512, 512), 21: (512, 512), 24: (512, 512), 26: (512, 512), 28: (512, 512)}
@@ -24,7 +25,7 @@ def _double(module: nn.Module) -> nn.Module:
 
 
 def test_channel_attention_is_the_naive_one() -> None:
-    module = _double(ChannelAttention(16))
+    module = _double(ChannelAttention(16, 8))
     x = torch.randn(1, 16, 3, 5, dtype=torch.float64)
     w1, w2 = (layer.weight.detach().numpy()[:, :, 0, 0] for layer in (module.fc1, module.fc2))
     total = np.zeros(16)

@@ -74,6 +74,85 @@ def test_the_large_network_has_resnet34_s_keys() -> None:
     assert {key for key, value in state.items() if value.ndim == 4} == convolutions
 
 
+CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("mccrnet", {"aspca": False, "width": WIDTH}, "features.21.weight"),
+    ("ifn", {}, "features.28.weight"),
+    ("dasnet", {"backbone": "vgg16"}, "features.28.weight"),
+    ("bit", {}, "layer3.1.conv2.weight"),
+    ("stanet", {}, "layer4.1.conv2.weight"),
+    ("mlla_sianet_large", {}, "layer4.2.conv2.weight"),
+    ("dasnet", {}, "layer4.2.conv3.weight"),
+]
+"""Network, options, last key that it takes from a classifier."""
+
+
+def classifier(name: str, width: float) -> dict[str, Tensor]:
+    """Keys and shapes of torchvision's checkpoint, written down by its rule; stride tricks keep it small in memory."""
+    if name == "vgg16":
+        widths = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+        indices, inputs, shapes = sorted(VGG_CONVOLUTIONS), 3, {}
+        for index, outputs in zip(indices, (round(w * width) for w in widths), strict=True):
+            shapes |= {f"features.{index}.weight": (outputs, inputs, 3, 3), f"features.{index}.bias": (outputs,)}
+            inputs = outputs
+        return _filled(shapes | {"classifier.6.weight": (10, 16)})
+    depths = (2, 2, 2, 2) if name == "resnet18" else (3, 4, 6, 3)
+    wide = name == "resnet50"
+    shapes, inputs = {"conv1.weight": (64, 3, 7, 7), **_norm("bn1", 64), "fc.weight": (10, 16)}, 64
+    for stage, depth in enumerate(depths):
+        inner = 64 * 2**stage
+        outputs = 4 * inner if wide else inner
+        for block in range(depth):
+            key = f"layer{stage + 1}.{block}"
+            kernels = [(inner, inputs, 1, 1), (inner, inner, 3, 3), (outputs, inner, 1, 1)]
+            kernels = kernels if wide else [(inner, inputs, 3, 3), (inner, inner, 3, 3)]
+            for i, kernel in enumerate(kernels, 1):
+                shapes |= {f"{key}.conv{i}.weight": kernel, **_norm(f"{key}.bn{i}", kernel[0])}
+            if inputs != outputs:
+                shapes[f"{key}.downsample.0.weight"] = (outputs, inputs, 1, 1)
+                shapes |= _norm(f"{key}.downsample.1", outputs)
+            inputs = outputs
+    return _filled(shapes)
+
+
+def _norm(key: str, channels: int) -> dict[str, tuple[int, ...]]:
+    return {f"{key}.{part}": (channels,) for part in ("weight", "bias", "running_mean", "running_var")}
+
+
+def _filled(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Every tensor has a value of its own."""
+    return {key: torch.full((1,), float(i + 1)).expand(shape) for i, (key, shape) in enumerate(shapes.items())}
+
+
+@pytest.mark.parametrize(("name", "options", "last"), CASES)
+def test_every_network_with_such_an_encoder(
+    name: str, options: dict[str, Any], last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = create_model(name, **options)
+    kind = "vgg16" if last.startswith("features") else {"bit": "resnet18", "stanet": "resnet18"}.get(name, "")
+    kind = kind or ("resnet34" if name == "mlla_sianet_large" else "resnet50")
+    weights = classifier(kind, options.get("width", 1.0))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: weights)
+    old = {key: value.clone() for key, value in network.state_dict().items()}
+    initialise_encoder(network, kind)
+    got = network.state_dict()
+    taken = [key for key, value in weights.items() if f"encoder.{key}" in got]
+    assert last in taken
+    assert all(torch.equal(got[f"encoder.{key}"], weights[key]) for key in taken)
+    changed = {key for key, value in got.items() if not torch.equal(value, old[key])}
+    assert changed == {f"encoder.{key}" for key in taken}
+    left = {key.split(".")[2] for key in set(got) - changed if key.startswith("encoder.layer4.") and "num_b" not in key}
+    assert left == ({"2"} if name == "stanet" else set())  # the third block, which ResNet-18 does not have
+
+
+def test_an_encoder_under_another_name(tmp_path: Path) -> None:
+    network = small()
+    network.backbone = network.encoder
+    del network.encoder
+    torch.save(vgg16(), tmp_path / "vgg16.pth")
+    initialise_encoder(network, tmp_path / "vgg16.pth")
+    assert torch.equal(network.backbone.state_dict()["features.0.weight"], vgg16()["features.0.weight"])
+
+
 def test_by_name_it_asks_torch_s_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
@@ -98,7 +177,9 @@ def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"there is no file of weights vgg19; give one, or one of: resnet34, vgg16"):
+    with pytest.raises(
+        ModelError, match=r"no file of weights vgg19; give one, or one of: resnet18, resnet34, resnet50, vgg16"
+    ):
         initialise_encoder(small(), "vgg19")
     text = tmp_path / "weights.pth"
     text.write_text("not weights")
@@ -129,3 +210,5 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
 def test_a_network_without_an_encoder(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="ChangeNetwork has no encoder"):
         initialise_encoder(ChangeNetwork(), tmp_path / "any.pth")
+    with pytest.raises(ModelError, match="SNUNet has no encoder"):
+        initialise_encoder(create_model("snunet", width=4), tmp_path / "any.pth")

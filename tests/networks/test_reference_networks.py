@@ -25,6 +25,14 @@ SIZES: list[tuple[str, dict[str, Any], int, int]] = [
     ("bit", {}, 3_037_026, 8_704_065_536),
     ("bit", {"decoder_head_width": 64}, 3_495_778, 10_819_829_760),
     ("bit", {"decoder_head_width": 64, "decoder_depth": 1}, 3_006_562, 8_469_184_512),
+    ("stanet", {"attention": "base"}, 16_891_840, 12_817_793_024),
+    ("stanet", {"attention": "bam"}, 16_897_040, 17_691_574_272),
+    ("stanet", {}, 16_929_152, 19_537_068_032),
+    ("stanet", {"attention": "bam", "pool": 2}, 16_897_040, 13_130_268_672),
+    ("stanet", {"pool": 2}, 16_929_152, 13_395_034_112),
+    ("dasnet", {}, 48_221_378, 102_716_407_808),
+    ("sfearnet", {}, 5_563_101, 4_707_154_176),
+    ("sfearnet", {"size": "b1"}, 20_885_149, 14_900_196_608),
 ]
 TRAINED: list[tuple[str, dict[str, Any], list[str]]] = [
     ("fc_ef", {}, []),
@@ -75,13 +83,19 @@ def test_the_gradient_reaches_every_parameter(name: str, options: dict[str, Any]
         ("bit", {}, [64]),
         ("ifn", {}, [64, 32, 16, 8, 4]),
         ("unetpp_msof", {}, [64] * 5),
+        ("stanet", {"attention": "base"}, [64]),
+        ("stanet", {}, [64]),
+        ("dasnet", {}, [64, 8, 8, 8]),
+        ("dasnet", {"backbone": "vgg16"}, [64, 9, 9, 9]),
+        ("sfearnet", {}, [64, 64]),
     ],
 )
 def test_outputs_fine_to_coarse(name: str, options: dict[str, Any], sides: list[int]) -> None:
     with torch.device("meta"):
         network = create_model(name, in_channels=4, **options).eval()
         outputs = network.forward_with_aux(torch.empty(2, 4, 64, 96), torch.empty(2, 4, 64, 96))
-    assert [out.shape for out in outputs] == [(2, 1, side, side * 3 // 2) for side in sides]
+    widths = [13 if side == 9 else side * 3 // 2 for side in sides]  # 9 and 13: rounded up three times, plus one
+    assert [out.shape for out in outputs] == [(2, 1, *size) for size in zip(sides, widths, strict=True)]
 
 
 @pytest.mark.parametrize("name", ["fc_ef", "fc_siam_conc", "fc_siam_diff", "snunet", "bit", "ifn", "unetpp_msof"])

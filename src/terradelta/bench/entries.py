@@ -6,13 +6,11 @@ from typing import Any
 
 from terradelta.bench.plan import Entry
 from terradelta.errors import InputError
-from terradelta.networks import list_models
+from terradelta.networks import list_models, model_info
 
 __all__ = ["ABLATION_NAMES", "ablation_entries", "choose_entries"]
 
-LOSSES = {"mccrnet": "eaw_ce"}
-"""Losses that belong to a method; the others minimise BCE + Dice on every output."""
-NARROW: dict[str, dict[str, Any]] = {"mccrnet": {"width": 0.125}, "snunet": {"width": 16}}
+NARROW: dict[str, dict[str, Any]] = {"mccrnet": {"width": 0.125}, "snunet": {"width": 16}, "dasnet": {"width": 0.25}}
 """Arguments of narrower networks of the same code, for `small`."""
 
 
@@ -43,7 +41,7 @@ def _entry(word: str, *, small: bool) -> Entry:
         arguments = dict(NARROW[name])
     label = " ".join([name, *(f"{key}={value}" for key, value in arguments.items())])
     note = "narrower than the paper's network" if narrowed else ""
-    return Entry(label, name, arguments, LOSSES.get(name, "multi_level"), note)
+    return Entry(label, name, arguments, model_info(name).loss, note)
 
 
 def _option(word: str, option: str) -> tuple[str, Any]:

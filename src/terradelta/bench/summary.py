@@ -23,6 +23,7 @@ __all__ = ["Outcome", "outcomes_of", "summary_table", "unlearnt"]
 MARK = "†"
 COLUMNS = (
     Column("network"),
+    Column("loss"),
     Column("F1 %"),
     Column("precision %"),
     Column("recall %"),
@@ -129,6 +130,7 @@ def _row(outcome: Outcome, best: float, speed: Mapping[str, Any] | None, ablatio
     learnt = None if not entry.network or not outcome.results else "yes" if _learnt(outcome, best) else "NO"
     return (
         entry.label,
+        entry.loss if entry.network else None,
         *scores,
         len(outcome.results),
         learnt,

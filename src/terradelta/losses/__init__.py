@@ -6,7 +6,9 @@ from functools import partial
 from torch import Tensor
 
 from terradelta.losses.eaw import eaw_auxiliary_loss, eaw_loss, eaw_weights
+from terradelta.losses.edges import edges_of, iou_loss, sfear_loss
 from terradelta.losses.methods import MSOF_WEIGHTS, ce_dice_loss, cross_entropy_loss, fc_loss, msof_loss
+from terradelta.losses.metric import bcl_loss, distance_of_logit, double_margin_loss, wdmc_loss
 from terradelta.losses.overlap import MLA_WEIGHTS, bce_dice_loss, dice_loss, multi_level_loss
 
 __all__ = [
@@ -14,15 +16,22 @@ __all__ = [
     "MLA_WEIGHTS",
     "MSOF_WEIGHTS",
     "bce_dice_loss",
+    "bcl_loss",
     "ce_dice_loss",
     "cross_entropy_loss",
     "dice_loss",
+    "distance_of_logit",
+    "double_margin_loss",
     "eaw_auxiliary_loss",
     "eaw_loss",
     "eaw_weights",
+    "edges_of",
     "fc_loss",
+    "iou_loss",
     "msof_loss",
     "multi_level_loss",
+    "sfear_loss",
+    "wdmc_loss",
 ]
 
 LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
@@ -30,6 +39,10 @@ LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
     "eaw_ce": partial(eaw_auxiliary_loss, kind="ce"),
     "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
     "ce": partial(eaw_auxiliary_loss, kind="ce", beta=0.0),
+    "bcl": bcl_loss,
+    "wdmc": wdmc_loss,
+    "wdmc_released": partial(wdmc_loss, weighted=False),
+    "sfear": sfear_loss,
     "cross_entropy": cross_entropy_loss,
     "fc": fc_loss,
     "ce_dice": ce_dice_loss,

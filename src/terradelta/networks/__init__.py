@@ -1,6 +1,17 @@
 """The networks: one a file. Importing this package needs torch (the extra ``[train]``)."""
 
-from terradelta.networks import bit, fc_daudt, ifn, mccrnet, mlla_sianet, snunet, unetpp_msof
+from terradelta.networks import (
+    bit,
+    dasnet,
+    fc_daudt,
+    ifn,
+    mccrnet,
+    mlla_sianet,
+    sfearnet,
+    snunet,
+    stanet,
+    unetpp_msof,
+)
 from terradelta.networks._counts import Macs, count_macs, count_parameters
 from terradelta.networks._probe import receptive_field
 from terradelta.networks._registry import (
@@ -19,6 +30,7 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "create_model",
+    "dasnet",
     "fc_daudt",
     "ifn",
     "list_models",
@@ -26,6 +38,8 @@ __all__ = [
     "mlla_sianet",
     "model_info",
     "receptive_field",
+    "sfearnet",
     "snunet",
+    "stanet",
     "unetpp_msof",
 ]

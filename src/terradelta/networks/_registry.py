@@ -23,6 +23,8 @@ class ChangeNetwork(nn.Module):
     """Heights and widths must be multiples of this."""
     symmetric: bool = False
     """Whether swapping the dates leaves the output unchanged."""
+    whole_tile: bool = False
+    """Whether a pixel's result depends on the whole input, through attention or pooling over all of it."""
     tile: int = 1024
     """Side of a tile for scenes, pixels."""
     overlap: int = 320
@@ -66,18 +68,20 @@ class NetworkInfo:
     summary: str
     """One line: what it is."""
     builder: Builder
+    loss: str = "multi_level"
+    """Key of ``terradelta.losses.LOSSES``: what it is meant to be trained with."""
 
 
 _NETWORKS: dict[str, NetworkInfo] = {}
 
 
-def register_model(*, paper: str, year: int) -> Callable[[Builder], Builder]:
+def register_model(*, paper: str, year: int, loss: str = "multi_level") -> Callable[[Builder], Builder]:
     """Register a builder under its own name; the first line of its docstring is the summary."""
 
     def add(builder: Builder) -> Builder:
         name = builder.__name__
         summary = (builder.__doc__ or "").strip().split("\n")[0]
-        _NETWORKS[name] = NetworkInfo(name, paper, year, summary, builder)
+        _NETWORKS[name] = NetworkInfo(name, paper, year, summary, builder, loss)
         return builder
 
     return add

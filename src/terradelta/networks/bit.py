@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
+from terradelta.networks.layers.resnet import ResNet, Stage
 
 __all__ = ["BIT", "Attention", "Tokenizer", "bit"]
 
@@ -36,46 +37,8 @@ CHANNELS = 32
 TOKENS = 4
 HEADS = 8
 ENCODER_HEAD_WIDTH = 64
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al. 2016); keys as in torchvision's ResNet."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.downsample: nn.Module | None = None
-        if in_channels != out_channels:
-            shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(out_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W) -> (B, C', H/s, W/s)``."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(x)) + shortcut)
-
-
-class Encoder(nn.Module):
-    """ResNet-18 up to stage 3, which keeps stage 2's size; keys as in torchvision's ``resnet18``."""
-
-    def __init__(self, in_channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = nn.Sequential(BasicBlock(64, 64), BasicBlock(64, 64))
-        self.layer2 = nn.Sequential(BasicBlock(64, 128, stride=2), BasicBlock(128, 128))
-        self.layer3 = nn.Sequential(BasicBlock(128, 256), BasicBlock(256, 256))
-        self.apply(_initialise)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, in, H, W) -> (B, 256, H/8, W/8)``."""
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        out: Tensor = self.layer3(self.layer2(self.layer1(x)))
-        return out
+STAGES = (Stage(64, 1, (1, 1)), Stage(128, 2, (1, 1)), Stage(256, 1, (1, 1)))
+"""ResNet-18 up to stage 3, which keeps stage 2's size."""
 
 
 class Tokenizer(nn.Module):
@@ -149,6 +112,7 @@ class BIT(ChangeNetwork):
     """
 
     stride = 8
+    whole_tile = True
     tile = 256
     overlap = 128
 
@@ -159,7 +123,7 @@ class BIT(ChangeNetwork):
                 f"decoder_depth {decoder_depth} and decoder_head_width {decoder_head_width} must be at least 1"
             )
         self.in_channels = in_channels
-        self.encoder = Encoder(in_channels)
+        self.encoder = ResNet(in_channels, 64, STAGES)
         self.project = nn.Conv2d(256, CHANNELS, 3, padding=1)
         self.tokenizer = Tokenizer()
         self.positions = nn.Parameter(torch.randn(1, 2 * TOKENS, CHANNELS))
@@ -185,7 +149,7 @@ class BIT(ChangeNetwork):
 
     def _features(self, x: Tensor) -> Tensor:
         """``(B, in, H, W) -> (B, C, h, w)``."""
-        out: Tensor = self.project(F.interpolate(self.encoder(x), scale_factor=2.0, mode="nearest"))
+        out: Tensor = self.project(F.interpolate(self.encoder(x)[-1], scale_factor=2.0, mode="nearest"))
         return out
 
     def _decode(self, features: Tensor, tokens: Tensor) -> Tensor:
@@ -196,12 +160,7 @@ class BIT(ChangeNetwork):
         return x.transpose(1, 2).reshape(features.shape)
 
 
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-@register_model(paper=PAPER, year=2021)
+@register_model(paper=PAPER, year=2021, loss="cross_entropy")
 def bit(in_channels: int = 3, *, decoder_depth: int = 8, decoder_head_width: int = 8) -> BIT:
     """BIT: ResNet-18, four semantic tokens a date, transformer over tokens and pixels."""
     return BIT(in_channels, decoder_depth, decoder_head_width)

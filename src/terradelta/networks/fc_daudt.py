@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from terradelta.networks._registry import ChangeNetwork, register_model
+from terradelta.networks.layers.conv import conv_unit
 
 __all__ = ["FCEF", "FCSiamConc", "FCSiamDiff", "fc_ef", "fc_siam_conc", "fc_siam_diff"]
 
@@ -37,16 +38,9 @@ DECODER_WIDTHS = ((), (32, 16), (64, 64, 32), (128, 128, 64))
 DROPOUT = 0.2
 
 
-def unit(in_channels: int, out_channels: int, *, transposed: bool = False) -> nn.Sequential:
-    """3x3 convolution (or a transposed one of stride 1), batch normalisation, ReLU, dropout of whole channels."""
-    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
-    conv = kind(in_channels, out_channels, 3, padding=1)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True), nn.Dropout2d(DROPOUT))
-
-
 def units(widths: Sequence[int], *, transposed: bool = False) -> nn.Sequential:
     """Units one after another; ``widths`` starts with the input's."""
-    return nn.Sequential(*(unit(a, b, transposed=transposed) for a, b in pairwise(widths)))
+    return nn.Sequential(*(conv_unit(a, b, DROPOUT, transposed=transposed) for a, b in pairwise(widths)))
 
 
 class Encoder(nn.Module):
@@ -80,7 +74,7 @@ class Decoder(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(c, c, 3, 2, 1, output_padding=1) for c in WIDTHS)
         inputs = [width * (1 + streams) for width in WIDTHS]
         blocks = [units((i, *w), transposed=True) for i, w in zip(inputs[1:], DECODER_WIDTHS[1:], strict=True)]
-        self.blocks = nn.ModuleList([unit(inputs[0], WIDTHS[0], transposed=True), *blocks])
+        self.blocks = nn.ModuleList([conv_unit(inputs[0], WIDTHS[0], DROPOUT, transposed=True), *blocks])
         self.head = nn.ConvTranspose2d(WIDTHS[0], 2, 3, padding=1)
 
     def forward(self, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
@@ -160,19 +154,19 @@ class FCSiamDiff(ChangeNetwork):
         return [self.decoder(x, [(f1 - f2).abs() for f1, f2 in zip(skips1, skips2, strict=True)])]
 
 
-@register_model(paper=PAPER, year=2018)
+@register_model(paper=PAPER, year=2018, loss="fc")
 def fc_ef(in_channels: int = 3) -> FCEF:
     """FC-EF: early-fusion U-Net."""
     return FCEF(in_channels)
 
 
-@register_model(paper=PAPER, year=2018)
+@register_model(paper=PAPER, year=2018, loss="fc")
 def fc_siam_conc(in_channels: int = 3) -> FCSiamConc:
     """FC-Siam-conc: Siamese U-Net whose skips concatenate both dates."""
     return FCSiamConc(in_channels)
 
 
-@register_model(paper=PAPER, year=2018)
+@register_model(paper=PAPER, year=2018, loss="fc")
 def fc_siam_diff(in_channels: int = 3) -> FCSiamDiff:
     """FC-Siam-diff: Siamese U-Net whose skips are absolute differences."""
     return FCSiamDiff(in_channels)

@@ -22,15 +22,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from terradelta.networks._registry import ChangeNetwork, register_model
+from terradelta.networks.layers.attention import ChannelAttention, SpatialAttention
+from terradelta.networks.layers.vgg import VGG16_WIDTHS, vgg_features
 
-__all__ = ["IFN", "ChannelAttention", "SpatialAttention", "ifn"]
+__all__ = ["IFN", "ifn"]
 
 PAPER = "Zhang et al., A deeply supervised image fusion network, ISPRS 2020, doi:10.1016/j.isprsjprs.2020.06.003"
-VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""Widths of VGG16's convolutions, block by block."""
 STAGES = ((512, 512), (512, 256, 256), (256, 128, 128), (128, 64, 64), (64, 32, 16))
 """Widths of the convolutions of the difference stages, coarse to fine."""
 CHANNEL_RATIO = 8
@@ -41,55 +40,20 @@ class VGG16Encoder(nn.Module):
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        self.taps: list[int] = []
-        for block in VGG16:
-            if layers:
-                layers.append(nn.MaxPool2d(2))
-            for width in block:
-                layers += [nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU(inplace=True)]
-                in_channels = width
-            self.taps.append(len(layers) - 1)
-        self.features = nn.Sequential(*layers)
-        self.apply(_initialise)
+        self.features = vgg_features(in_channels, VGG16_WIDTHS)[:-1]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """``(B, in, H, W)`` -> the last map of each of the five blocks, coarse to fine."""
         levels = []
-        for i, layer in enumerate(self.features):
-            x = layer(x)
-            if i in self.taps:
+        for layer in self.features.children():
+            if isinstance(layer, nn.MaxPool2d):
                 levels.append(x)
+            x = layer(x)
+        levels.append(x)
         return levels[::-1]
 
 
-class ChannelAttention(nn.Module):
-    """Mean and maximum over the image, one MLP for both, sigmoid (CBAM, Woo et al. 2018)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // CHANNEL_RATIO, 1, bias=False)
-        self.fc2 = nn.Conv2d(channels // CHANNEL_RATIO, channels, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, h, w) -> (B, C, 1, 1)`` weights in (0, 1)."""
-        mean, peak = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-        return torch.sigmoid(self.fc2(F.relu(self.fc1(mean))) + self.fc2(F.relu(self.fc1(peak))))
-
-
-class SpatialAttention(nn.Module):
-    """7x7 convolution over the mean and the maximum of the channels, sigmoid."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, h, w) -> (B, 1, h, w)`` weights in (0, 1)."""
-        return torch.sigmoid(self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)))
-
-
-def conv_unit(in_channels: int, out_channels: int, dropout: float) -> nn.Sequential:
+def prelu_unit(in_channels: int, out_channels: int, dropout: float) -> nn.Sequential:
     """3x3 convolution, PReLU, batch normalisation, dropout; the size is kept."""
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
     return nn.Sequential(conv, nn.PReLU(), nn.BatchNorm2d(out_channels), nn.Dropout(dropout))
@@ -107,7 +71,7 @@ class Stage(nn.Module):
     def __init__(self, in_channels: int, widths: Sequence[int], dropout: float) -> None:
         super().__init__()
         sizes = zip([in_channels, *widths[:-1]], widths, strict=True)
-        self.convs = nn.Sequential(*(conv_unit(a, b, dropout) for a, b in sizes))
+        self.convs = nn.Sequential(*(prelu_unit(a, b, dropout) for a, b in sizes))
         self.spatial = SpatialAttention()
         self.norm = nn.BatchNorm2d(widths[-1])
         self.head = nn.Conv2d(widths[-1], 1, 1)
@@ -133,7 +97,7 @@ class FusionStage(nn.Module):
         super().__init__()
         together = in_channels + 2 * date_channels
         self.up = nn.ConvTranspose2d(in_channels, in_channels, 2, 2)
-        self.channel = ChannelAttention(together)
+        self.channel = ChannelAttention(together, CHANNEL_RATIO)
         self.stage = Stage(together, widths, dropout)
 
     def forward(self, x: Tensor, f1: Tensor, f2: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,6 +117,7 @@ class IFN(ChangeNetwork):
     """
 
     stride = 16
+    whole_tile = True
     tile = 256
     overlap = 128
 
@@ -161,7 +126,7 @@ class IFN(ChangeNetwork):
         self.in_channels = in_channels
         self.encoder = VGG16Encoder(in_channels)
         self.encoder.requires_grad_(not freeze_encoder)
-        dates = [block[-1] for block in reversed(VGG16)]
+        dates = [block[-1] for block in reversed(VGG16_WIDTHS)]
         self.first = Stage(2 * dates[0], STAGES[0], dropout)
         outs = [widths[-1] for widths in STAGES]
         stages = zip(outs, dates[1:], STAGES[1:], strict=False)
@@ -177,13 +142,6 @@ class IFN(ChangeNetwork):
             x, logits = stage(x, f1, f2)
             outputs.append(logits)
         return outputs[::-1]
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 @register_model(paper=PAPER, year=2020)

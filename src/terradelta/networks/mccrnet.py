@@ -27,6 +27,7 @@ Shapes: B batch, C channels of a level, h x w its size, N = h w; H x W input siz
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
+from terradelta.networks.layers import conv
+from terradelta.networks.layers.vgg import vgg_features
 
 __all__ = ["MCCRNet", "mccrnet"]
 
@@ -44,10 +47,9 @@ ATROUS_RATES = (1, 6, 12, 18)
 DROPOUT = 0.2
 
 
-def conv_bn_relu(in_channels: int, out_channels: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
-    """Convolution (with a bias, as Table 5 counts it), batch normalisation, ReLU; the size is kept."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=dilation * (kernel // 2), dilation=dilation)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+conv_bn_relu = partial(conv.conv_bn_relu, bias=True)
+"""Convolution with a bias, as Table 5 counts it, batch normalisation, ReLU."""
+_unit = partial(conv.conv_unit, dropout=DROPOUT, transposed=True)
 
 
 class Encoder(nn.Module):
@@ -55,14 +57,8 @@ class Encoder(nn.Module):
 
     def __init__(self, in_channels: int, widths: Sequence[int]) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for width, convolutions in zip(widths, VGG16_CONVOLUTIONS, strict=True):
-            for _ in range(convolutions):
-                layers += [nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU(inplace=True)]
-                in_channels = width
-            layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
-        self.apply(_initialise)
+        blocks = [(width,) * count for width, count in zip(widths, VGG16_CONVOLUTIONS, strict=True)]
+        self.features = vgg_features(in_channels, blocks)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """``(B, in, H, W)`` -> the four levels after their max-pool, fine to coarse."""
@@ -72,14 +68,6 @@ class Encoder(nn.Module):
             if isinstance(layer, nn.MaxPool2d):
                 levels.append(x)
         return levels
-
-
-def _initialise(module: nn.Module) -> None:
-    """As torchvision's VGG does: without batch normalisation torch's default lets the signal fade."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 class AtrousPyramid(nn.Module):
@@ -197,18 +185,13 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.narrow = nn.Sequential(_transposed(in_channels, 2 * channels), _transposed(2 * channels, channels))
+        self.narrow = nn.Sequential(_unit(in_channels, 2 * channels), _unit(2 * channels, channels))
         self.upsample = nn.ConvTranspose2d(channels, channels, 3, 2, 1, output_padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in, h, w) -> (B, C, 2h, 2w)``."""
         out: Tensor = self.upsample(self.narrow(x))
         return out
-
-
-def _transposed(in_channels: int, out_channels: int) -> nn.Sequential:
-    conv = nn.ConvTranspose2d(in_channels, out_channels, 3, 1, 1)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True), nn.Dropout2d(DROPOUT))
 
 
 class ContextualRefinement(nn.Module):
@@ -273,6 +256,7 @@ class MCCRNet(ChangeNetwork):
         if len(widths) != 4 or min(widths) < 2:
             raise ModelError(f"MCCRNet takes four widths of at least 2 channels, not {tuple(widths)}")
         self.in_channels = in_channels
+        self.whole_tile = aspca or ccr
         self.encoder = Encoder(in_channels, widths)
         self.attention = nn.ModuleList(CrossAttention(c) if aspca else Untouched() for c in widths)
         above = (*widths[1:], widths[-1])  # what comes from the block above; |f1 - f2| at the deepest level
@@ -303,7 +287,7 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
-@register_model(paper=PAPER, year=2021)
+@register_model(paper=PAPER, year=2021, loss="eaw_ce")
 def mccrnet(in_channels: int = 3, *, width: float = 1.0, aspca: bool = True, ccr: bool = True) -> MCCRNet:
     """MCCRNet: VGG16, cross attention between the dates on four levels, contextual refinement; 62 M parameters.
 

@@ -27,6 +27,9 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
+from terradelta.networks.layers.attention import SpatialAttention
+from terradelta.networks.layers.conv import conv_bn_relu
+from terradelta.networks.layers.resnet import BasicBlock
 
 __all__ = ["MLLASiaNet", "mlla_sianet", "mlla_sianet_large"]
 
@@ -34,34 +37,6 @@ PAPER = "Multi-level Loss-assisted Siamese Network, Computer Engineering 2026, d
 ATTENTION_CELLS = 3
 POOL_WINDOWS = (3, 5, 9, 11)
 GAUSSIAN_DILATIONS = (1, 2, 4)
-
-
-def conv_bn_relu(in_channels: int, out_channels: int, kernel: int = 3, dilation: int = 1) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU; the size is kept."""
-    padding = dilation * (kernel // 2)
-    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al. 2016); keys as in torchvision's ResNet."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or in_channels != out_channels:
-            shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(out_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W) -> (B, C', H/s, W/s)``."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(x)) + shortcut)
 
 
 class Encoder(nn.Module):
@@ -117,19 +92,6 @@ class ChannelAttention(nn.Module):
         return F.interpolate(weights, size=x.shape[2:], mode="bilinear", align_corners=False)
 
 
-class SpatialAttention(nn.Module):
-    """7x7 convolution over the mean and the maximum of the channels, sigmoid."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 1, 7, padding=3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, h, w) -> (B, 1, h, w)`` weights in (0, 1)."""
-        summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
-        return torch.sigmoid(self.conv(summary))
-
-
 class DifferentialFusion(nn.Module):
     """DFM: four views of the difference, fused, then channel and spatial attention; residual onto ``|f1 - f2|``."""
 
@@ -142,7 +104,7 @@ class DifferentialFusion(nn.Module):
         self.envelope = conv_bn_relu(2 * channels, half, 1)
         self.fuse = conv_bn_relu(4 * half, channels, 1)
         self.channel = ChannelAttention(channels, cell)
-        self.spatial = SpatialAttention()
+        self.spatial = SpatialAttention(bias=True)
 
     def forward(self, f1: Tensor, f2: Tensor) -> Tensor:
         """``(B, C, h, w) x 2 -> (B, C, h, w)``, unchanged when the dates are swapped."""
@@ -227,8 +189,8 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, in_channels: int, skip_channels: int) -> None:
         super().__init__()
-        self.conv1 = conv_bn_relu(in_channels + skip_channels, skip_channels)
-        self.conv2 = conv_bn_relu(skip_channels, skip_channels)
+        self.conv1 = conv_bn_relu(in_channels + skip_channels, skip_channels, 3)
+        self.conv2 = conv_bn_relu(skip_channels, skip_channels, 3)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """``(B, C, h, w), (B, C', 2h, 2w) -> (B, C', 2h, 2w)``."""

@@ -12,31 +12,45 @@ from terradelta.networks._registry import ChangeNetwork
 __all__ = ["TORCHVISION", "initialise_encoder"]
 
 TORCHVISION = {
+    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
     "resnet34": "https://download.pytorch.org/models/resnet34-b627a593.pth",
+    "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
     "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
 }
 """Checkpoints of ImageNet classifiers, bands red, green, blue."""
+FIRST_LAYERS = ("features.0.weight", "conv1.weight")
+"""First layer of VGG and of ResNet: what an encoder is known by."""
 UNNEEDED = "num_batches_tracked"  # batch normalisation with a momentum never reads it; old checkpoints lack it
 
 
 def initialise_encoder(network: ChangeNetwork, source: str | Path) -> None:
-    """Copy an ImageNet classifier's weights into ``network.encoder``; its layers beyond the encoder are left out.
+    """Copy an ImageNet classifier's weights into the network's encoder; its layers beyond the encoder are left out.
+
+    The encoder is the network's part with torchvision's keys, whatever it is called. Layers that the classifier does
+    not have (the third block of `stanet`'s last stage) keep their weights.
 
     Args:
-        network: one whose encoder has torchvision's keys: `mccrnet` (``vgg16``) and `mlla_sianet_large`
-            (``resnet34``), with three bands in the order red, green, blue.
+        network: `mccrnet`, `ifn` or `dasnet` with ``backbone="vgg16"`` (``vgg16``), `bit` or `stanet` (``resnet18``),
+            `mlla_sianet_large` (``resnet34``), `dasnet` (``resnet50``); with three bands in the order red, green, blue.
         source: a file of weights, or a key of `TORCHVISION`, which is downloaded once into torch's cache.
 
     Raises:
         ModelError: if the network has no encoder, the weights cannot be read or downloaded, or they do not fit it.
     """
-    encoder = getattr(network, "encoder", None)
-    if not isinstance(encoder, torch.nn.Module):
-        raise ModelError(f"{type(network).__name__} has no encoder that ImageNet weights could go into")
-    wanted = {key: value for key, value in encoder.state_dict().items() if not key.endswith(UNNEEDED)}
+    encoder = _encoder(network)
+    own: tuple[str, ...] = getattr(encoder, "without_weights", ())
+    state = encoder.state_dict().items()
+    wanted = {key: value for key, value in state if not key.endswith(UNNEEDED) and not key.startswith(own)}
     found = _download(str(source)) if str(source) in TORCHVISION else _read(Path(source))
     _check_fit(wanted, found, str(source))
     encoder.load_state_dict({key: found[key] for key in wanted}, strict=False)
+
+
+def _encoder(network: ChangeNetwork) -> torch.nn.Module:
+    for part in network.children():
+        if any(key in FIRST_LAYERS for key, _ in part.named_parameters()):
+            return part
+    raise ModelError(f"{type(network).__name__} has no encoder that ImageNet weights could go into")
 
 
 def _download(name: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
+from terradelta.networks.layers.attention import ChannelAttention
 
 __all__ = ["EnsembleChannelAttention", "SNUNet", "snunet"]
 
@@ -48,20 +49,6 @@ class ResidualBlock(nn.Module):
         shortcut = self.conv1(x)
         x = self.bn2(self.conv2(F.relu(self.bn1(shortcut))))
         return F.relu(x + shortcut)
-
-
-class ChannelAttention(nn.Module):
-    """Mean and maximum over the image, one MLP for both, sigmoid (CBAM, Woo et al. 2018)."""
-
-    def __init__(self, channels: int, ratio: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // ratio, 1, bias=False)
-        self.fc2 = nn.Conv2d(channels // ratio, channels, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, h, w) -> (B, C, 1, 1)`` weights in (0, 1)."""
-        mean, peak = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-        return torch.sigmoid(self.fc2(F.relu(self.fc1(mean))) + self.fc2(F.relu(self.fc1(peak))))
 
 
 class EnsembleChannelAttention(nn.Module):
@@ -115,6 +102,7 @@ class SNUNet(ChangeNetwork):
         if width < 4 or width % 4:
             raise ModelError(f"width {width} must be a positive multiple of 4: attention divides it by 4")
         self.in_channels = in_channels
+        self.whole_tile = ecam
         widths = [width * 2**i for i in range(LEVELS)]
         self.encoder = nn.ModuleList(
             ResidualBlock(a, b) for a, b in zip([in_channels, *widths[:-1]], widths, strict=True)
@@ -158,7 +146,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-@register_model(paper=PAPER, year=2021)
+@register_model(paper=PAPER, year=2021, loss="ce_dice")
 def snunet(in_channels: int = 3, *, width: int = 32, ecam: bool = True) -> SNUNet:
     """SNUNet-CD with ECAM: Siamese nested U-Net; the paper has widths 16, 32 and 48."""
     return SNUNet(in_channels, width, ecam=ecam)

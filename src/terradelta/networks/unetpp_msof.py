@@ -114,7 +114,7 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-@register_model(paper=PAPER, year=2019)
+@register_model(paper=PAPER, year=2019, loss="msof")
 def unetpp_msof(in_channels: int = 3) -> UNetPlusPlusMSOF:
     """UNet++_MSOF: early-fusion nested U-Net, four side outputs and their fusion."""
     return UNetPlusPlusMSOF(in_channels)

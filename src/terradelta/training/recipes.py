@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 
 from terradelta.errors import InputError
-from terradelta.networks import list_models
+from terradelta.networks import list_models, model_info
 from terradelta.training.config import Recipe
 
 __all__ = ["load_recipe"]
@@ -20,7 +20,7 @@ def load_recipe(text: str) -> Recipe:
         InputError: if there is no such file, function or network, or the function returns no `Recipe`.
     """
     if text in list_models():
-        return Recipe(name=text, network=text)
+        return Recipe(name=text, network=text, loss=model_info(text).loss)
     file, _, function = text.partition(":")
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():

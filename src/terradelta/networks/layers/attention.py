@@ -1,0 +1,38 @@
+"""Channel and spatial attention of CBAM (Woo, Park, Lee, Kweon, CBAM, ECCV 2018)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ChannelAttention", "SpatialAttention"]
+
+
+class ChannelAttention(nn.Module):
+    """Mean and maximum over the image, one MLP for both, sigmoid.
+
+    Args:
+        channels: C.
+        ratio: the MLP's hidden layer has C / ratio channels.
+    """
+
+    def __init__(self, channels: int, ratio: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // ratio, 1, bias=False)
+        self.fc2 = nn.Conv2d(channels // ratio, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, h, w) -> (B, C, 1, 1)`` weights in (0, 1)."""
+        mean, peak = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        return torch.sigmoid(self.fc2(F.relu(self.fc1(mean))) + self.fc2(F.relu(self.fc1(peak))))
+
+
+class SpatialAttention(nn.Module):
+    """7x7 convolution over the mean and the maximum of the channels, sigmoid."""
+
+    def __init__(self, *, bias: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, h, w) -> (B, 1, h, w)`` weights in (0, 1)."""
+        return torch.sigmoid(self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)))
