@@ -68,7 +68,19 @@ def test_commands_and_options_are_frozen():
     }
     assert found == {
         "map": [
-            *("--aoi", "--bands", "--device", "--fresh", "--method", "--min-area", "--model", "--out", "--overlap"),
+            *(
+                "--allow-outside",
+                "--aoi",
+                "--bands",
+                "--coregister",
+                "--device",
+                "--fresh",
+                "--method",
+                "--min-area",
+                "--model",
+                "--out",
+                "--overlap",
+            ),
             *("--simplify", "--skip-damaged", "--threshold", "--tile", "-o"),
         ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
@@ -76,10 +88,13 @@ def test_commands_and_options_are_frozen():
             *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),
             *("--steps", "-o"),
         ],
-        "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
         "bench": [
             *("--ablation", "--batch", "--crop", "--data", "--device", "--jobs", "--networks", "--out", "--seeds"),
             *("--small", "--steps", "--tiles", "-o"),
+        ],
+        "evaluate": [
+            *("--against", "--calibrate", "--data", "--device", "--limit", "--out", "--patch", "--protocol"),
+            *("--robustness", "--split", "--sweep", "--threshold", "-o"),
         ],
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
@@ -184,9 +199,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "long name": ([a, "x" * 300, "-o", out], "does not exist"),
         "no text name": ([a, odd, "-o", out], "is no UTF-8 file name"),
         "no such user": ([a, "~nobody-here/x.tif", "-o", out], "does not exist"),
-        "url": ([a, "https://example.org/x.tif", "-o", out], "reads no URLs"),
+        "url": ([a, "s3://bucket/x.tif", "-o", out], "reads no other URLs"),
         "damaged text": ([a, damaged, "-o", out], "damaged.vrt cannot be opened"),
-        "self": ([a, loop, "-o", out], "loop.vrt cannot be read"),
+        "self": ([a, loop, "-o", out], "loop.vrt names itself as its source"),
         "long aoi": ([a, a, "-o", out, "--aoi", "x" * 300], "neither a file nor four numbers"),
         "endless aoi": ([a, a, "-o", out, "--aoi=-inf,-inf,inf,inf"], "is no box"),
         "superscript": ([a, a, "-o", out, "--bands", "²,1,1"], "no image band '²'"),

@@ -42,7 +42,7 @@ def test_small_narrows_what_has_no_arguments():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names none; give `all` or some of bit, fc_ef"),
+        ("", "names none; give `all` or some of bit, dasnet, fc_ef"),
         ("bit,unet", "there is no network 'unet'; there are: bit"),
         ("snunet:width", "'width' is no argument; write NAME:ARGUMENT=VALUE"),
         ("snunet:width=1;2", "'1;2' is neither a number, nor true or false, nor a name"),

@@ -1,7 +1,6 @@
 """Commands that make maps: `map` and `demo`."""
 
 import math
-import os
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +21,8 @@ __all__ = ["demo", "map_command"]
 
 @app.command("map")
 def map_command(
-    before: Annotated[Path, typer.Argument(help="Image of the first date; its grid is the map's.")],
-    after: Annotated[Path, typer.Argument(help="Image of the second date, on any grid.")],
+    before: Annotated[str, typer.Argument(help="Image of the first date, a file or URL; its grid is the map's.")],
+    after: Annotated[str, typer.Argument(help="Image of the second date, on any grid.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
     model: Annotated[
         str | None,
@@ -33,7 +32,11 @@ def map_command(
         str | None, typer.Option(help="In place of a model, a method without weights: cva, irmad, pca-kmeans.")
     ] = None,
     aoi: Annotated[
-        str | None, typer.Option(help="Area of interest: WEST,SOUTH,EAST,NORTH in degrees, or a GeoJSON file.")
+        str | None,
+        typer.Option(
+            help="Area of interest: WEST,SOUTH,EAST,NORTH in degrees; X_MIN,Y_MIN,X_MAX,Y_MAX,EPSG:CODE; WKT; or a "
+            "GeoJSON, GeoPackage, Shapefile or FlatGeobuf."
+        ),
     ] = None,
     bands: Annotated[
         str | None,
@@ -45,24 +48,33 @@ def map_command(
     device: Device = "cpu",
     tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
     overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share.")] = None,
+    coregister: Annotated[
+        bool, typer.Option("--coregister", help="Move the second image by the shift that was measured.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what an unfinished run left.")] = False,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Count pixels that cannot be read as no data, and record them.")
     ] = False,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Let a VRT name files outside its folder, and URLs.")
+    ] = False,
 ) -> None:
     """Map what changed between two images; the same command again goes on with a run that was stopped."""
+    from terradelta.geo.aoi import parse_area
     from terradelta.mapping.run import MapOptions
 
     options = MapOptions(
         bands=None if bands is None else _bands(bands),
-        aoi=None if aoi is None else _area(aoi),
+        aoi=None if aoi is None else parse_area(aoi),
         threshold=threshold,
         min_area_m2=min_area,
         simplify_m=simplify,
         tile=tile,
         overlap=overlap,
+        coregister=coregister,
         fresh=fresh,
         skip_damaged=skip_damaged,
+        allow_outside=allow_outside,
     )
     _say_result(_map(before, after, out, options, lambda: _predictor(model, method, device)))
 
@@ -102,8 +114,8 @@ def demo(
 
 
 def _map(
-    before: Path,
-    after: Path,
+    before: Path | str,
+    after: Path | str,
     out: Path,
     options: "MapOptions",
     choose: Callable[[], "Predictor | Method"],
@@ -160,29 +172,3 @@ def _area_words(result: Mapping[str, Any]) -> str:
 def _bands(text: str) -> tuple[str | int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     return tuple(int(part) if part.isdecimal() else part for part in parts)
-
-
-def _area(text: str) -> Any:  # noqa: ANN401  a box or a shapely geometry
-    if os.path.isfile(text):  # also False where the name itself is impossible
-        return _geojson_area(Path(text))
-    try:
-        west, south, east, north = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(
-            f"--aoi {text!r} is neither a file nor four numbers; give WEST,SOUTH,EAST,NORTH in degrees, "
-            "or a GeoJSON file"
-        ) from error
-    return (west, south, east, north)
-
-
-def _geojson_area(path: Path) -> Any:  # noqa: ANN401  a shapely geometry
-    import shapely
-
-    try:
-        collection = shapely.from_geojson(path.read_text())
-    except (shapely.errors.GEOSException, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"--aoi {path}: not a GeoJSON file ({error})") from error
-    area = shapely.union_all(shapely.get_parts(collection))
-    if area.is_empty or area.area == 0:
-        raise InputError(f"--aoi {path}: holds no polygon")
-    return area

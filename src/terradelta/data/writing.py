@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from terradelta.errors import OutputError
+from terradelta.geo.access import GDAL_ERRORS
 from terradelta.geo.grid import Grid
-from terradelta.geo.source import GDAL_ERRORS
 
 __all__ = ["image_suffix", "replace_file", "write_image", "write_label"]
 

@@ -20,7 +20,6 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from rasterio.enums import Resampling
 
 from terradelta.errors import GridError, RasterError, ShapeError
@@ -32,7 +31,7 @@ from terradelta.geo.preflight import Preflight, warnings_for
 from terradelta.geo.shift import ShiftField
 from terradelta.geo.source import Source, read_source
 
-__all__ = ["Pair", "PairWindow", "cache_bytes", "open_pair"]
+__all__ = ["Pair", "PairWindow", "Reading", "cache_bytes", "open_pair"]
 
 _MIB = 2**20
 _CACHE_BYTES = (64 * _MIB, 512 * _MIB)
@@ -41,6 +40,16 @@ _BIG_BLOCK_PX = 1024 * 1024
 _PREVIEW_SIDE = 1024
 _SCAN_TILE = 512
 _SCAN_LIMIT_PX = 4096 * 4096
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How two files are read."""
+
+    resampling: Resampling = Resampling.bilinear
+    """Interpolation for a date that is warped."""
+    allow_outside: bool = False
+    """Whether a VRT may name files outside its folder, and URLs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +94,13 @@ class Pair:
         return self._before.grid
 
     @property
+    def sources(self) -> tuple[Source, Source]:
+        """The first and the second date's file."""
+        return self._before.source, self._after.source
+
+    @property
     def paths(self) -> tuple[str, str]:
-        """Absolute paths of the first and the second date's file."""
+        """Absolute paths or URLs of the first and the second date's file, for people."""
         return self._before.source.path, self._after.source.path
 
     @property
@@ -185,9 +199,7 @@ class Pair:
         if field is not None and field.shape != self.grid.shape:
             raise ShapeError(f"the shift field is for {field.shape} pixels, the grid has {self.grid.shape}; measure it")
         with self._reading():
-            old = self._after
-            self._after = Layer(old.source, old.selected, old.grid, old.resampling, field)
-            old.close()
+            self._after.move(field)
         for cached in ("preview", "preflight"):
             self.__dict__.pop(cached, None)
 
@@ -232,8 +244,7 @@ def open_pair(
     bands: Sequence[int | str] | None = None,
     wanted: Sequence[str] | None = None,
     aoi: Aoi | None = None,
-    aoi_crs: CRS | str = "EPSG:4326",
-    resampling: Resampling = Resampling.bilinear,
+    reading: Reading = Reading(),
 ) -> Pair:
     """Open two raster files as one pair on the grid of the first.
 
@@ -241,15 +252,15 @@ def open_pair(
     common grid; otherwise it is warped. Images without any CRS are compared pixel by pixel and must be of equal size.
 
     Args:
-        before: file of the first date.
-        after: file of the second date; any CRS, resolution, extent, dtype or order of named bands.
+        before: file or http URL of the first date.
+        after: file or http URL of the second date; any CRS, resolution, extent, dtype or order of named bands.
         grid: the grid to use in place of the first date's.
         bands: bands to compare, by number from 1 or by name; all of them by default, alpha bands left out.
         wanted: names of the bands that a model takes; used where ``bands`` is not given: by name where both files
             have them, otherwise the first bands, with a warning in the preflight.
-        aoi: area of interest: box (west, south, east, north) or shapely polygon; pixels outside are invalid.
-        aoi_crs: the CRS of the area of interest.
-        resampling: interpolation for a date that is warped.
+        aoi: area of interest: box (west, south, east, north) or shapely polygon in degrees, or an
+            `terradelta.geo.overlap.Area` in any CRS; pixels outside are invalid.
+        reading: how files are read.
 
     Returns:
         The pair, to be used in a ``with`` block.
@@ -260,16 +271,16 @@ def open_pair(
         GridError: if the dates and the area of interest do not share a place, or only one date has a CRS.
         BandError: if the bands do not exist or do not match.
     """
-    sources = (read_source(before), read_source(after))
-    first, second = sources
+    first, second = (read_source(path, allow_outside=reading.allow_outside) for path in (before, after))
+    sources = (first, second)
     selection = select_bands((first.path, first.bands), (second.path, second.bands), bands, wanted)
     reference, sources = _on_reference(sources, grid)
-    area = None if aoi is None else area_of_interest(aoi, aoi_crs, reference)
+    area = None if aoi is None else area_of_interest(aoi, reference)
     tile = _common_tile(reference, sources, area)
     with ExitStack() as opened, rasterio.Env(GDAL_CACHEMAX=cache_bytes(*sources)):
         layers = []
         for source, selected in zip(sources, (selection.before, selection.after), strict=True):
-            layers.append(Layer(source, selected, reference.crop(tile), resampling))
+            layers.append(Layer(source, selected, reference.crop(tile), reading.resampling))
             opened.callback(layers[-1].close)
         pair = Pair((layers[0], layers[1]), selection, area and area.within(tile))
         _require_valid(pair)
