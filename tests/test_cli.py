@@ -93,8 +93,8 @@ def test_commands_and_options_are_frozen():
             *("--small", "--steps", "--tiles", "-o"),
         ],
         "evaluate": [
-            *("--against", "--calibrate", "--data", "--device", "--limit", "--out", "--patch", "--protocol"),
-            *("--robustness", "--split", "--sweep", "--threshold", "-o"),
+            *("--against", "--calibrate", "--data", "--device", "--html", "--limit", "--out", "--patch"),
+            *("--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
         ],
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],

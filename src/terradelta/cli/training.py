@@ -16,7 +16,7 @@ __all__ = ["export", "train"]
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe: FILE.py or FILE.py:FUNCTION, or a network's name.")],
+    recipe: Annotated[str, typer.Argument(help="METHOD_ARCHIVE, FILE.py, FILE.py:FUNCTION, or a network's name.")],
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
     also: Annotated[list[str] | None, typer.Option(help="More training pairs: another such place.")] = None,
