@@ -77,6 +77,10 @@ def test_commands_and_options_are_frozen():
             *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),
             *("--steps", "-o"),
         ],
+        "bench": [
+            *("--ablation", "--batch", "--crop", "--data", "--device", "--jobs", "--networks", "--out", "--seeds"),
+            *("--small", "--steps", "--tiles", "-o"),
+        ],
         "evaluate": [
             *("--against", "--calibrate", "--data", "--device", "--html", "--limit", "--out", "--patch"),
             *("--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
