@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from terradelta import cli
+from terradelta.runtime.recard import weights_identity
 from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor
 
 
@@ -24,15 +25,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_table_and_the_receipt_agree(data, tmp_path):
-    receipt = tmp_path / "r.json"
-    code, out = call("evaluate", "default", "--data", data, "-o", receipt, "--threshold", 0.02)
+    receipt, page = tmp_path / "r.json", tmp_path / "page.html"
+    code, out = call("evaluate", "default", "--data", data, "-o", receipt, "--threshold", 0.02, "--html", page)
     assert code == 0, out
+    assert f"page: {page}" in out.replace(" ", "").replace("page:", "page: ")
+    assert "<svg" in page.read_text()
     found = json.loads(receipt.read_text())
     assert f"{found['metrics']['f1']:.4f}" in out
     assert f"{found['calibration']['ece']:.4f}" in out
     assert "95 % interval over images" in out
     assert sum(map(sum, found["images"]["confusion_px"].values())) == 2 * 128 * 128
-    assert found["identity"] == load_predictor("default").identity
+    assert found["weights"] == weights_identity(load_predictor("default"))
 
 
 def test_protocols_and_their_difference(data, tmp_path):
@@ -118,6 +121,7 @@ def test_robustness_is_in_the_receipt_and_its_journal_goes(data, tmp_path, monke
         (("--limit", 0), "0 pairs cannot be scored"),
         (("--against", "none.json"), "none.json is no receipt"),
         (("--split", "val", "--calibrate", "{data}/dataset.json"), "is there already"),
+        (("--html", "{data}/dataset.json"), "is there already; nothing was overwritten"),
         (("-o", "{data}/dataset.json"), "is there already; nothing was overwritten"),
     ],
 )

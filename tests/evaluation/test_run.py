@@ -128,11 +128,12 @@ def test_pixels_without_data_do_not_count(pairs: PairFolder) -> None:
 def test_details_are_those_of_the_images(squares: PairFolder, card: ModelCard) -> None:
     card = card.replace(bands=("r", "g", "b"), mean=(0.0,) * 3, std=(1.0,) * 3)
     details = Details(examples=2)
-    found = evaluate(Brighter(card), squares, details=details)
+    found = evaluate(Brighter(card), squares, threshold=0.06, details=details)  # noise passes here and there
     scores = dict(found.images)
-    order = sorted(scores, key=lambda name: scores[name].f1)
-    assert [e.pair.name for e in details.worst] == order[:2]
-    assert {e.counts.f1 for e in details.best} == {scores[name].f1 for name in order[-2:]}
+    wrong = sorted((c.fp + c.fn for c in scores.values()), reverse=True)
+    assert [e.counts.fp + e.counts.fn for e in details.worst] == wrong[:2]
+    assert wrong[1] > 0
+    assert [e.counts.f1 for e in details.best] == sorted((c.f1 for c in scores.values()), reverse=True)[:2]
     assert all(e.counts == scores[e.pair.name] for e in (*details.best, *details.worst))
     receipt = details.receipt()
     assert set(receipt["by_size"]) == {"px"}

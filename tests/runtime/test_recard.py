@@ -14,7 +14,8 @@ from terradelta.errors import MissingExtraError, ModelError, OutputError
 from terradelta.networks import create_model
 from terradelta.networks.checkpoint import load_network, save_network
 from terradelta.runtime.openvino import OpenVINOPredictor
-from terradelta.runtime.recard import copy_with_card, exchange_card
+from terradelta.runtime.predictor import Predictor
+from terradelta.runtime.recard import copy_with_card, exchange_card, weights_identity
 from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor
 
 CARD = ModelCard("w", "difference", ("r",), (0.0,), (1.0,), scale=1.0, stride=1)
@@ -61,6 +62,25 @@ def test_the_default_weights_can_be_copied(tmp_path: Path) -> None:
     for name in ("default", DEFAULT_MODEL):
         copy_with_card(name, card, tmp_path / f"{name}.onnx")
         assert load_predictor(str(tmp_path / f"{name}.onnx"), threads=1).card == card
+
+
+def test_the_identity_of_weights_does_not_depend_on_the_card(tmp_path: Path) -> None:
+    source, out = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    onnx.save(model(CARD.to_json()), source)
+    copy_with_card(str(source), CARD.replace(threshold=0.3), out)
+    first, second = (OpenVINOPredictor(path, threads=1) for path in (source, out))
+    assert weights_identity(first) == weights_identity(second)
+    assert first.identity != second.identity
+    onnx.save(model(CARD.to_json(), more={"other": "weights"}), out)
+    assert weights_identity(OpenVINOPredictor(out, threads=1)) != weights_identity(first)
+
+
+def test_another_predictor_is_named_by_its_identity() -> None:
+    class Zero(Predictor):
+        def logits(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+            return before
+
+    assert weights_identity(Zero(CARD)) == Zero(CARD).identity
 
 
 def test_a_checkpoint_keeps_its_weights(tmp_path: Path) -> None:

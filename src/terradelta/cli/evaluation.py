@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import DATA_HELP, Device, app, check_new, progress, say, write
+from terradelta.cli._base import DATA_HELP, Device, app, check_new, progress, say, say_terms, write
 from terradelta.errors import InputError
 
 if TYPE_CHECKING:
     from terradelta.data.pairs import PairSource
-    from terradelta.evaluation import Evaluation, Protocol
+    from terradelta.evaluation import Details, Evaluation, Protocol
     from terradelta.runtime.predictor import Predictor
 
 __all__ = ["evaluate_command"]
@@ -26,6 +26,7 @@ def evaluate_command(
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     split: Annotated[str, typer.Option(help="Which split.")] = "test",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Receipt to write (JSON).")] = None,
+    html: Annotated[Path | None, typer.Option(help="Page with figures to write (HTML).")] = None,
     threshold: Annotated[float | None, typer.Option(help="In place of the card's threshold.")] = None,
     protocol: Annotated[
         str, typer.Option(help="`whole` images, `patches`, patches with `overlap`, or `all` with their difference.")
@@ -43,19 +44,21 @@ def evaluate_command(
     """Score a model on labelled pairs."""
     from terradelta.data import open_pairs
     from terradelta.evaluation import Details, evaluate, evaluation_receipt, receipt_text, thinned
+    from terradelta.runtime.recard import weights_identity
     from terradelta.runtime.weights import load_predictor
 
     protocols = _protocols(protocol, patch)
-    _check_request(split, threshold, sweep, calibrate, (out, calibrate))
+    _check_request(split, threshold, sweep, calibrate, (out, html, calibrate))
+    say_terms(data)
     pairs = open_pairs(data, split)
     pairs = pairs if limit is None else thinned(pairs, limit)
     predictor = load_predictor(model, device=device)
     with progress(f"evaluating on {split}") as advance:
-        details = Details()
+        details = Details(examples=3 if html is not None else 0)
         found = evaluate(
             predictor, pairs, threshold=threshold, protocol=protocols[0], details=details, progress=advance
         )
-    receipt = evaluation_receipt(found, predictor.card, pairs, identity=predictor.identity)
+    receipt = evaluation_receipt(found, predictor.card, pairs, weights=weights_identity(predictor))
     _print_scores(receipt, f"{predictor.card.name} on {split}, threshold {found.threshold:g}")
     if len(protocols) > 1:
         receipt["protocols"] = _by_protocol(found, predictor, pairs, protocols[1:])
@@ -68,6 +71,8 @@ def evaluate_command(
         receipt["robustness"] = _robustness(predictor, pairs, found, out)
     if calibrate is not None:
         receipt["calibrated"] = _calibrated(found, predictor, pairs, model, calibrate)
+    if html is not None:
+        _write_page(html, receipt, details)
     if out is not None:
         write(out, receipt_text(receipt) + "\n")
         _journal(out).unlink(missing_ok=True)
@@ -205,6 +210,13 @@ def _compared(
         f"{result.better} images better, {result.worse} worse"
     )
     return {"model": name, "its_metrics": result.first, **result.receipt()}
+
+
+def _write_page(path: Path, receipt: dict[str, Any], details: "Details") -> None:
+    from terradelta.report.evaluation import render_evaluation
+
+    write(path, render_evaluation(receipt, details))
+    say(f"page: {path}")
 
 
 def _journal(out: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, say
+from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, say, say_terms
 
 if TYPE_CHECKING:
     from terradelta.training.config import Recipe
@@ -16,7 +16,7 @@ __all__ = ["export", "train"]
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe: FILE.py or FILE.py:FUNCTION, or a network's name.")],
+    recipe: Annotated[str, typer.Argument(help="METHOD_ARCHIVE, FILE.py, FILE.py:FUNCTION, or a network's name.")],
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
     also: Annotated[list[str] | None, typer.Option(help="More training pairs: another such place.")] = None,
@@ -43,6 +43,8 @@ def train(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     chosen: Recipe = dataclasses.replace(load_recipe(recipe), **changes)
+    for place in (data, *(also or [])):
+        say_terms(place)
     pairs = open_pairs(data, "train")
     for folder in also or []:
         pairs = pairs.joined(open_pairs(folder, "train"))

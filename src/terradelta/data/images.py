@@ -154,7 +154,8 @@ def _opened(path: Path) -> Iterator[DatasetReader]:
         with rasterio.Env(**options), open_image(str(path), IMAGE_DRIVERS) as source:
             yield source
     except GDAL_ERRORS as error:
-        raise DataError(f"{path} cannot be read ({error}); replace the file or leave the pair out") from error
+        cause = error.__cause__ or error
+        raise DataError(f"{path} cannot be read ({cause}); replace the file or leave the pair out") from error
 
 
 def palette_of(source: DatasetReader) -> Mapping[int, tuple[int, ...]] | None:

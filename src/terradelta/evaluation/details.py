@@ -44,7 +44,7 @@ class Details:
         self.best: list[Example] = []
         """By F1, best first; only images with change in the label."""
         self.worst: list[Example] = []
-        """By F1, worst first; images without change in label and prediction are left out."""
+        """By the number of wrong pixels, most first; only images with errors."""
         self._examples = examples
 
     def add(self, pair: LabelledPair, probability: NDArray[np.float32], threshold: float, grid: Grid | None) -> None:
@@ -76,8 +76,9 @@ class Details:
         counts = example.counts
         if counts.tp + counts.fn:
             self.best = sorted([*self.best, example], key=lambda e: -e.counts.f1)[: self._examples]
-        if counts.tp + counts.fp + counts.fn:
-            self.worst = sorted([*self.worst, example], key=lambda e: e.counts.f1)[: self._examples]
+        if counts.fp + counts.fn:
+            most = sorted([*self.worst, example], key=lambda e: -e.counts.fp - e.counts.fn)
+            self.worst = most[: self._examples]
 
     def receipt(self) -> dict[str, Any]:
         """The counts as a JSON-ready record."""

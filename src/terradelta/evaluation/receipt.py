@@ -18,7 +18,7 @@ _INNERMOST = re.compile(r"\[[^\[\]{}]*\]")
 
 
 def evaluation_receipt(
-    found: Evaluation, card: ModelCard, pairs: PairSource, *, identity: str | None = None
+    found: Evaluation, card: ModelCard, pairs: PairSource, *, weights: str | None = None
 ) -> dict[str, Any]:
     """A dated record of scores: which weights on which bytes, by which protocol.
 
@@ -26,7 +26,7 @@ def evaluation_receipt(
         found: the scores; those of `Details` and the intervals are added if details were collected.
         card: of the weights.
         pairs: what they were scored on.
-        identity: `Predictor.identity`, a hash of the weights.
+        weights: a hash of the weights, as from `recard.weights_identity`.
     """
     more: dict[str, Any] = {}
     if found.details is not None:
@@ -41,7 +41,7 @@ def evaluation_receipt(
         "version": terradelta.__version__,
         "model": card.name,
         "network": card.network,
-        **({} if identity is None else {"identity": identity}),
+        **({} if weights is None else {"weights": weights}),
         "scaling": {"temperature": card.temperature, "logit_bias": card.logit_bias},
         "data": {"folder": pairs.name, "split": pairs.split, "pairs": len(pairs), "sha256": pairs.checksum()},
         **found.receipt(),

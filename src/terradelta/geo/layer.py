@@ -152,6 +152,7 @@ class Layer:
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         read = self._read_warped if self.offset is None else self._read_plain
         values, valid = read(dataset, tile, shape)
+        values = self.source.convert(values)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
         return values, valid

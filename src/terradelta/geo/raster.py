@@ -28,8 +28,10 @@ from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.layer import Layer
 from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest, footprint, tile_within
 from terradelta.geo.preflight import Preflight, warnings_for
+from terradelta.geo.sensors import agree
 from terradelta.geo.shift import ShiftField
-from terradelta.geo.source import Source, read_source
+from terradelta.geo.source import Source
+from terradelta.geo.stac import read_input
 
 __all__ = ["Pair", "PairWindow", "Reading", "cache_bytes", "open_pair"]
 
@@ -39,6 +41,8 @@ _TILE_ROWS = 512 + 64
 _BIG_BLOCK_PX = 1024 * 1024
 _PREVIEW_SIDE = 1024
 _SCAN_TILE = 512
+_NEGATIVE, _NEGATIVE_SHARE = -0.02, 0.05
+"""Reflectance below which a value is no noise; the share of such values that is suspicious."""
 _SCAN_LIMIT_PX = 4096 * 4096
 
 
@@ -50,6 +54,8 @@ class Reading:
     """Interpolation for a date that is warped."""
     allow_outside: bool = False
     """Whether a VRT may name files outside its folder, and URLs."""
+    values: str = "auto"
+    """What stored values mean, see `terradelta.geo.sensors.parse_values`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +122,11 @@ class Pair:
     @property
     def dtypes(self) -> tuple[str, str]:
         """Names of the first and the second date's dtype, e.g. ``uint16``."""
-        return (
-            self._before.source.dtype(self._selection.before).name,
-            self._after.source.dtype(self._selection.after).name,
+        first, second = (
+            "float32" if source.conversion else source.dtype(selected).name
+            for source, selected in zip(self.sources, (self._selection.before, self._selection.after), strict=True)
         )
+        return first, second
 
     @functools.cached_property
     def preview(self) -> PairWindow:
@@ -139,8 +146,21 @@ class Pair:
             aoi=self._aoi is not None,
             valid_fraction=float(self.preview.valid.mean()),
             sampled_px=self.preview.valid.size,
-            warnings=warnings_for(sources, placements, self._selection),
+            warnings=(*warnings_for(sources, placements, self._selection), *self._negative()),
         )
+
+    def _negative(self) -> list[str]:
+        """Warnings where a conversion makes many values negative: it was done before, perhaps."""
+        found, valid = [], self.preview.valid
+        for source, values in zip(self.sources, (self.preview.before, self.preview.after), strict=True):
+            if source.conversion is not None and valid.any():
+                share = float((values[:, valid] < _NEGATIVE).mean())
+                if share > _NEGATIVE_SHARE:
+                    found.append(
+                        f"{share:.0%} of the values of {source.path} are negative after its offset was added: it may "
+                        "have been added before; look at both dates, and see --values"
+                    )
+        return found
 
     def read(self, tile: Tile) -> PairWindow:
         """Both dates in one tile of `grid`.
@@ -252,8 +272,8 @@ def open_pair(
     common grid; otherwise it is warped. Images without any CRS are compared pixel by pixel and must be of equal size.
 
     Args:
-        before: file or http URL of the first date.
-        after: file or http URL of the second date; any CRS, resolution, extent, dtype or order of named bands.
+        before: first date: a file or http URL of an image or a STAC item.
+        after: second date, likewise; any CRS, resolution, extent, dtype or order of named bands.
         grid: the grid to use in place of the first date's.
         bands: bands to compare, by number from 1 or by name; all of them by default, alpha bands left out.
         wanted: names of the bands that a model takes; used where ``bands`` is not given: by name where both files
@@ -271,9 +291,11 @@ def open_pair(
         GridError: if the dates and the area of interest do not share a place, or only one date has a CRS.
         BandError: if the bands do not exist or do not match.
     """
-    first, second = (read_source(path, allow_outside=reading.allow_outside) for path in (before, after))
+    names = wanted if bands is None else bands
+    first, second = (read_input(path, names, allow_outside=reading.allow_outside) for path in (before, after))
     sources = (first, second)
     selection = select_bands((first.path, first.bands), (second.path, second.bands), bands, wanted)
+    sources, selection = _comparable(sources, selection, reading.values)
     reference, sources = _on_reference(sources, grid)
     area = None if aoi is None else area_of_interest(aoi, reference)
     tile = _common_tile(reference, sources, area)
@@ -286,6 +308,21 @@ def open_pair(
         _require_valid(pair)
         opened.pop_all()
     return pair
+
+
+def _comparable(
+    sources: tuple[Source, Source], selection: BandSelection, values: str
+) -> tuple[tuple[Source, Source], BandSelection]:
+    """The sources with conversions that make their values mean the same; the selection with warnings about them."""
+    first, second = sources
+    (before, after), warnings = agree(
+        (first.meaning, second.meaning),
+        (first.positions(selection.before), second.positions(selection.after)),
+        (first.path, second.path),
+        values,
+    )
+    converted = (dataclasses.replace(first, conversion=before), dataclasses.replace(second, conversion=after))
+    return converted, dataclasses.replace(selection, warnings=(*selection.warnings, *warnings))
 
 
 def cache_bytes(*sources: Source) -> int:

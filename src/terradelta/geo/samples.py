@@ -104,7 +104,7 @@ def write_samples(path: Path, places: NDArray[np.int64], grid: Grid) -> None:
     try:
         if path.suffix.lower() == ".csv":
             with temporary.open("w", newline="") as stream:
-                csv.writer(stream).writerows(
+                csv.writer(stream, lineterminator="\n").writerows(
                     [
                         ["id", "x", "y", "label"],
                         *([i, px, py, ""] for i, px, py in zip(ids, x.tolist(), y.tolist(), strict=True)),

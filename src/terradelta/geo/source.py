@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
@@ -35,9 +36,10 @@ from terradelta.geo.access import (
 from terradelta.geo.bands import Band
 from terradelta.geo.grid import Grid
 from terradelta.geo.remote import RemoteFile, full_url, is_url, probe
+from terradelta.geo.sensors import Meaning, band_names, recognise
 from terradelta.geo.vrt import check_vrt, is_vrt
 
-__all__ = ["Source", "read_source"]
+__all__ = ["Source", "gdal_type", "read_source"]
 
 _OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib has made one slash of two
 _REASON_CHARS = 500
@@ -83,6 +85,10 @@ class Source:
     """(height, width) of the blocks that the file is stored in."""
     palette: bool
     """Whether the values are indices into a colour table."""
+    meaning: Meaning | None = None
+    """What the values mean, where it is known."""
+    conversion: tuple[tuple[float, float], ...] | None = None
+    """(gain, offset) of each selected band, by which values become reflectance when read; None: they stay."""
     files: tuple[str, ...] = ()
     """Real paths of all local files that the image consists of, in order."""
     remotes: tuple[RemoteFile, ...] = ()
@@ -109,6 +115,38 @@ class Source:
         """The dtype that holds the selected bands without loss (bands of one file may differ)."""
         dtypes = {band.index: band.dtype for band in self.bands}
         return np.result_type(*(np.dtype(dtypes[number]) for number in selected))
+
+    def with_nodata(self, value: float) -> "Source":
+        """The same image, with a nodata value in all bands in place of the file's masks; without alpha bands."""
+        size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
+        bands = "".join(
+            f'<VRTRasterBand dataType="{_GDAL_TYPES[band.dtype]}"><NoDataValue>{value!r}</NoDataValue>'
+            f"{self._input(str(band.index), '')}</VRTRasterBand>"
+            for band in self.bands
+        )
+        count = len(self.bands)
+        return dataclasses.replace(
+            self,
+            name=f"<VRTDataset {size}>{bands}</VRTDataset>",
+            driver="VRT",
+            bands=tuple(dataclasses.replace(band, index=i) for i, band in enumerate(self.bands, 1)),
+            alpha=(),
+            nodata=(value,) * count,
+            masks=("nodata",) * count,
+        )
+
+    def positions(self, selected: Sequence[int]) -> list[int]:
+        """Positions in `bands` of the bands with some numbers."""
+        numbers = [band.index for band in self.bands]
+        return [numbers.index(number) for number in selected]
+
+    def convert(self, values: NDArray[Any]) -> NDArray[Any]:
+        """``(C, ...)`` stored values of the selected bands, as they are or, with a `conversion`, as float32."""
+        if self.conversion is None:
+            return values
+        gain, offset = np.array(self.conversion, np.float64).T.reshape(2, -1, *[1] * (values.ndim - 1))
+        converted: NDArray[np.float32] = (values * gain + offset).astype(np.float32)
+        return converted
 
     def mask_bands(self, selected: Sequence[int]) -> list[int]:
         """Numbers of the bands whose GDAL masks, together with the alpha bands, say where all selected are valid."""
@@ -201,7 +239,16 @@ class Source:
             "alpha_bands": list(self.alpha),
             "nodata": nodata,
             "masks": list(self.masks),
+            "values": {
+                "known_from": None if self.meaning is None else self.meaning.origin,
+                "converted": None if self.conversion is None else [list(pair) for pair in self.conversion],
+            },
         }
+
+
+def gdal_type(dtype: str) -> str:
+    """GDAL's name of a dtype."""
+    return _GDAL_TYPES[dtype]
 
 
 def read_source(path: str | Path, *, allow_outside: bool = False) -> Source:
@@ -296,12 +343,16 @@ def _describe(dataset: DatasetReader, name: str) -> Source:
         grid = Grid(dataset.crs, dataset.transform, dataset.shape)
     except GridError as error:
         raise GridError(f"{name}: {error}") from error
+    bands = tuple(_band(dataset, i) for i in image)
+    commons = band_names(name, [band.code for band in bands])
+    scaled = [(dataset.scales[i - 1], dataset.offsets[i - 1]) for i in image]
     return Source(
         path=name,
         address=name,
         name=name,
         grid=grid,
-        bands=tuple(_band(dataset, i) for i in image),
+        bands=tuple(dataclasses.replace(band, common=common) for band, common in zip(bands, commons, strict=True)),
+        meaning=recognise(name, dataset.tags(), scaled, [band.dtype for band in bands]),
         alpha=tuple(i for i in dataset.indexes if i not in image),
         nodata=tuple(dataset.nodatavals[i - 1] for i in image),
         masks=tuple(_mask(dataset.mask_flag_enums[i - 1]) for i in image),

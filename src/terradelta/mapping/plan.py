@@ -49,6 +49,8 @@ class MapOptions:
     """Move the second date by the measured shift."""
     allow_outside: bool = False
     """Whether a VRT may name files outside its folder, and URLs."""
+    values: str = "auto"
+    """What stored values mean, see `terradelta.geo.sensors.parse_values`."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     fresh: bool = False
@@ -61,7 +63,7 @@ class MapOptions:
     @property
     def reading(self) -> Reading:
         """How the files are read."""
-        return Reading(allow_outside=self.allow_outside)
+        return Reading(allow_outside=self.allow_outside, values=self.values)
 
     def record(self) -> dict[str, Any]:
         """What the receipt says of the options beside those that the card completes, JSON-ready."""
@@ -140,6 +142,7 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
     job = {
         "inputs": [input_stamp(source) for source in pair.sources],
         "bands": list(pair.bands),
+        "values": [source.conversion and [list(each) for each in source.conversion] for source in pair.sources],
         "area of interest": options.record()["aoi"],
         "grid": grid_record(pair.grid),
         "tiles": [tiles.tile, tiles.overlap, tiles.multiple],

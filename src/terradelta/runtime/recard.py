@@ -5,15 +5,17 @@ without the library `onnx` (which the core does not have) and without reading th
 """
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import MissingExtraError, ModelError, OutputError
+from terradelta.runtime.predictor import Predictor
 from terradelta.runtime.weights import shipped_models
 
-__all__ = ["copy_with_card", "exchange_card"]
+__all__ = ["copy_with_card", "exchange_card", "weights_identity"]
 
 _METADATA = 14  # ModelProto.metadata_props, repeated StringStringEntryProto
 _KEY, _VALUE = 1, 2  # its fields
@@ -55,6 +57,17 @@ def copy_with_card(model: str, card: ModelCard, out: Path) -> None:
             temporary.unlink()
 
 
+def weights_identity(predictor: Predictor) -> str:
+    """A hash of the weights for receipts: of an ONNX file without its card, which may take up the receipt later.
+
+    Of any other predictor its `Predictor.identity`, which depends on the card too.
+    """
+    path = getattr(predictor, "path", None)
+    if not isinstance(path, Path) or path.suffix.lower() != ".onnx":
+        return predictor.identity
+    return hashlib.sha256(exchange_card(path.read_bytes(), None)).hexdigest()
+
+
 def _copy_checkpoint(source: Path, card: ModelCard, out: Path) -> None:
     try:
         from terradelta.networks.checkpoint import load_network, save_network
@@ -67,8 +80,8 @@ def _copy_checkpoint(source: Path, card: ModelCard, out: Path) -> None:
     save_network(network, card, out)
 
 
-def exchange_card(content: bytes, card: str) -> bytes:
-    """The bytes of an ONNX model with another card.
+def exchange_card(content: bytes, card: str | None) -> bytes:
+    """The bytes of an ONNX model with another card, or with none.
 
     Raises:
         ValueError: if they are no protocol-buffer message.
@@ -78,8 +91,9 @@ def exchange_card(content: bytes, card: str) -> bytes:
         for number, start, body, stop in _fields(content)
         if not _is_card(number, content[body:stop])
     ]
-    entry = _field(_KEY, CARD_KEY.encode()) + _field(_VALUE, card.encode())
-    return b"".join([*kept, _field(_METADATA, entry)])
+    if card is not None:
+        kept.append(_field(_METADATA, _field(_KEY, CARD_KEY.encode()) + _field(_VALUE, card.encode())))
+    return b"".join(kept)
 
 
 def _is_card(number: int, body: bytes) -> bool:
