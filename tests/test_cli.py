@@ -77,6 +77,10 @@ def test_commands_and_options_are_frozen():
             *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),
             *("--steps", "-o"),
         ],
+        "bench": [
+            *("--ablation", "--batch", "--crop", "--data", "--device", "--jobs", "--networks", "--out", "--seeds"),
+            *("--small", "--steps", "--tiles", "-o"),
+        ],
         "evaluate": [
             *("--against", "--calibrate", "--data", "--device", "--html", "--limit", "--out", "--patch"),
             *("--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
@@ -417,6 +421,7 @@ def test_our_own_warnings_are_one_line(tmp_path):
     said = " ".join(done.stderr.split())
     assert "warning: LEVIR-CD has 128 pairs in test, but here are 1: 127 fewer" in said
     assert "ArchiveWarning" not in said
+    assert "LEVIR-CD: licence: non-commercial research only. Cite: H. Chen, Z. Shi" in said
 
 
 def test_evaluate_writes_a_receipt(run, tmp_path):

@@ -141,6 +141,7 @@ class PairList:
         self.files = files
         self.name = self.root.name if name is None else name
         self._open = _OpenPairs()
+        self._sizes: dict[PairFiles, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -164,7 +165,9 @@ class PairList:
             DataError: as for `read`.
         """
         files = self.files[index]
-        height, width = self.size(index)
+        if files not in self._sizes:  # three headers a window would cost more than a small window itself
+            self._sizes[files] = self.size(index)
+        height, width = self._sizes[files]
         if min(window.row, window.col) < 0 or window.stop_row > height or window.stop_col > width:
             raise ShapeError(
                 f"{files.name}: rows {window.row} to {window.stop_row}, columns {window.col} to {window.stop_col} "

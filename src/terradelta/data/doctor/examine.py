@@ -33,6 +33,8 @@ class PairRecord:
     shape: tuple[int, int]
     digests: tuple[bytes, bytes]
     """Of the two dates' pixels."""
+    label_digest: bytes
+    """Of what the label says."""
     descriptors: tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
     """Of the two dates, see `Portrait.descriptor`."""
     changed: float
@@ -87,6 +89,7 @@ def examine(pairs: PairList, index: int, tally: SplitTally) -> tuple[PairRecord 
         index=index,
         shape=shape,
         digests=(dates[0].digest, dates[1].digest),
+        label_digest=label.digest,
         descriptors=(dates[0].descriptor(), dates[1].descriptor()),
         changed=label.changed / max(label.total, 1),
         label=kind,
@@ -129,10 +132,9 @@ def _read(
         label.add(strip)
         for portrait, values in zip(dates, seen, strict=True):
             portrait.add(values)
-            finite = np.isfinite(values).all(axis=0) & valid
-            if not finite[valid].all():
+            if values.dtype.kind == "f" and not np.isfinite(values).all(axis=0)[valid].all():
                 raise DataError(f"{pairs.files[index].name}: an image with values that are no numbers")
-            moments.add(values[:, finite])
+            moments.add(values.reshape(len(values), -1) if valid.all() else values[:, valid])
     _add(tally, moments, seen)
     return label, dates, pairs.grid(index)
 
