@@ -98,8 +98,10 @@ def test_numbers_of_a_split_are_those_of_all_its_pixels(data: Builder) -> None:
     assert found["labels"] == {"0 and 255": 3}
 
 
-def test_moments_of_parts_are_those_of_the_whole() -> None:
-    values = np.random.default_rng(0).normal(1000, 3, (2, 5000))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+def test_moments_of_parts_are_those_of_the_whole(dtype: type, monkeypatch) -> None:
+    monkeypatch.setattr("terradelta.data.doctor.measures._CHUNK", 777)
+    values = np.random.default_rng(0).normal(200, 12, (2, 5000)).clip(0, 255).astype(dtype)
     moments, other = Moments(), Moments()
     moments.add(values[:, :100])
     moments.add(values[:, :0])
@@ -237,6 +239,30 @@ def test_coloured_class_and_odd_labels(data: Builder) -> None:
     }
 
 
+def test_own_folders_without_georeference_are_judged_and_mended_alike(tmp_path: Path, write_image) -> None:
+    """``before``, ``after``, ``label`` and lists, as many people lay out their tiles."""
+    root = tmp_path / "own"
+    for k, name in enumerate(("a", "b", "c")):
+        write_image(root / f"before/{name}.png", scene(2 * k))
+        write_image(root / f"after/{name}.png", scene(2 * k + 1))
+        write_image(root / f"label/{name}.{'jpg' if name == 'b' else 'png'}", square(k))
+    checkup = check_dataset(root)
+    assert kinds(checkup) == {"label with blurred values (saved as JPEG or resized)": 1}
+    changes = mend_dataset(checkup, tmp_path / "mended")
+    assert [(change.split, change.name, change.left_out) for change in changes] == [("all", "b", False)]
+    assert kinds(check_dataset(tmp_path / "mended")) == {}
+    assert (tmp_path / "mended/all/A/a.png").read_bytes() == (root / "before/a.png").read_bytes()
+
+
+def test_a_label_on_the_ground_with_other_values(tmp_path: Path, write_image) -> None:
+    place = {"crs": UTM, "transform": Affine(0.5, 0, 600000, 0, -0.5, 3400000)}
+    for name, values in (("before", scene(0)), ("after", scene(1)), ("label", square(1, 90))):
+        write_image(tmp_path / f"data/{name}/x.tif", values, **place)
+    checkup = check_dataset(tmp_path / "data")
+    assert kinds(checkup) == {"label with other values": 1}
+    assert "label/x.tif: label values [0, 90]" in checkup.findings[0].message
+
+
 def test_palettes_and_mixed_kinds_are_notes(data: Builder) -> None:
     data.pair("train", "one", 7, label=square(7, 1))
     values = square(8, 1)
@@ -342,6 +368,13 @@ def test_leaks_are_found_after_encoding_brightening_and_scaling(data: Builder, t
     assert kinds(checkup) == {"leak: pair in two splits": 3}
     assert {finding.pairs[1][1] for finding in checkup.findings} == {"jpeg", "bright", "larger"}
     assert all(finding.correlation > 0.9 for finding in checkup.findings)
+
+
+def test_labels_that_contradict_one_another(data: Builder) -> None:
+    data.pair("train", "same", 9, before=scene(200), after=scene(201), label=square(100, 1))
+    data.pair("train", "other", 9, before=scene(200), after=scene(201), label=square(3))
+    said = {f.pairs[0][1] + f.pairs[1][1]: "labels differ" in f.message for f in data.check().findings if f.pairs}
+    assert said == {"p0same": False, "otherp0": True, "othersame": True}
 
 
 def test_repeats_in_one_split_are_warnings(data: Builder) -> None:
@@ -476,6 +509,25 @@ def test_nothing_to_keep(tmp_path: Path, write_image) -> None:
     data.pair("train", "a", 1, label=square(1, 3))
     with pytest.raises(DataError, match="no pair can be kept; mend the labels first"):
         mend_dataset(data.check(), tmp_path / "mended")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_images(tmp_path: Path, write_image) -> None:
+    """Images of 13 and of 54 million pixels: the same peak."""
+    import tracemalloc
+
+    peaks = []
+    for rows in (4096, 16384):
+        data = Builder(tmp_path / f"{rows}", write_image)
+        values = np.tile(scene(1, 256), (1, rows // 256, 13))
+        label = np.tile(square(1, side=256), (rows // 256, 13))
+        data.pair("train", "large", 1, values, values[:, ::-1], label, {part: ".tif" for part in ("A", "B", "label")})
+        tracemalloc.start()
+        assert data.check().errors == 0
+        peaks.append(tracemalloc.get_traced_memory()[1] / 2**20)
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 100
 
 
 @pytest.mark.slow

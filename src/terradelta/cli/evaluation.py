@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import DATA_HELP, Device, app, check_new, progress, say, write
+from terradelta.cli._base import DATA_HELP, Device, app, check_new, progress, say, say_terms, write
 from terradelta.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def evaluate_command(
 
     protocols = _protocols(protocol, patch)
     _check_request(split, threshold, sweep, calibrate, (out, html, calibrate))
+    say_terms(data)
     pairs = open_pairs(data, split)
     pairs = pairs if limit is None else thinned(pairs, limit)
     predictor = load_predictor(model, device=device)

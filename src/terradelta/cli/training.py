@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, say
+from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, say, say_terms
 
 if TYPE_CHECKING:
     from terradelta.training.config import Recipe
@@ -43,6 +43,8 @@ def train(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     chosen: Recipe = dataclasses.replace(load_recipe(recipe), **changes)
+    for place in (data, *(also or [])):
+        say_terms(place)
     pairs = open_pairs(data, "train")
     for folder in also or []:
         pairs = pairs.joined(open_pairs(folder, "train"))

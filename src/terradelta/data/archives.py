@@ -16,7 +16,7 @@ from terradelta.data.layouts import Layout, SplitFolders, folders_within
 from terradelta.data.scenes import GoogleDataGz, Oscd, WhuCd
 from terradelta.errors import DataError
 
-__all__ = ["ARCHIVES", "Archive", "count_notes", "find_archive"]
+__all__ = ["ARCHIVES", "Archive", "count_notes", "find_archive", "terms"]
 
 _NUMBERED = re.compile(r"(.*?)(\d+)$")
 _GAPS_NAMED = 5
@@ -48,6 +48,13 @@ class Archive:
     """The archive's layout at one of some folders, the nearest first; None where it is not."""
     note: str = ""
     """What a user must know about splits or labels."""
+
+
+def terms(archive: Archive | None) -> dict[str, str]:
+    """Licence, citation and source, to go with what is made of an archive; nothing for other data."""
+    if archive is None:
+        return {}
+    return {"licence": archive.licence, "citation": archive.citation, "page": archive.source}
 
 
 def find_archive(root: Path) -> tuple[Archive, Layout] | None:

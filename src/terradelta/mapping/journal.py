@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from terradelta.errors import InputError, OutputError
@@ -30,7 +31,7 @@ STEPS = 65534
 """Probabilities are kept as counts of 1 / STEPS: a fiftieth of the step in which the product stores them."""
 NO_DATA = 65535
 LEVEL = 1
-DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, isal_zlib.error, KeyError, ValueError)
+DAMAGE = (zipfile.BadZipFile, IsalError, KeyError, ValueError)
 JOB, INDEX = "job.json", "index.json"
 
 

@@ -199,6 +199,8 @@ def _of_twin(twin: Twin) -> Finding:
     how = "equal pixels" if twin.exact else f"correlation {twin.correlation:.3f}"
     turn = f", the second {_turn(twin.orientation)}" if twin.orientation else ""
     message = f"{first.split}/{first.name} and {second.split}/{second.name}: {twin.relation} ({how}{turn})"
+    if twin.exact and twin.relation == SAME and first.label_digest != second.label_digest:
+        message += "; but their labels differ"
     pairs = ((first.split, first.name), (second.split, second.name))
     if across:
         cure = "a score on such pairs is too good: leave them out of the split that is trained on (--fix does)"

@@ -1,6 +1,7 @@
 """What is wrong with the values of a label, and what it would be if mended."""
 
 import enum
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +68,7 @@ class LabelTally:
     palette: bool = False
     total: int = 0
     _changed: dict[int, int] = field(default_factory=lambda: {1: 0, CUT: 0})
+    _digests: dict[int, Any] = field(default_factory=lambda: {k: hashlib.blake2b(digest_size=16) for k in (1, CUT)})
 
     def add(self, strip: Image) -> None:
         """Count a strip.
@@ -84,6 +86,7 @@ class LabelTally:
         for limit in self._changed:
             change = decode_label(strip, self.files.label, self.files.coding) if coded else mended(strip, limit)
             self._changed[limit] += int(change.sum())
+            self._digests[limit].update(np.packbits(change).tobytes())
         self.total += int(values[0].size)
 
     @property
@@ -95,6 +98,11 @@ class LabelTally:
     def changed(self) -> int:
         """Pixels that are changed, once the label is mended."""
         return self._changed[self.limit]
+
+    @property
+    def digest(self) -> bytes:
+        """Of what the label says, whatever its values are."""
+        return bytes(self._digests[self.limit].digest())
 
     def kind(self) -> LabelKind:
         """What the values are; those of a coded archive are not judged by their numbers."""

@@ -14,6 +14,8 @@ THUMB_SIDE = 64
 DESCRIPTOR_SIDE = 16
 _BLUR_PX = 6.0
 _CONTRAST = 0.004
+_LEVELS = np.arange(256, dtype=np.float64)
+_CHUNK = 2**18
 
 
 class Moments:
@@ -26,9 +28,15 @@ class Moments:
 
     def add(self, values: NDArray[Any]) -> None:
         """Add ``(C, n)`` finite values."""
-        if values.size:
-            mean = values.mean(axis=1, dtype=np.float64)
-            self._join(values.shape[1], mean, np.square(values - mean[:, None]).sum(axis=1))
+        if values.dtype == np.uint8 and values.size:
+            counts = np.stack([np.bincount(band, minlength=_LEVELS.size) for band in values])
+            mean = counts @ _LEVELS / values.shape[1]
+            self._join(values.shape[1], mean, (counts * np.square(_LEVELS - mean[:, None])).sum(axis=1))
+            return
+        for start in range(0, values.shape[1], _CHUNK):
+            part = values[:, start : start + _CHUNK].astype(np.float64)
+            mean = part.mean(axis=1)
+            self._join(part.shape[1], mean, np.square(part - mean[:, None]).sum(axis=1))
 
     def merge(self, other: "Moments") -> None:
         """Add all that was added to other moments of as many bands."""

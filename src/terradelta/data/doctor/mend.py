@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+import terradelta
+from terradelta.data.archives import terms
 from terradelta.data.doctor.check import Checkup
 from terradelta.data.doctor.examine import PairRecord
 from terradelta.data.doctor.findings import Finding, Severity
@@ -84,7 +87,7 @@ def mend_dataset(checkup: Checkup, out: Path, *, progress: Callable[[int, int], 
             if progress is not None:
                 progress(done, len(kept))
         changes.sort(key=lambda change: (split_order(change.split), change.name))
-        _write_lists(work, kept, changes)
+        _write_lists(work, checkup, kept, changes)
         work.rename(out)
     except BaseException as error:
         shutil.rmtree(work, ignore_errors=True)
@@ -122,7 +125,7 @@ def _copy(checkup: Checkup, record: PairRecord, work: Path) -> Iterator[str]:
     pairs = checkup.sources[record.split]
     files = pairs.files[record.index]
     folder = work / record.split
-    if files.on_ground or files.window is not None or files.before.is_dir():
+    if pairs.by_georeference(record.index) or files.window is not None or files.before.is_dir():
         _write_anew(pairs, record, folder)
         yield "images and label written as GeoTIFFs on one grid, the label 0 and 255"
         return
@@ -176,7 +179,7 @@ def _new_tiff(path: Path, profile: Mapping[str, Any]) -> Iterator[Any]:
             yield target
 
 
-def _write_lists(work: Path, kept: list[PairRecord], changes: list[Change]) -> None:
+def _write_lists(work: Path, checkup: Checkup, kept: list[PairRecord], changes: list[Change]) -> None:
     for split in dict.fromkeys(record.split for record in kept):
         names = (f"{record.name}\n" for record in kept if record.split == split)
         replace_file(work / "list" / f"{split}.txt", "".join(names))
@@ -186,3 +189,5 @@ def _write_lists(work: Path, kept: list[PairRecord], changes: list[Change]) -> N
     for change in changes:
         writer.writerow((change.split, change.name, "left out" if change.left_out else "changed", change.what))
     replace_file(work / LOG, table.getvalue())
+    content = {"source": checkup.name, "mended": f"by terradelta {terradelta.__version__}", **terms(checkup.archive)}
+    replace_file(work / "dataset.json", json.dumps(content, indent=2) + "\n")
