@@ -49,12 +49,10 @@ def _network(name: str) -> ChangeNetwork:
     with torch.no_grad():
         for _ in range(20):  # the running statistics move by a tenth each time
             network(torch.randn(2, 2, 64, 64), torch.randn(2, 2, 64, 64))
-        if name == "ifn":  # its last head sees what attention has made small
-            network.stages[-1].stage.head.weight.mul_(10)
     return network
 
 
-def _card(name: str, stride: int = 1) -> ModelCard:
+def _card(name: str, stride: int = 1, temperature: float = 1.5) -> ModelCard:
     return ModelCard(
         f"w_{name}",
         name,
@@ -64,7 +62,7 @@ def _card(name: str, stride: int = 1) -> ModelCard:
         network_args={"in_channels": 2, **NARROWER.get(name, {})},
         stride=stride,
         threshold=0.37,
-        temperature=1.5,
+        temperature=temperature,
         data="Fabricated",
         licence="Any",
     )
@@ -73,7 +71,9 @@ def _card(name: str, stride: int = 1) -> ModelCard:
 @pytest.fixture(scope="module", params=NETWORKS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     network = _network(request.param)
-    card = _card(request.param, network.stride)
+    with torch.no_grad():  # so that probabilities differ from pixel to pixel, whatever the logits of random weights are
+        spread = network.eval()(*torch.randn(2, 1, 2, 64, 64)).std().item()
+    card = _card(request.param, network.stride, temperature=spread)
     path = tmp_path_factory.mktemp("export") / "new" / "m.onnx"
     network.train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -92,7 +92,7 @@ def test_openvino_gives_what_the_network_gives_at_any_batch_and_size(
     expected = TorchPredictor(exported.network, exported.card, bf16=False).predict(before, after)
     found = OpenVINOPredictor(exported.path, precision="f32", threads=1).predict(before, after)
     assert expected.std() > 0.01
-    np.testing.assert_allclose(found, expected, atol=5e-4)  # the logits of random weights can be large
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_the_card_travels_in_the_file(exported: Exported) -> None:

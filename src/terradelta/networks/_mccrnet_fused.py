@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from terradelta.networks import mccrnet
+from terradelta.networks._mccrnet_strips import refine_in_strips, shifted_upsampling
 from terradelta.networks._registry import ChangeNetwork
 
 __all__ = ["FusedMCCRNet"]
@@ -142,23 +143,10 @@ class SplitConv(nn.Module):
         (height, width), (rows, cols) = out.shape[2:], x.shape[2:]
         batch = out.shape[0] * out.shape[1]
         taps = self.taps(x).reshape(3 * batch, 3, rows, cols).transpose(1, 2)  # (B C dy, h, dx, w)
-        across = taps.reshape(3 * batch, rows, 3 * cols) @ _shifted_upsampling(width, cols, x).flatten(0, 1)
-        down = _shifted_upsampling(height, rows, x).flatten(0, 1).T.expand(batch, -1, -1)  # (B C, H, dy h)
+        across = taps.reshape(3 * batch, rows, 3 * cols) @ shifted_upsampling(width, cols, x).flatten(0, 1)
+        down = shifted_upsampling(height, rows, x).flatten(0, 1).T.expand(batch, -1, -1)  # (B C, H, dy h)
         out.view(batch, height, width).baddbmm_(down, across.view(batch, 3 * rows, width))
         return out
-
-
-def _shifted_upsampling(full: int, low: int, like: Tensor) -> Tensor:
-    """Matrices that upsample a line bilinearly and read it one to the left, at its place, one to the right.
-
-    ``(3, low, full)``; zero where that is beyond the end, as a convolution pads.
-    """
-    at = torch.arange(full, device=like.device, dtype=like.dtype)
-    of = torch.arange(low, device=like.device, dtype=like.dtype)
-    place = ((at + 0.5) * (low / full) - 0.5).clamp(min=0).clamp(max=low - 1)
-    matrix = (1 - (place - of[:, None]).abs()).clamp(min=0)  # (low, full)
-    padded = F.pad(matrix, (1, 1))
-    return torch.stack([padded[:, shift : shift + full] for shift in range(3)])
 
 
 class FusedRefinement(nn.Module):
@@ -187,18 +175,27 @@ class FusedRefinement(nn.Module):
 
     def forward(self, outputs: Sequence[Tensor]) -> Tensor:
         """The decoder's outputs, coarse to fine ``-> (B, 1, H, W)`` logits."""
+        if outputs[0].device.type == "cpu" and not torch.compiler.is_compiling():
+            return refine_in_strips(self, outputs)
+        return self.in_one_piece(outputs)
+
+    def in_one_piece(self, outputs: Sequence[Tensor]) -> Tensor:
+        """As `forward`, in the operations that an exported graph has."""
         x8, x4, x2, x1 = outputs
         pixels = self.fine(torch.cat([_upsampled(x2, x1), x1], 1))
         pixels = F.relu(self.split4(x4, self.split8(x8, pixels)), inplace=True)
-        regions = mccrnet.describe_regions(self.coarse(outputs), pixels)  # (B, C, 2, 1)
-        keys, values = self.region_key(regions).flatten(2), self.region_value(regions)
-        contrast = (keys[:, :, :1] - keys[:, :, 1:]).transpose(1, 2)  # (B, 1, C/2)
+        contrast, (step, start) = self.describe(mccrnet.describe_regions(self.coarse(outputs), pixels))
         relation = torch.sigmoid(contrast @ self.pixel_query(pixels).flatten(2))  # Eq. (15): (B, 1, N)
-        other = self.expand(values[:, :, 1:])  # γ, (B, C, 1, 1)
-        step = self.expand(values[:, :, :1]) - other  # α
-        context = F.relu(step * relation.view_as(pixels[:, :1]) + other)  # Eq. (16)
+        context = F.relu(step * relation.view_as(pixels[:, :1]) + start)  # Eq. (16)
         out: Tensor = self.head(F.relu(self.fuse_context(context) + self.fuse_pixels(pixels), inplace=True))
         return out
+
+    def describe(self, regions: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Regions ``(B, C, 2, 1)`` -> what tells the unchanged one from the changed one, ``(B, 1, C/2)``; α and γ."""
+        keys, values = self.region_key(regions).flatten(2), self.region_value(regions)
+        contrast = (keys[:, :, :1] - keys[:, :, 1:]).transpose(1, 2)
+        start = self.expand(values[:, :, 1:])  # γ, (B, C, 1, 1)
+        return contrast, (self.expand(values[:, :, :1]) - start, start)
 
 
 class SplitClassifier(nn.Module):
