@@ -1,6 +1,10 @@
 """Shared fixtures: where the real images are, and one thread a process."""
 
+import http.server
 import os
+import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,3 +27,92 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real images are not here: {folder} (set TERRADELTA_SHARED_DATA to their folder)")
     return folder.resolve()
+
+
+class FileServer:
+    """Serves a folder on 127.0.0.1 with byte ranges, and keeps account of what was asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.requests: list[tuple[str, str]] = []
+        """(method, path) of every request."""
+        self.sent = 0
+        """Bytes of file content."""
+        self.ranges = True
+        self.failures = 0
+        """How many of the next requests are answered 503."""
+        self.version = "1"
+        """Part of every ETag."""
+        self.token = ""
+        """If set, the query that a request must have."""
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                server.answer(self, body=False)
+
+            def do_GET(self) -> None:
+                server.answer(self, body=True)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    @property
+    def root(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+    def url(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def answer(self, request: http.server.BaseHTTPRequestHandler, *, body: bool) -> None:
+        name, _, query = request.path.partition("?")
+        self.requests.append((request.command, name))
+        file = self.folder / name.lstrip("/")
+        status = 404 if not file.is_file() else 403 if query != self.token else 200
+        if self.failures:
+            self.failures -= 1
+            status = 503
+        content = file.read_bytes() if status == 200 else b""
+        headers = {"ETag": f'"{self.version}-{len(content)}"', "Last-Modified": "Mon, 02 Mar 2020 10:00:00 GMT"}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+        if status == 200 and self.ranges:
+            headers["Accept-Ranges"] = "bytes"
+            if wanted is not None:
+                first, last = int(wanted[1]), min(int(wanted[2] or len(content)), len(content) - 1)
+                headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+                status, content = 206, content[first : last + 1]
+        request.send_response(status)
+        for key, value in {**headers, "Content-Length": str(len(content))}.items():
+            request.send_header(key, value)
+        request.end_headers()
+        if body:
+            request.wfile.write(content)
+            self.sent += len(content)
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def file_server(tmp_path: Path) -> Iterator[FileServer]:
+    """A server of the folder ``tmp_path / "served"``."""
+    (tmp_path / "served").mkdir()
+    server = FileServer(tmp_path / "served")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def tripwire() -> Iterator[FileServer]:
+    """A server that nobody may talk to: the test fails if it was asked for anything."""
+    server = FileServer(Path("/nonexistent"))
+    yield server
+    server.close()
+    assert server.requests == []

@@ -21,6 +21,7 @@ CARD = ModelCard(
     gsd_m=(0.5, 1.0),
     threshold=0.42,
     temperature=1.3,
+    logit_bias=-0.4,
     symmetric=True,
     licence="Ünïcode — licence",
     scores=({"split": "val", "metrics": {"f1": 0.9}}, {"split": "test"}),

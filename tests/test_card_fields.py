@@ -29,6 +29,7 @@ def test_round_trip():
         ("std", [float("nan")] * 3, "a list of finite numbers"),
         ("scale", None, "a finite number"),
         ("temperature", float("inf"), "a finite number"),
+        ("logit_bias", float("nan"), "a finite number"),
         ("threshold", "x", "a number above 0 and at most 1"),
         ("threshold", 7, "a number above 0 and at most 1"),
         ("tile", "64", "a whole number, 0 or more"),

@@ -68,18 +68,27 @@ def test_commands_and_options_are_frozen():
     }
     assert found == {
         "map": [
-            *("--aoi", "--bands", "--device", "--fresh", "--method", "--min-area", "--model", "--out", "--overlap"),
-            *("--simplify", "--skip-damaged", "--threshold", "--tile", "-o"),
+            *("--allow-outside", "--aoi", "--bands", "--coregister", "--device", "--fresh", "--method", "--min-area"),
+            *("--model", "--out", "--overlap", "--pairs", "--simplify", "--skip-damaged", "--threshold", "--tile"),
+            *("--values", "-o"),
         ],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": [
             *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),
             *("--steps", "-o"),
         ],
-        "evaluate": ["--data", "--device", "--out", "--split", "--threshold", "-o"],
+        "bench": [
+            *("--ablation", "--batch", "--crop", "--data", "--device", "--jobs", "--networks", "--out", "--seeds"),
+            *("--small", "--steps", "--tiles", "-o"),
+        ],
+        "evaluate": [
+            *("--against", "--calibrate", "--data", "--device", "--html", "--limit", "--out", "--patch"),
+            *("--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
+        ],
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
         "list": [],
+        "check": ["--fix", "--out", "-o"],
         "tile": ["--edges", "--out", "--overlap", "--size", "-o"],
         "synth": ["--seed", "--side", "--test", "--train", "--val"],
     }
@@ -180,9 +189,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "long name": ([a, "x" * 300, "-o", out], "does not exist"),
         "no text name": ([a, odd, "-o", out], "is no UTF-8 file name"),
         "no such user": ([a, "~nobody-here/x.tif", "-o", out], "does not exist"),
-        "url": ([a, "https://example.org/x.tif", "-o", out], "reads no URLs"),
+        "url": ([a, "s3://bucket/x.tif", "-o", out], "reads no other URLs"),
         "damaged text": ([a, damaged, "-o", out], "damaged.vrt cannot be opened"),
-        "self": ([a, loop, "-o", out], "loop.vrt cannot be read"),
+        "self": ([a, loop, "-o", out], "loop.vrt names itself as its source"),
         "long aoi": ([a, a, "-o", out, "--aoi", "x" * 300], "neither a file nor four numbers"),
         "endless aoi": ([a, a, "-o", out, "--aoi=-inf,-inf,inf,inf"], "is no box"),
         "superscript": ([a, a, "-o", out, "--bands", "²,1,1"], "no image band '²'"),
@@ -375,6 +384,29 @@ def test_data_tile_cuts_and_says_what_is_left(run, tmp_path):
     assert "cut otherwise" in err
 
 
+def test_data_check_finds_shows_and_mends(run, tmp_path):
+    run("data", "synth", tmp_path / "d", "--train", 4, "--val", 2, "--test", 2, "--side", 192)
+    code, out, err = run("data", "check", tmp_path / "d")
+    assert code == 0
+    assert "train" in out
+    assert "0 errors" in err
+    for part in ("A", "B", "label"):
+        source, target = tmp_path / f"d/train/{part}/0001.png", tmp_path / f"d/test/{part}/0000.png"
+        target.write_bytes(source.read_bytes())
+    options = ("-o", tmp_path / "page.html", "--fix", tmp_path / "mended")
+    code, out, err = run("data", "check", tmp_path / "d", *options)
+    assert code == 3
+    assert "leak: pair in two splits" in out
+    assert "0 pairs changed, 1 left out (see fixes.csv in it)" in err
+    assert "Mend the errors" in (tmp_path / "page.html").read_text()
+    code, _, err = run("data", "check", tmp_path / "mended", "-o", tmp_path / "facts.json")
+    assert code == 0
+    assert json.loads((tmp_path / "facts.json").read_text())["summary"]["error"] == 0
+    code, _, err = run("data", "check", tmp_path / "d", "-o", tmp_path / "page.html")
+    assert code == 2
+    assert "page.html is there already" in err
+
+
 def test_our_own_warnings_are_one_line(tmp_path):
     for part in ("A", "B", "label"):
         path = tmp_path / "test" / part / "test_1.png"
@@ -389,6 +421,7 @@ def test_our_own_warnings_are_one_line(tmp_path):
     said = " ".join(done.stderr.split())
     assert "warning: LEVIR-CD has 128 pairs in test, but here are 1: 127 fewer" in said
     assert "ArchiveWarning" not in said
+    assert "LEVIR-CD: licence: non-commercial research only. Cite: H. Chen, Z. Shi" in said
 
 
 def test_evaluate_writes_a_receipt(run, tmp_path):
@@ -404,6 +437,31 @@ def test_evaluate_writes_a_receipt(run, tmp_path):
     code, _, err = run("evaluate", "default", "--data", tmp_path / "d", "-o", receipt)
     assert code == 2
     assert "receipt.json is there already" in err
+
+
+def test_map_takes_a_table_of_pairs(run, pair, tmp_path):
+    table = tmp_path / "p.csv"
+    table.write_text("before,after,name\na.tif,b.tif,one\na.tif,none.tif,two\n")
+    out = tmp_path / "out"
+    code, printed, err = run("map", "--pairs", table, "-o", out, "--method", "cva")
+    assert code == 2
+    assert Path(printed.strip()) == out / "summary.csv"
+    assert "1 of 2, one: changed:" in err
+    assert "2 of 2, two: failed:" in err
+    assert "1 of 2 pairs failed;" in err
+    write(tmp_path / "none.tif", np.full((3, 96, 128), 90, np.uint8))
+    code, _, err = run("map", "--pairs", table, "-o", out, "--method", "cva")
+    assert code == 0, err
+    assert "(done before)" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("a.tif",), ("a.tif", "b.tif", "--pairs", "p.csv"), ("a.tif", "--pairs", "p.csv")]
+)
+def test_map_takes_two_images_or_a_table(run, tmp_path, arguments):
+    code, _, err = run("map", *arguments, "-o", tmp_path / "out")
+    assert code == 2
+    assert "give two images, BEFORE and AFTER, or a table of many with --pairs FILE.csv" in err
 
 
 def test_version(run):

@@ -58,6 +58,8 @@ class ModelCard:
     """Probability from which a pixel counts as changed; chosen on validation data."""
     temperature: float = 1.0
     """Logits are divided by this before the sigmoid (calibration on validation data)."""
+    logit_bias: float = 0.0
+    """Added to the logits after that (calibration on validation data)."""
     symmetric: bool = False
     """Whether swapping the dates leaves the result unchanged."""
     paper: str = ""
@@ -175,7 +177,7 @@ def _list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("name", "network", "paper", "data", "licence", "code_version"), (_is_text, "a text")),
     **dict.fromkeys(("mean", "std"), (_list_of(_is_number), "a list of finite numbers")),
-    **dict.fromkeys(("scale", "temperature"), (_is_number, "a finite number")),
+    **dict.fromkeys(("scale", "temperature", "logit_bias"), (_is_number, "a finite number")),
     **dict.fromkeys(("stride", "receptive_field", "overlap", "tile"), (_is_size, "a whole number, 0 or more")),
     **dict.fromkeys(("network_args", "training"), (_is_object, "an object")),
     "bands": (_list_of(_is_text), "a list of texts"),

@@ -1,7 +1,9 @@
 """Every public archive, fabricated a few pixels wide in its real layout."""
 
 import itertools
+import json
 import re
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +16,11 @@ from numpy.typing import NDArray
 
 from terradelta.data import open_pairs
 from terradelta.data.archives import ARCHIVES, count_notes
+from terradelta.data.doctor import check_dataset, mend_dataset
+from terradelta.data.doctor.labels import LabelKind
 from terradelta.data.opening import ArchiveWarning, find_data
 from terradelta.data.scenes import OSCD_BANDS, OSCD_CITIES
+from terradelta.data.tiling import Tiling, tile_dataset
 from terradelta.errors import DataError
 
 Make = Callable[[Path], None]
@@ -100,10 +105,23 @@ MAKERS: dict[str, Callable[[Path, Write, Image], None]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of archives that were made already."""
+    return tmp_path_factory.mktemp("archives")
+
+
 @pytest.fixture
-def make(write_image: Write, noise: Image) -> dict[str, Make]:
-    """Archive -> a function that makes it in a folder, with few pairs."""
-    return {key: partial(maker, write=write_image, noise=noise) for key, maker in MAKERS.items()}
+def make(made: Path, write_image: Write, noise: Image) -> dict[str, Make]:
+    """Archive -> a function that makes it in a folder, with few pairs; later calls copy what the first has made."""
+
+    def once(key: str, root: Path) -> None:
+        if not (made / key).exists():
+            (made / key).mkdir()
+            MAKERS[key](made / key, write_image, noise)
+        shutil.copytree(made / key, root, dirs_exist_ok=True)
+
+    return {key: partial(once, key) for key in MAKERS}
 
 
 def names(location: Path | str, split: str) -> list[str]:
@@ -318,3 +336,49 @@ def test_two_archives_in_one_folder_must_be_told_apart(make: dict[str, Make], tm
 def test_a_name_in_front_of_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone is no folder; give the one into which CDD was unpacked"):
         open_pairs(f"cdd:{tmp_path}/gone", "train")
+
+
+@pytest.mark.parametrize("key", ARCHIVES)
+def test_the_page_says_what_the_code_says(key: str) -> None:
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    archive = ARCHIVES[key]
+    assert f"### {archive.title} (`{key}`)" in page
+    facts = (
+        archive.size,
+        archive.shows,
+        archive.layout,
+        archive.licence,
+        archive.citation,
+        archive.source,
+        archive.note,
+    )
+    for fact in facts:
+        assert fact in page
+    for split, count in archive.pairs.items():
+        assert f"{count:,} {split}" in page
+
+
+@pytest.mark.parametrize("key", ["gz", "whu-cd", "oscd"])
+def test_archives_of_scenes_can_be_checked_tiled_and_mended(make: dict[str, Make], tmp_path: Path, key: str) -> None:
+    make[key](tmp_path / "data")
+    checkup = check_dataset(f"{key}:{tmp_path}/data")
+    assert set(checkup.sources) == {"train", "val", "test"}, "trainval holds the same pairs once more"
+    unlike = [finding.message for finding in checkup.findings if finding.kind in ("unreadable file", "sizes differ")]
+    assert not unlike
+    assert {record.label for record in checkup.records} <= {LabelKind.CODED, LabelKind.FULL_RANGE, LabelKind.ONE}
+    counts = tile_dataset(f"{key}:{tmp_path}/data", tmp_path / "tiles", Tiling(8))
+    assert all(counts.tiles.values())
+    for split in ("train", "val", "test"):
+        pairs, tiles = open_pairs(tmp_path / "data", split), open_pairs(tmp_path / "tiles", split)
+        first = [files.name for files in tiles.files].index(f"{pairs.files[0].name}_00000_00000")
+        np.testing.assert_array_equal(tiles.read(first).before, pairs.read(0).before[:, :8, :8])
+        np.testing.assert_array_equal(tiles.read(first).label, pairs.read(0).label[:8, :8])
+    mend_dataset(checkup, tmp_path / "mended")
+    for folder in ("tiles", "mended"):
+        assert json.loads((tmp_path / folder / "dataset.json").read_text())["licence"] == ARCHIVES[key].licence
+    copy = open_pairs(tmp_path / "mended", "test")
+    by_name = {files.name: k for k, files in enumerate(pairs.files)}
+    for k, files in enumerate(copy.files):
+        whole = pairs.read(by_name[files.name])
+        np.testing.assert_array_equal(copy.read(k).after, whole.after)
+        np.testing.assert_array_equal(copy.read(k).label, whole.label)

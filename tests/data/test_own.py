@@ -152,6 +152,14 @@ def test_a_window_beyond_the_image(put) -> None:
         pairs.size(0)
 
 
+def test_archives_that_are_not_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "train.zip").write_bytes(b"")
+    with pytest.raises(DataError, match=r"or a CSV file of pairs. It holds train.zip: unpack it first"):
+        open_pairs(tmp_path, "train")
+    with pytest.raises(DataError, match=r"does not hold LEVIR-CD; .* It holds train.zip: unpack it first"):
+        open_pairs(f"levir-cd:{tmp_path}", "train")
+
+
 def test_places_that_hold_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no labelled pairs that are known; give a folder with"):
         open_pairs(tmp_path, "train")

@@ -46,6 +46,7 @@ def test_the_record_is_json_and_complete(shifted):
         "alpha_bands": [],
         "nodata": [0.0],
         "masks": ["nodata"],
+        "values": {"known_from": None, "converted": None},
     }
     assert record["placement"]["before"] == {
         "warped": False,

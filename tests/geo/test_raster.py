@@ -22,7 +22,7 @@ from scipy.ndimage import binary_erosion
 from terradelta.errors import ShapeError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.layer import Layer
-from terradelta.geo.raster import cache_bytes, open_pair
+from terradelta.geo.raster import Reading, cache_bytes, open_pair
 from terradelta.geo.source import Source, read_source
 
 UTM = CRS.from_epsg(32614)
@@ -306,7 +306,7 @@ def test_a_finer_date_is_averaged_along_both_axes(tmp_path, angle):
 def test_the_resampling_can_be_chosen(tmp_path):
     first = write(tmp_path / "a.tif", noise(1, 20, 20))
     second = write(tmp_path / "b.tif", noise(1, 20, 20, seed=1), Affine(5, 0, X0 + 2, 0, -5, Y0))
-    with open_pair(first, second, resampling=Resampling.nearest) as pair:
+    with open_pair(first, second, reading=Reading(resampling=Resampling.nearest)) as pair:
         # The first whole pixel in common is column 1; its centre, 7.5 m from the left, lies in column 1 of the file.
         np.testing.assert_array_equal(read_all(pair).after, noise(1, 20, 20, seed=1)[:, :, 1:])
 

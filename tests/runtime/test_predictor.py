@@ -28,14 +28,14 @@ def _dates(*shape: int) -> list[NDArray[np.float64]]:
     return [rng.uniform(0, 100, shape) for _ in range(2)]
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_predict_normalises_pads_calibrates_and_crops(temperature: float) -> None:
+@pytest.mark.parametrize(("temperature", "bias"), [(1.0, 0.0), (2.5, 0.0), (2.5, -1.5)])
+def test_predict_normalises_pads_calibrates_and_crops(temperature: float, bias: float) -> None:
     before, after = _dates(3, 2, 11, 5)
-    predictor = Difference(CARD.replace(temperature=temperature))
+    predictor = Difference(CARD.replace(temperature=temperature, logit_bias=bias))
     found = predictor.predict(before, after)
     logits = (after - before)[:, 0] / 100 / 0.5 + (after - before)[:, 1] / 100 / 0.25
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits / temperature)), rtol=1e-5)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits / temperature - bias)), rtol=1e-5)
     assert [x.shape for x in predictor.given] == [(3, 2, 16, 8)] * 2
     np.testing.assert_allclose(predictor.given[0][:, 0, :11, :5], (before[:, 0] / 100 - 0.25) / 0.5, atol=1e-6)
 

@@ -7,7 +7,7 @@ import pytest
 
 from terradelta.errors import InputError
 from terradelta.networks import list_models
-from terradelta.training.config import Augmentation, Optimiser, Recipe, Schedule, Validation
+from terradelta.training.config import Augmentation, Optimiser, Recipe, Schedule
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.py"))
 
@@ -84,9 +84,6 @@ def test_the_first_prefix_that_fits_gives_the_zoom() -> None:
         (lambda: Schedule(hold=1.0), r"Schedule.hold is 1.0; it must be from 0 to below 1, a share of the run"),
         (lambda: Schedule(factor=1.5), r"Schedule.factor is 1.5; it must be above 0 and at most 1"),
         (lambda: Schedule(patience=-1), r"Schedule.patience is -1; it must be 0 or more evaluations"),
-        (lambda: Validation(patch_px=0), r"Validation.patch_px is 0; it must be at least 1, or None for whole images"),
-        (lambda: Validation(8, 5), r"Validation.overlap_px is 5; it must be from 0 to half of patch_px \(8\)"),
-        (lambda: Validation(overlap_px=1), r"Validation.overlap_px is 1; it must be from 0 to half of patch_px"),
         (lambda: Augmentation("odd"), r"Augmentation.orientations is 'odd'; it must be one of all, flips, none"),
         (lambda: Recipe("x", loss="l2"), r"recipe 'x': loss is 'l2'; it must be one of multi_level, eaw_ce, eaw_focal"),
         (

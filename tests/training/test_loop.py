@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from terradelta.card import CARD_KEY
 from terradelta.data.folder import PairFolder
 from terradelta.errors import InputError, OutputExistsError, TerradeltaError
-from terradelta.evaluation import Evaluation, evaluate
+from terradelta.evaluation import Evaluation, Protocol, evaluate
 from terradelta.metrics import Confusion, ProbabilityHistogram
 from terradelta.networks import ChangeNetwork, _registry
 from terradelta.networks.checkpoint import load_checkpoint, load_network
@@ -191,6 +191,48 @@ def test_bands_are_measured_where_the_recipe_gives_none(train: Callable[..., str
     assert all(0.02 < std < 0.3 for std in card.std)
 
 
+def test_validation_in_patches_is_the_evaluation_in_patches(
+    train: Callable[..., str], squares: Squares, tmp_path: Path
+) -> None:
+    patches = Protocol("patches", 32)
+    train(replace(RECIPE, validation=patches), tmp_path / "run")
+    network, card = load_network(tmp_path / "run")
+    score = card.scores[0]
+    assert score["protocol"] == f"{patches.text}; threshold chosen on this split"
+    predictor = TorchPredictor(network, card, bf16=False)
+    found = evaluate(predictor, squares("val"), protocol=patches).total.f1
+    assert found == pytest.approx(score["metrics"]["f1"], abs=0.002)
+    assert found != evaluate(predictor, squares("val")).total.f1
+
+
+def test_the_card_says_how_and_on_how_much_it_was_trained(train: Callable[..., str], tmp_path: Path) -> None:
+    train(replace(RECIPE, steps=1), tmp_path / "run")
+    facts = load_network(tmp_path / "run")[1].training
+    assert (facts["steps"], facts["batch_size"], facts["devices"], facts["loss"]) == (1, 2, 1, "multi_level")
+    assert (facts["train_pairs"], facts["val_pairs"]) == (6, 2)
+    assert facts["data_name"].startswith("squares")
+
+
+def test_an_encoder_starts_from_the_weights_that_are_named(
+    train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+
+    def initialise(network: Tiny, source: str) -> None:
+        given.append(source)
+        nn.init.constant_(network.body[0].weight, 0.125)
+
+    monkeypatch.setattr(loop, "initialise_encoder", initialise)
+    recipe = replace(RECIPE, encoder_weights="somewhere/vgg16.pth", lr=0.0, steps=1)
+    train(recipe, tmp_path / "run")
+    for name in ("network", "average"):
+        weights = load_checkpoint(tmp_path / "run" / "last.ckpt")[name]["body.0.weight"]
+        assert torch.equal(weights, torch.full_like(weights, 0.125))
+    assert load_network(tmp_path / "run")[1].training["encoder_weights"] == "vgg16.pth"
+    train(recipe, tmp_path / "run", resume=True)  # the file may be gone by then
+    assert given == ["somewhere/vgg16.pth"]
+
+
 def test_gradients_are_clipped(train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     norms: list[float] = []
     original = torch.optim.AdamW.step
@@ -204,6 +246,9 @@ def test_gradients_are_clipped(train: Callable[..., str], tmp_path: Path, monkey
     train(replace(RECIPE, clip_norm=0.01, steps=2), tmp_path / "run")
     assert norms == pytest.approx([0.01, 0.01], rel=1e-3)
     assert all(float(row["grad_norm"]) > 0.01 for row in _log(tmp_path / "run"))
+    norms.clear()
+    train(replace(RECIPE, clip_norm=None, steps=2), tmp_path / "free")
+    assert norms == pytest.approx([float(row["grad_norm"]) for row in _log(tmp_path / "free")], rel=1e-4)
 
 
 def test_the_average_is_exponential() -> None:
@@ -361,7 +406,7 @@ def _scripted(*counts: Confusion) -> Callable[..., Evaluation]:
     """An `evaluate` that finds these counts one after the other."""
     left = list(counts)
 
-    def found(predictor: object, pairs: object, *, threshold: float) -> Evaluation:
+    def found(predictor: object, pairs: object, *, threshold: float, protocol: object) -> Evaluation:
         c = left.pop(0)
         histogram = ProbabilityHistogram()
         called = [True] * c.tp + [True] * c.fp + [False] * c.fn + [False] * c.tn

@@ -29,6 +29,7 @@ __all__ = [
     "needs_train",
     "progress",
     "say",
+    "say_terms",
     "write",
 ]
 
@@ -157,6 +158,15 @@ def check_new(path: Path) -> None:
     """Raise OutputExistsError if there is something under the name of a file to write."""
     if path.exists():
         raise OutputExistsError(f"{path} is there already; nothing was overwritten. Remove it or give another name")
+
+
+def say_terms(location: str) -> None:
+    """Name licence and citation, if a location is a public archive."""
+    from terradelta.data.opening import find_data
+
+    archive, _ = find_data(location)
+    if archive is not None:
+        say(f"{archive.title}: licence: {archive.licence}. Cite: {archive.citation}")
 
 
 def say(text: str) -> None:

@@ -1,17 +1,27 @@
-"""Commands for data sets: `data list`, `data tile` and `data synth`."""
+"""Commands for data sets: `data list`, `data check`, `data tile` and `data synth`."""
 
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import DATA_HELP, data_app, progress, say
+from terradelta.cli._base import DATA_HELP, check_new, data_app, progress, say, write
 from terradelta.errors import DataError
 
-__all__ = ["list_archives", "synth", "tile"]
+if TYPE_CHECKING:
+    from terradelta.data.doctor import Checkup
+
+__all__ = ["check", "list_archives", "synth", "tile"]
+
+FAULTS_FOUND = 3
+"""Exit code of `data check` where the data are unfit."""
+_NAMED = 3
 
 
 @data_app.command("list")
@@ -38,6 +48,81 @@ def list_archives(name: Annotated[str | None, typer.Argument(help="One archive: 
         if text:
             rows.add_row(fact, Text(text))
     Console().print(rows)
+
+
+@data_app.command()
+def check(
+    data: Annotated[str, typer.Argument(help=DATA_HELP)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Page to write: FILE.html, or FILE.json.")] = None,
+    fix: Annotated[Path | None, typer.Option("--fix", help="Folder for a mended copy, with a log of changes.")] = None,
+) -> None:
+    """Look for what would spoil training or scores; exits with 3 if there are errors."""
+    from terradelta.data.doctor import check_dataset, mend_dataset
+
+    for path in (out, fix):
+        if path is not None:
+            check_new(path)
+    checkup = check_dataset(data, progress=_stages)
+    _print_checkup(checkup)
+    if out is not None:
+        _write_checkup(out, checkup)
+    if fix is not None:
+        with progress("mending") as advance:
+            changes = mend_dataset(checkup, fix, progress=advance)
+        left_out = sum(change.left_out for change in changes)
+        say(f"{fix}: {len(changes) - left_out} pairs changed, {left_out} left out (see fixes.csv in it)")
+    if checkup.errors:
+        raise typer.Exit(FAULTS_FOUND)
+
+
+def _stages(text: str) -> Callable[[int, int], None]:
+    """A progress bar that closes itself when all is done."""
+    stack = ExitStack()
+    advance = stack.enter_context(progress(text))
+
+    def step(done: int, total: int) -> None:
+        advance(done, total)
+        if done >= total:
+            stack.close()
+
+    return step
+
+
+def _write_checkup(out: Path, checkup: "Checkup") -> None:
+    from terradelta.report.checkup import write_checkup
+
+    if out.suffix.lower() == ".json":
+        write(out, json.dumps(checkup.to_dict(), indent=2) + "\n")
+    else:
+        write_checkup(out, checkup)
+    say(f"{out}")
+
+
+def _print_checkup(checkup: "Checkup") -> None:
+    from terradelta.data.doctor import grouped
+
+    facts = checkup.to_dict()
+    table = Table(
+        "split", "pairs", "read", "size, pixels", "labels", "changed", "mean", "std", title=Text(checkup.name)
+    )
+    for split, found in facts["splits"].items():
+        sizes = ", ".join(f"{h} x {w}" for h, w, _ in found["sizes"][:_NAMED])
+        sizes += " ..." if len(found["sizes"]) > _NAMED else ""
+        labels = ", ".join(f"{kind}: {count:,}" for kind, count in found["labels"].items())
+        share = "" if found["changed_fraction"] is None else f"{found['changed_fraction']:.2%}"
+        moments = (" ".join(f"{value:.3f}" for value in found[key]) for key in ("mean", "std"))
+        table.add_row(split, f"{found['pairs']:,}", f"{found['read']:,}", sizes, labels, share, *moments)
+    Console().print(table)
+    findings = Table("", "what was found", "where, and what to do", show_lines=True)
+    for (severity, kind), found in grouped(checkup.findings).items():
+        lines = [finding.message for finding in found[:_NAMED]]
+        lines += [f"and {len(found) - _NAMED:,} more"] if len(found) > _NAMED else []
+        where = Text("\n".join((*lines, f"What to do: {found[0].cure}.")), overflow="fold")
+        findings.add_row(severity.value, Text(f"{kind} ({len(found):,})"), where)
+    if checkup.findings:
+        Console().print(findings)
+    counts = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in facts["summary"].items())
+    say(counts)
 
 
 @data_app.command()

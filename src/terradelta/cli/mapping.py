@@ -1,7 +1,6 @@
 """Commands that make maps: `map` and `demo`."""
 
 import math
-import os
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +21,20 @@ __all__ = ["demo", "map_command"]
 
 @app.command("map")
 def map_command(
-    before: Annotated[Path, typer.Argument(help="Image of the first date; its grid is the map's.")],
-    after: Annotated[Path, typer.Argument(help="Image of the second date, on any grid.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
+    before: Annotated[
+        str | None,
+        typer.Argument(
+            help="Image of the first date, a file, URL or STAC item; its grid is the map's.", show_default=False
+        ),
+    ] = None,
+    after: Annotated[
+        str | None, typer.Argument(help="Image of the second date, on any grid.", show_default=False)
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="In place of two images, a CSV file of many pairs: before,after[,name,aoi,bands,...]."),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Shipped weights (see `models`), FILE.onnx, or a training run.  [default: default]"),
@@ -33,38 +43,69 @@ def map_command(
         str | None, typer.Option(help="In place of a model, a method without weights: cva, irmad, pca-kmeans.")
     ] = None,
     aoi: Annotated[
-        str | None, typer.Option(help="Area of interest: WEST,SOUTH,EAST,NORTH in degrees, or a GeoJSON file.")
+        str | None,
+        typer.Option(
+            help="Area of interest: WEST,SOUTH,EAST,NORTH in degrees; X_MIN,Y_MIN,X_MAX,Y_MAX,EPSG:CODE; WKT; or a "
+            "GeoJSON, GeoPackage, Shapefile or FlatGeobuf."
+        ),
     ] = None,
     bands: Annotated[
         str | None,
         typer.Option(help="Bands in the model's order, by number from 1 or name, e.g. 3,2,1; a method takes all."),
     ] = None,
+    values: Annotated[
+        str,
+        typer.Option(
+            help="What stored values mean: auto; raw; or for each date one of raw, s2, s2-offset, landsat-c2, "
+            "GAIN:OFFSET, e.g. s2,s2-offset."
+        ),
+    ] = "auto",
     threshold: Annotated[float | None, typer.Option(help="Probability from which a pixel counts as changed.")] = None,
     min_area: Annotated[float, typer.Option(help="Leave out smaller polygons, m².")] = 10.0,
     simplify: Annotated[float, typer.Option(help="Tolerance for simpler outlines, m.")] = 0.0,
     device: Device = "cpu",
     tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
     overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share.")] = None,
+    coregister: Annotated[
+        bool, typer.Option("--coregister", help="Move the second image by the shift that was measured.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what an unfinished run left.")] = False,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Count pixels that cannot be read as no data, and record them.")
     ] = False,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Let VRTs and STAC files name files outside their folder, and URLs.")
+    ] = False,
 ) -> None:
     """Map what changed between two images; the same command again goes on with a run that was stopped."""
+    from terradelta.geo.aoi import parse_area
+    from terradelta.mapping.batch import parse_bands
     from terradelta.mapping.run import MapOptions
 
     options = MapOptions(
-        bands=None if bands is None else _bands(bands),
-        aoi=None if aoi is None else _area(aoi),
+        bands=None if bands is None else parse_bands(bands),
+        aoi=None if aoi is None else parse_area(aoi),
         threshold=threshold,
         min_area_m2=min_area,
         simplify_m=simplify,
         tile=tile,
         overlap=overlap,
+        coregister=coregister,
         fresh=fresh,
         skip_damaged=skip_damaged,
+        allow_outside=allow_outside,
+        values=values,
     )
-    _say_result(_map(before, after, out, options, lambda: _predictor(model, method, device)))
+
+    def choose() -> "Predictor | Method":
+        return _predictor(model, method, device)
+
+    if pairs is not None and before is None:
+        _map_pairs(pairs, out, options, choose)
+    elif before is not None and after is not None and pairs is None:
+        _say_result(_map(before, after, out, options, choose))
+    else:
+        raise InputError("give two images, BEFORE and AFTER, or a table of many with --pairs FILE.csv")
 
 
 @app.command()
@@ -102,8 +143,8 @@ def demo(
 
 
 def _map(
-    before: Path,
-    after: Path,
+    before: Path | str,
+    after: Path | str,
     out: Path,
     options: "MapOptions",
     choose: Callable[[], "Predictor | Method"],
@@ -117,6 +158,28 @@ def _map(
         predictor = choose()
     with progress("mapping") as advance:
         return map_change(before, after, out, predictor, options, progress=advance, announce=_say_lines, scores=scores)
+
+
+def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor | Method"]) -> None:
+    """Map the pairs of a table; exit code 2 if one failed."""
+    from terradelta.mapping.batch import SUMMARY, map_pairs, read_pairs
+
+    count, failed = len(read_pairs(table)), 0
+    with console.status("loading the model"):
+        predictor = choose()
+    with progress("mapping") as advance:
+        made = map_pairs(table, out, predictor, options, announce=_say_lines, progress=advance)
+        for number, outcome in enumerate(made, 1):
+            failed += outcome.receipt is None
+            line = f"{number} of {count}, {outcome.row.name}: "
+            if outcome.receipt is None:
+                line += f"failed: {outcome.message}"
+            else:
+                line += f"changed: {_area_words(outcome.receipt['result'])}" + " (done before)" * outcome.resumed
+            console.print(line, style="red" if outcome.receipt is None else None, markup=False)
+    print(out / SUMMARY)
+    if failed:
+        raise InputError(f"{failed} of {count} pairs failed; {out / SUMMARY} says why. The others are done")
 
 
 def _predictor(model: str | None, method: str | None, device: str) -> "Predictor | Method":
@@ -155,34 +218,3 @@ def _area_words(result: Mapping[str, Any]) -> str:
         return f"{result['changed_area_px']:,.0f} pixels"
     area = result["changed_area_m2"]
     return f"{area:,.0f} m²" if math.isfinite(area) else f"{result['changed_px']:,} pixels of unknown area"
-
-
-def _bands(text: str) -> tuple[str | int, ...]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(int(part) if part.isdecimal() else part for part in parts)
-
-
-def _area(text: str) -> Any:  # noqa: ANN401  a box or a shapely geometry
-    if os.path.isfile(text):  # also False where the name itself is impossible
-        return _geojson_area(Path(text))
-    try:
-        west, south, east, north = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(
-            f"--aoi {text!r} is neither a file nor four numbers; give WEST,SOUTH,EAST,NORTH in degrees, "
-            "or a GeoJSON file"
-        ) from error
-    return (west, south, east, north)
-
-
-def _geojson_area(path: Path) -> Any:  # noqa: ANN401  a shapely geometry
-    import shapely
-
-    try:
-        collection = shapely.from_geojson(path.read_text())
-    except (shapely.errors.GEOSException, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"--aoi {path}: not a GeoJSON file ({error})") from error
-    area = shapely.union_all(shapely.get_parts(collection))
-    if area.is_empty or area.area == 0:
-        raise InputError(f"--aoi {path}: holds no polygon")
-    return area

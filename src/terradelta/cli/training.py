@@ -1,26 +1,22 @@
-"""Commands of people who train: `train`, `evaluate`, `export`."""
+"""Commands of people who train: `train`, `export`."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from terradelta.cli._base import DATA_HELP, Device, app, check_new, console, needs_train, progress, say, write
+from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, say, say_terms
 
 if TYPE_CHECKING:
     from terradelta.training.config import Recipe
 
-__all__ = ["evaluate_command", "export", "train"]
+__all__ = ["export", "train"]
 
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe: FILE.py or FILE.py:FUNCTION, or a network's name.")],
+    recipe: Annotated[str, typer.Argument(help="METHOD_ARCHIVE, FILE.py, FILE.py:FUNCTION, or a network's name.")],
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
     also: Annotated[list[str] | None, typer.Option(help="More training pairs: another such place.")] = None,
@@ -47,6 +43,8 @@ def train(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     chosen: Recipe = dataclasses.replace(load_recipe(recipe), **changes)
+    for place in (data, *(also or [])):
+        say_terms(place)
     pairs = open_pairs(data, "train")
     for folder in also or []:
         pairs = pairs.joined(open_pairs(folder, "train"))
@@ -55,38 +53,9 @@ def train(
     say(f"best validation F1 {score:.4f} at threshold {card.threshold:g}: {run / 'best.ckpt'}")
 
 
-@app.command("evaluate")
-def evaluate_command(
-    model: Annotated[str, typer.Argument(help="`default`, shipped weights, FILE.onnx, or a training run.")],
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
-    split: Annotated[str, typer.Option(help="Which split.")] = "test",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Receipt to write (JSON).")] = None,
-    threshold: Annotated[float | None, typer.Option(help="In place of the card's threshold.")] = None,
-    device: Device = "cpu",
-) -> None:
-    """Score a model on labelled pairs."""
-    from terradelta.data import open_pairs
-    from terradelta.evaluation import evaluate, evaluation_receipt
-    from terradelta.runtime.weights import load_predictor
-
-    if out is not None:
-        check_new(out)
-    pairs = open_pairs(data, split)
-    predictor = load_predictor(model, device=device)
-    with progress(f"evaluating on {split}") as advance:
-        found = evaluate(predictor, pairs, threshold=threshold, progress=advance)
-    receipt = evaluation_receipt(found, predictor.card, pairs)
-    if out is not None:
-        write(out, json.dumps(receipt, indent=2) + "\n")
-    table = Table("", "global", title=Text(f"{predictor.card.name} on {split}, threshold {found.threshold:g}"))
-    for name, value in receipt["metrics"].items():
-        table.add_row(name, f"{value:.4f}")
-    Console().print(table)
-
-
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A training run's folder, or a checkpoint.")],
+    run: Annotated[Path, typer.Argument(help="A training run's folder, a checkpoint, or an ONNX file to copy.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
     receipt: Annotated[
         list[Path] | None, typer.Option(help="Receipt of `evaluate` whose scores go into the card.")
@@ -95,10 +64,13 @@ def export(
     """Export a trained network to ONNX and compare it with the original."""
     from terradelta.evaluation import with_receipt
 
+    check_new(out)
+    if run.suffix.lower() == ".onnx":
+        _copy(run, out, receipt or [])
+        return
     with needs_train("export"):
         from terradelta.export import export_onnx
         from terradelta.networks.checkpoint import load_network
-    check_new(out)
     network, card = load_network(run)
     for path in receipt or []:
         card = with_receipt(card, path)
@@ -106,3 +78,16 @@ def export(
         check = export_onnx(network, card, out)
     gaps = ", ".join(f"{precision} {gap:.2g}" for precision, gap in check.largest_difference.items())
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference in probability: {gaps}")
+
+
+def _copy(model: Path, out: Path, receipts: list[Path]) -> None:
+    """Copy an ONNX file with the scores of receipts in its card."""
+    from terradelta.evaluation import with_receipt
+    from terradelta.runtime.recard import copy_with_card
+    from terradelta.runtime.weights import load_predictor
+
+    card = load_predictor(str(model)).card
+    for path in receipts:
+        card = with_receipt(card, path)
+    copy_with_card(str(model), card, out)
+    say(f"{out}: a copy of {model} with {len(card.scores)} scores in its card")

@@ -16,7 +16,7 @@ from terradelta.data.layouts import Layout, SplitFolders, folders_within
 from terradelta.data.scenes import GoogleDataGz, Oscd, WhuCd
 from terradelta.errors import DataError
 
-__all__ = ["ARCHIVES", "Archive", "count_notes", "find_archive"]
+__all__ = ["ARCHIVES", "Archive", "count_notes", "find_archive", "terms"]
 
 _NUMBERED = re.compile(r"(.*?)(\d+)$")
 _GAPS_NAMED = 5
@@ -48,6 +48,13 @@ class Archive:
     """The archive's layout at one of some folders, the nearest first; None where it is not."""
     note: str = ""
     """What a user must know about splits or labels."""
+
+
+def terms(archive: Archive | None) -> dict[str, str]:
+    """Licence, citation and source, to go with what is made of an archive; nothing for other data."""
+    if archive is None:
+        return {}
+    return {"licence": archive.licence, "citation": archive.citation, "page": archive.source}
 
 
 def find_archive(root: Path) -> tuple[Archive, Layout] | None:
@@ -125,8 +132,8 @@ def _side_is(side: int) -> Callable[[SplitFolders], bool]:
     """Whether the first image has this height and width: two archives differ in nothing else."""
 
     def accepts(layout: SplitFolders) -> bool:
-        image = _first_image(layout)
         try:
+            image = _first_image(layout)
             return image is not None and read_header(image).shape == (side, side)
         except DataError:
             return False
@@ -136,7 +143,10 @@ def _side_is(side: int) -> Callable[[SplitFolders], bool]:
 
 def _named_by_split(layout: SplitFolders) -> bool:
     """LEVIR-CD calls its images ``train_1``, ``val_1`` and ``test_1``; other data in its layout have other names."""
-    first = {split: next(iter(by_stem(layout.root / split / "A")), "") for split in layout.splits}
+    try:
+        first = {split: next(iter(by_stem(layout.root / split / "A")), "") for split in layout.splits}
+    except DataError:
+        return False
     return all(re.fullmatch(rf"{split}_\d+", name) for split, name in first.items())
 
 

@@ -25,10 +25,11 @@ from rasterio.windows import Window
 
 from terradelta.data.images import Image, palette_of
 from terradelta.data.labels import LabelCoding, decode_label
-from terradelta.errors import DataError, InputError
+from terradelta.errors import DataError, InputError, RasterError
+from terradelta.geo.access import GDAL_ERRORS
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.raster import open_pair
-from terradelta.geo.source import GDAL_ERRORS, open_quietly, read_source
+from terradelta.geo.source import read_source
 
 __all__ = ["VECTOR_PARTS", "VECTOR_SUFFIXES", "GroundReader"]
 
@@ -127,7 +128,7 @@ class _Raster:
         """Open the label for a grid whose first pixel is ``corner`` of the first date, which has the grid ``first``."""
         self._path, self._coding, self._corner = path, coding, corner
         with _reading(path), ExitStack() as files:
-            source = files.enter_context(open_quietly(str(path)))
+            source = files.enter_context(read_source(path).open())
             self._nodata, self._palette = source.nodata, palette_of(source)
             self._source, self._warped = source, source.crs is not None
             if source.crs is not None:
@@ -209,5 +210,5 @@ def _widened(box: tuple[float, float, float, float]) -> tuple[float, float, floa
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (*GDAL_ERRORS, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+    except (*GDAL_ERRORS, RasterError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise DataError(f"{path} cannot be read ({error}); replace the file or leave the pair out") from error

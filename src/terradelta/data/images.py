@@ -1,7 +1,6 @@
 """Images as they lie in data sets: one file, or a folder with one file for each band; whole or in a window."""
 
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from typing import Any, Self
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from terradelta.errors import DataError, GridError
+from terradelta.geo.access import GDAL_ERRORS, IMAGE_DRIVERS, SEALED, open_image
 from terradelta.geo.grid import Grid, Tile
-from terradelta.geo.source import GDAL_ERRORS
 
 __all__ = [
     "SUFFIXES",
@@ -151,13 +149,13 @@ def read_image(path: Path, window: Tile | None = None) -> Image:
 @contextmanager
 def _opened(path: Path) -> Iterator[DatasetReader]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            # GDAL's quick way to decode a PNG at once returns noise for a truncated file, without an error.
-            with rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"), rasterio.open(path) as source:
-                yield source
+        # GDAL's quick way to decode a PNG at once returns noise for a truncated file, without an error.
+        options = {**SEALED, "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
+        with rasterio.Env(**options), open_image(str(path), IMAGE_DRIVERS) as source:
+            yield source
     except GDAL_ERRORS as error:
-        raise DataError(f"{path} cannot be read ({error}); replace the file or leave the pair out") from error
+        cause = error.__cause__ or error
+        raise DataError(f"{path} cannot be read ({cause}); replace the file or leave the pair out") from error
 
 
 def palette_of(source: DatasetReader) -> Mapping[int, tuple[int, ...]] | None:

@@ -21,6 +21,8 @@ from terradelta.errors import DataError
 
 __all__ = ["ArchiveWarning", "find_data", "open_pairs"]
 
+_PACKED = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz")
+
 
 class ArchiveWarning(UserWarning):
     """A public archive does not hold the number of pairs that it should."""
@@ -85,7 +87,7 @@ def _in_folder(root: Path) -> tuple[Archive | None, Layout]:
         raise DataError(
             f"{root} holds no labelled pairs that are known; give a folder with {{train,val,test}}/{{A,B,label}}, or "
             f"one with a folder for each date (before, after) and one of labels ({', '.join(LABEL_NAMES[:4])}), a "
-            "public archive as it unpacks, or a CSV file of pairs"
+            f"public archive as it unpacks, or a CSV file of pairs{_packed(root)}"
         )
     return None, own
 
@@ -95,8 +97,14 @@ def _named(archive: Archive, root: Path) -> tuple[Archive, Layout]:
         raise DataError(f"{root} is no folder; give the one into which {archive.title} was unpacked")
     layout = archive.find(tuple(folders_within(root)))
     if layout is None:
-        raise DataError(f"{root} does not hold {archive.title}; it unpacks as {archive.layout}")
+        raise DataError(f"{root} does not hold {archive.title}; it unpacks as {archive.layout}{_packed(root)}")
     return archive, layout
+
+
+def _packed(root: Path) -> str:
+    """A hint on files that are still to be unpacked; the end of a sentence."""
+    packed = sorted(path.name for path in root.iterdir() if path.suffix.lower() in _PACKED)
+    return f". It holds {packed[0]}: unpack it first" if packed else ""
 
 
 def _three(folders: list[Path]) -> Layout:

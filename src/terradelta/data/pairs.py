@@ -141,6 +141,7 @@ class PairList:
         self.files = files
         self.name = self.root.name if name is None else name
         self._open = _OpenPairs()
+        self._sizes: dict[PairFiles, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -164,7 +165,9 @@ class PairList:
             DataError: as for `read`.
         """
         files = self.files[index]
-        height, width = self.size(index)
+        if files not in self._sizes:  # three headers a window would cost more than a small window itself
+            self._sizes[files] = self.size(index)
+        height, width = self._sizes[files]
         if min(window.row, window.col) < 0 or window.stop_row > height or window.stop_col > width:
             raise ShapeError(
                 f"{files.name}: rows {window.row} to {window.stop_row}, columns {window.col} to {window.stop_col} "
@@ -175,6 +178,19 @@ class PairList:
             return _read_pixels(files, window)
         before, after, label, valid = reader.read(window)
         return LabelledPair(files.name, before, after, label, None if valid.all() else valid)
+
+    def read_dates(self, index: int, window: Tile) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Both dates ``(C, h, w)`` in a part of one pair that lies inside it, whatever its label is.
+
+        Raises:
+            DataError: if an image is missing or corrupt.
+        """
+        files = self.files[index]
+        reader = self._open.reader(files)
+        if reader is not None:
+            return reader.read(window)[:2]
+        part = _in_images(files, window)
+        return read_image(files.before, part).values, read_image(files.after, part).values
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of one pair in pixels, from the headers of all three files.
@@ -251,11 +267,17 @@ def _ground_reader(files: PairFiles) -> GroundReader | None:
 
 
 def _read_pixels(files: PairFiles, window: Tile | None) -> LabelledPair:
-    if window is not None and files.window is not None:
-        window = Tile(window.row + files.window.row, window.col + files.window.col, window.height, window.width)
-    before, after, label = (read_image(path, window) for path in (files.before, files.after, files.label))
+    part = None if window is None else _in_images(files, window)
+    before, after, label = (read_image(path, part) for path in (files.before, files.after, files.label))
     _check_sizes(files.name, *(ImageHeader.of(image.values) for image in (before, after, label)))
     return LabelledPair(files.name, before.values, after.values, decode_label(label, files.label, files.coding))
+
+
+def _in_images(files: PairFiles, window: Tile) -> Tile:
+    """A window of the pair as one of its images."""
+    if files.window is None:
+        return window
+    return Tile(window.row + files.window.row, window.col + files.window.col, window.height, window.width)
 
 
 def _size_in_pixels(files: PairFiles) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from terradelta.data.archives import Archive, terms
 from terradelta.data.layouts import Layout
 from terradelta.data.opening import find_data
 from terradelta.data.pairs import LabelledPair, PairList
@@ -110,9 +111,9 @@ def tile_dataset(
         OutputError: if a file cannot be written.
     """
     tiling = tiling or Tiling()
-    _, layout = find_data(location)
+    archive, layout = find_data(location)
     sources = {split: layout.pairs(split) for split in _own_splits(layout)}
-    description = _describe(layout, sources, tiling)
+    description = _describe(archive, layout, sources, tiling)
     work = out.with_name(f".{out.name}.part")
     if out.exists():
         _check_same(out, description)
@@ -140,14 +141,14 @@ def _own_splits(layout: Layout) -> list[str]:
     return [split for split in layout.splits if split != "trainval"]
 
 
-def _describe(layout: Layout, sources: dict[str, PairList], tiling: Tiling) -> str:
+def _describe(archive: Archive | None, layout: Layout, sources: dict[str, PairList], tiling: Tiling) -> str:
     """What `dataset.json` says; equal descriptions give equal tiles."""
     digest = hashlib.sha256()
     for split, pairs in sources.items():
         for files in pairs.files:
             sizes = [path.stat().st_size for path in files.paths()]
             digest.update(repr((split, files.name, sizes, files.window)).encode())
-    content = {"source": layout.name, "source_files": digest.hexdigest(), "tiling": asdict(tiling)}
+    content = {"source": layout.name, "source_files": digest.hexdigest(), "tiling": asdict(tiling), **terms(archive)}
     return json.dumps(content, indent=2) + "\n"
 
 

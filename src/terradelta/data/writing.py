@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from terradelta.errors import OutputError
+from terradelta.geo.access import GDAL_ERRORS
 from terradelta.geo.grid import Grid
-from terradelta.geo.source import GDAL_ERRORS
 
-__all__ = ["image_suffix", "replace_file", "write_image", "write_label"]
+__all__ = ["image_suffix", "replace_file", "tiff_profile", "write_image", "write_label"]
 
 _PNG_BANDS = (1, 3)
 _BLOCK = 256
@@ -38,8 +37,9 @@ def write_image(path: Path, values: NDArray[Any], grid: Grid | None = None) -> N
         OutputError: if the file cannot be written.
     """
     bands, height, width = values.shape
-    profile: dict[str, Any] = {"count": bands, "height": height, "width": width, "dtype": values.dtype}
-    profile |= {"driver": "PNG"} if path.suffix == ".png" else _tiff(values, grid)
+    profile = {"driver": "PNG", "count": bands, "height": height, "width": width, "dtype": values.dtype}
+    if path.suffix != ".png":
+        profile = tiff_profile((bands, height, width), values.dtype, grid)
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,13 +72,14 @@ def replace_file(path: Path, text: str) -> None:
         raise OutputError(f"{path} cannot be written ({error}); give a place that can be, and call again") from error
 
 
-def _tiff(values: NDArray[Any], grid: Grid | None) -> Mapping[str, Any]:
-    bands, height, width = values.shape
-    options: dict[str, Any] = {"driver": "GTiff", "compress": "deflate"}
-    options["predictor"] = 3 if values.dtype.kind == "f" else 2
-    options["photometric"] = "RGB" if bands == 3 and values.dtype == np.uint8 else "MINISBLACK"
+def tiff_profile(shape: tuple[int, int, int], dtype: np.dtype[Any], grid: Grid | None) -> dict[str, Any]:
+    """Options of `rasterio.open` for a deflated GeoTIFF of ``(C, H, W)``, tiled unless it is small."""
+    bands, height, width = shape
+    profile: dict[str, Any] = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": dtype}
+    profile |= {"compress": "deflate", "predictor": 3 if dtype.kind == "f" else 2, "bigtiff": "if_safer"}
+    profile["photometric"] = "RGB" if bands == 3 and dtype == np.uint8 else "MINISBLACK"
     if max(height, width) > _BLOCK:
-        options |= {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK}
+        profile |= {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK}
     if grid is not None:
-        options |= {"crs": grid.crs, "transform": grid.transform}
-    return options
+        profile |= {"crs": grid.crs, "transform": grid.transform}
+    return profile

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from terradelta.errors import BandError
 
-__all__ = ["Band", "BandSelection", "match_bands", "select_bands"]
+__all__ = ["Band", "BandSelection", "band_code", "match_bands", "select_bands"]
 
 _ALIASES = {
     "r": "red",
@@ -15,7 +15,15 @@ _ALIASES = {
     "near infrared": "nir",
     "near infra red": "nir",
     "red edge": "rededge",
+    "coastal aerosol": "coastal",
+    "swir1": "swir16",
+    "swir 1": "swir16",
+    "swir2": "swir22",
+    "swir 2": "swir22",
+    "panchromatic": "pan",
 }
+_NEAREST = {"nir": "nir08", "nir08": "nir"}
+"""What stands for a part of the spectrum that a sensor has under another name only."""
 # Colour interpretations that name no part of the spectrum.
 _NO_COLOUR = {"undefined", "gray", "palette", "alpha"}
 
@@ -30,6 +38,8 @@ class Band:
     description: str = ""
     colour: str = ""
     """Colour interpretation (``red``, ``nir``, ...); may be any word GDAL knows."""
+    common: str = ""
+    """The part of the spectrum by the sensor's own band code, where the sensor is known; STAC's common name."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -44,14 +54,19 @@ class Band:
     @property
     def spectral(self) -> str:
         """The part of the spectrum that the file says the band shows (``red``); empty where it says nothing."""
-        name = _parse(self.description)[1]
+        name = _parse(self.description)[1] or self.common
         return name if name or self.colour in _NO_COLOUR else _parse(self.colour)[1]
 
     @property
+    def code(self) -> str:
+        """The sensor's own code in the description, lower case without leading zeros (``b4``); may be empty."""
+        return band_code(self.description)
+
+    @property
     def label(self) -> str:
-        """How to call the band in a message: its description, its colour, or ``band N``."""
-        if self.description.strip():
-            return self.description.strip()
+        """How to call the band in a message: its description, its spectrum, its colour, or ``band N``."""
+        if self.description.strip() or self.common:
+            return self.description.strip() or self.common
         return self.colour if self.colour and self.colour not in _NO_COLOUR else f"band {self.index}"
 
 
@@ -73,9 +88,14 @@ def _parse(text: str) -> tuple[str, str]:
     """A description's band code (``b4``) and its name (``red``); either may be empty."""
     text = re.sub(r"\([^)]*\)", " ", text.lower())
     text = " ".join(re.split(r"[\s_:,-]+", text)).strip()
-    code = re.match(r"(?:b|band) ?(\d+[a-z]?)\b", text)
+    code = re.match(r"(?:b|band) ?0*(\d+[a-z]?)\b", text)
     name = text[code.end() :].strip() if code else text
     return (f"b{code[1]}" if code else ""), _ALIASES.get(name, name)
+
+
+def band_code(text: str) -> str:
+    """A sensor's own band code in a name, lower case without leading zeros (``b4``); empty where there is none."""
+    return _parse(text)[0]
 
 
 def match_bands(available: Sequence[Band], wanted: Sequence[str]) -> tuple[int, ...] | None:
@@ -96,8 +116,10 @@ def _find(available: Sequence[Band], name: str) -> list[int]:
     exact = [band.index for band in available if band.description.strip().lower() == name.strip().lower()]
     if len(exact) == 1:
         return exact
-    asked = {name.strip().lower(), _parse(name)[1]} - {""}
-    return [band.index for band in available if asked & band.names]
+    code, spectral = _parse(name)
+    asked = {name.strip().lower(), spectral or code} - {""}
+    found = [band.index for band in available if asked & band.names]
+    return found or [band.index for band in available if band.common and band.common == _NEAREST.get(spectral)]
 
 
 def select_bands(

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
@@ -18,11 +19,12 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from terradelta.errors import RasterError
+from terradelta.geo.access import GDAL_ERRORS, open_image
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.overlap import footprint, pixel_ratio
 from terradelta.geo.preflight import Placement
 from terradelta.geo.shift import ShiftField
-from terradelta.geo.source import GDAL_ERRORS, Source, open_quietly
+from terradelta.geo.source import Source
 
 __all__ = ["Layer"]
 
@@ -35,41 +37,48 @@ _PLANE = CRS.from_epsg(3857)  # GDAL warps nothing without a CRS; here both side
 class Layer:
     """An open date on a grid.
 
-    Not safe to use from two threads at once; enter a `rasterio.Env` around every call.
+    Not safe to use from two threads at once.
 
     Args:
         source: the file.
         selected: numbers of the bands to read, in order.
         grid: the common grid; must lie inside the file's extent where its pixels coincide with the file's.
         resampling: interpolation where they do not.
-        field: where the date shows what lies at a pixel of the grid; None: there.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        selected: tuple[int, ...],
-        grid: Grid,
-        resampling: Resampling,
-        field: ShiftField | None = None,
-    ) -> None:
+    def __init__(self, source: Source, selected: tuple[int, ...], grid: Grid, resampling: Resampling) -> None:
         self.source = source
         self.selected = selected
         self.grid = grid
         self.resampling = resampling
-        self.field = field
-        self.offset = None if field is not None else grid.offset_in(source.grid)
         self.ratio = pixel_ratio(grid, source.grid)
         self._files = ExitStack()
-        with self._reporting(grid.tile):
+        self.move(None)
+
+    def move(self, field: ShiftField | None) -> None:
+        """Read the date moved by a field from now on.
+
+        Args:
+            field: where the date shows what lies at a pixel of the grid; None: where its georeference says.
+
+        Raises:
+            RasterError: if the file cannot be opened.
+        """
+        self._files.close()
+        self.field = field
+        self.offset = None if field is not None else self.grid.offset_in(self.source.grid)
+        with self._reporting(self.grid.tile):
             self._dataset = self._open(self._files)
 
     def _open(self, files: ExitStack) -> DatasetReader:
         """The file itself, the file on the grid, or, for a field that bends, a view that cells are warped from."""
         if self.offset is not None:
-            return files.enter_context(open_quietly(self.source.path))
-        view = files.enter_context(open_quietly(self.source.view(self.selected)))
+            return files.enter_context(self.source.open())
+        view = files.enter_context(self._view(1))
         return view if self._bends else self._warp(files, view, self._moved(self.grid.tile))
+
+    def _view(self, factor: int) -> DatasetReader:
+        return open_image(self.source.view(self.selected, factor), ("VRT",))
 
     @property
     def _bends(self) -> bool:
@@ -120,19 +129,22 @@ class Layer:
                 return self._read(self._dataset, self.grid.tile, shape)
             # Warping a thinned view costs one pass over the file; thinning a warped one would cost a full warp.
             step = min(self.grid.height / shape[0], self.grid.width / shape[1]) * min(self.ratio)
-            view = files.enter_context(open_quietly(self.source.view(self.selected, max(1, math.floor(step)))))
+            view = files.enter_context(self._view(max(1, math.floor(step))))
             small = self._warp(files, view, self._moved(self.grid.tile).resized(shape))
             return self._read(small, Tile(0, 0, *shape), shape)
 
     @contextmanager
     def _reporting(self, tile: Tile) -> Iterator[None]:
+        """GDAL's options for the file; its failures in our words."""
         try:
-            yield
+            with rasterio.Env(**self.source.settings):
+                yield
         except GDAL_ERRORS as error:
+            cause = "the file is truncated or damaged: fetch it again, or count such pixels as no data (--skip-damaged)"
+            cause = "the server failed: run the same command again later" if self.source.remotes else cause
             raise RasterError(
                 f"{self.source.path} cannot be read at rows {tile.row} to {tile.stop_row - 1}, columns {tile.col} to "
-                f"{tile.stop_col - 1} of the common grid ({error.__cause__ or error}); "
-                "the file is truncated or damaged: fetch it again, or count such pixels as no data (--skip-damaged)"
+                f"{tile.stop_col - 1} of the common grid ({self.source.reason(error)}); {cause}"
             ) from error
 
     def _read(
@@ -140,6 +152,7 @@ class Layer:
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         read = self._read_warped if self.offset is None else self._read_plain
         values, valid = read(dataset, tile, shape)
+        values = self.source.convert(values)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
         return values, valid
@@ -209,4 +222,5 @@ class Layer:
 
     def close(self) -> None:
         """Close the file."""
-        self._files.close()
+        with rasterio.Env(**self.source.settings):
+            self._files.close()

@@ -5,7 +5,7 @@ Shapely geometries here hold pixel positions (col, row) on the grid that the fun
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
@@ -19,10 +19,19 @@ from shapely.geometry.base import BaseGeometry
 from terradelta.errors import GridError
 from terradelta.geo.grid import Grid, Tile
 
-__all__ = ["Aoi", "AreaOfInterest", "area_of_interest", "footprint", "pixel_ratio", "tile_within"]
+__all__ = ["Aoi", "Area", "AreaOfInterest", "aoi_record", "area_of_interest", "footprint", "pixel_ratio", "tile_within"]
 
-Aoi: TypeAlias = tuple[float, float, float, float] | BaseGeometry
-"""A box (west, south, east, north) or a shapely polygon, in longitude and latitude unless another CRS is given."""
+
+@dataclass(frozen=True)
+class Area:
+    """A shapely polygon or multipolygon in a CRS; (x, y) = (east, north), or (longitude, latitude) in degrees."""
+
+    shape: BaseGeometry
+    crs: CRS | str = "EPSG:4326"
+
+
+Aoi: TypeAlias = tuple[float, float, float, float] | BaseGeometry | Area
+"""A box (west, south, east, north) or a shapely polygon in degrees (EPSG:4326), or an `Area` in any CRS."""
 
 _SEGMENTS = 64  # vertices along a side: a curved side is followed to well below a pixel for scenes of 100 km
 _SLACK_PX = 1e-3
@@ -118,12 +127,20 @@ class AreaOfInterest:
         return inside
 
 
-def area_of_interest(aoi: Aoi, crs: CRS | str, grid: Grid) -> AreaOfInterest:
+def aoi_record(aoi: Aoi | None) -> Any:  # noqa: ANN401  any JSON value
+    """An area of interest as a JSON-ready value: a list of four degrees, or WKT with the CRS in front."""
+    if aoi is None or isinstance(aoi, tuple):
+        return aoi and list(aoi)
+    area = aoi if isinstance(aoi, Area) else Area(aoi)
+    crs = area.crs if isinstance(area.crs, str) else area.crs.to_string()
+    return area.shape.wkt if crs == "EPSG:4326" else f"{crs};{area.shape.wkt}"
+
+
+def area_of_interest(aoi: Aoi, grid: Grid) -> AreaOfInterest:
     """Express an area of interest on a grid.
 
     Args:
-        aoi: box (west, south, east, north) or shapely polygon.
-        crs: the CRS of its coordinates.
+        aoi: box or polygon in degrees, or an `Area`.
         grid: the grid to express it on.
 
     Raises:
@@ -131,7 +148,8 @@ def area_of_interest(aoi: Aoi, crs: CRS | str, grid: Grid) -> AreaOfInterest:
     """
     if grid.crs is None:
         raise GridError("an area of interest needs images with a CRS; these have none: crop them beforehand instead")
-    geometry = _as_geometry(aoi)
+    crs = aoi.crs if isinstance(aoi, Area) else "EPSG:4326"
+    geometry = _as_geometry(aoi.shape if isinstance(aoi, Area) else aoi)
     try:
         plane = Grid(CRS.from_user_input(crs), Affine.identity(), (1, 1))
     except CRSError as error:
@@ -147,7 +165,7 @@ def _near(geometry: BaseGeometry, extent: BaseGeometry) -> BaseGeometry:
     return geometry.intersection(shapely.box(left - margin, bottom - margin, right + margin, top + margin))
 
 
-def _as_geometry(aoi: Aoi) -> BaseGeometry:
+def _as_geometry(aoi: tuple[float, float, float, float] | BaseGeometry) -> BaseGeometry:
     if not isinstance(aoi, BaseGeometry):
         if len(aoi) != 4 or not all(map(math.isfinite, aoi)) or not aoi[0] < aoi[2] or not aoi[1] < aoi[3]:
             raise GridError(

@@ -98,6 +98,7 @@ class Preflight:
         bands = f"Bands compared: {', '.join(self.selection.names)}."
         valid = f"{_percent(self.valid_fraction)} of its pixels are valid on both dates (of {self.sampled_px} sampled)."
         kept = f"It holds {covered}; the rest is left out."
+        placed += [line for line in _values_lines(self.sources) if line]
         return [*described, *placed, common, kept, bands, valid, *(f"Warning: {text}." for text in self.warnings)]
 
 
@@ -140,6 +141,20 @@ def _input_line(date: str, source: Source) -> str:
         f"The {date} date is {source.path}: {height} rows x {width} columns, {_georeference(source.grid)}, "
         f"{dtypes}, {count} ({bands}), {' and '.join(masked) or 'no nodata'}."
     )
+
+
+def _values_lines(sources: tuple[Source, Source]) -> list[str]:
+    """How stored values became comparable; empty where nothing is known of them."""
+    lines = []
+    for date, source in zip(("first", "second"), sources, strict=True):
+        origin = "as asked" if source.meaning is None else f"known from {source.meaning.origin}"
+        if source.conversion is not None:
+            terms = ", ".join(dict.fromkeys(f"{gain:g} x value {offset:+g}" for gain, offset in source.conversion))
+            lines.append(f"The {date} date's values become reflectance: {terms} ({origin}).")
+    if not lines and all(source.meaning is not None and source.meaning.gain for source in sources):
+        origins = " and ".join(dict.fromkeys(source.meaning.origin for source in sources if source.meaning))
+        lines.append(f"Both dates' values mean the same and are compared as stored (known from {origins}).")
+    return lines
 
 
 def _placement_line(date: str, source: Source, place: Placement, grid: Grid) -> str:

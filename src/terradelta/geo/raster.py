@@ -20,7 +20,6 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from rasterio.enums import Resampling
 
 from terradelta.errors import GridError, RasterError, ShapeError
@@ -29,10 +28,12 @@ from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.layer import Layer
 from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest, footprint, tile_within
 from terradelta.geo.preflight import Preflight, warnings_for
+from terradelta.geo.sensors import agree
 from terradelta.geo.shift import ShiftField
-from terradelta.geo.source import Source, read_source
+from terradelta.geo.source import Source
+from terradelta.geo.stac import read_input
 
-__all__ = ["Pair", "PairWindow", "cache_bytes", "open_pair"]
+__all__ = ["Pair", "PairWindow", "Reading", "cache_bytes", "open_pair"]
 
 _MIB = 2**20
 _CACHE_BYTES = (64 * _MIB, 512 * _MIB)
@@ -40,7 +41,21 @@ _TILE_ROWS = 512 + 64
 _BIG_BLOCK_PX = 1024 * 1024
 _PREVIEW_SIDE = 1024
 _SCAN_TILE = 512
+_NEGATIVE, _NEGATIVE_SHARE = -0.02, 0.05
+"""Reflectance below which a value is no noise; the share of such values that is suspicious."""
 _SCAN_LIMIT_PX = 4096 * 4096
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How two files are read."""
+
+    resampling: Resampling = Resampling.bilinear
+    """Interpolation for a date that is warped."""
+    allow_outside: bool = False
+    """Whether a VRT may name files outside its folder, and URLs."""
+    values: str = "auto"
+    """What stored values mean, see `terradelta.geo.sensors.parse_values`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +100,13 @@ class Pair:
         return self._before.grid
 
     @property
+    def sources(self) -> tuple[Source, Source]:
+        """The first and the second date's file."""
+        return self._before.source, self._after.source
+
+    @property
     def paths(self) -> tuple[str, str]:
-        """Absolute paths of the first and the second date's file."""
+        """Absolute paths or URLs of the first and the second date's file, for people."""
         return self._before.source.path, self._after.source.path
 
     @property
@@ -102,10 +122,11 @@ class Pair:
     @property
     def dtypes(self) -> tuple[str, str]:
         """Names of the first and the second date's dtype, e.g. ``uint16``."""
-        return (
-            self._before.source.dtype(self._selection.before).name,
-            self._after.source.dtype(self._selection.after).name,
+        first, second = (
+            "float32" if source.conversion else source.dtype(selected).name
+            for source, selected in zip(self.sources, (self._selection.before, self._selection.after), strict=True)
         )
+        return first, second
 
     @functools.cached_property
     def preview(self) -> PairWindow:
@@ -125,8 +146,21 @@ class Pair:
             aoi=self._aoi is not None,
             valid_fraction=float(self.preview.valid.mean()),
             sampled_px=self.preview.valid.size,
-            warnings=warnings_for(sources, placements, self._selection),
+            warnings=(*warnings_for(sources, placements, self._selection), *self._negative()),
         )
+
+    def _negative(self) -> list[str]:
+        """Warnings where a conversion makes many values negative: it was done before, perhaps."""
+        found, valid = [], self.preview.valid
+        for source, values in zip(self.sources, (self.preview.before, self.preview.after), strict=True):
+            if source.conversion is not None and valid.any():
+                share = float((values[:, valid] < _NEGATIVE).mean())
+                if share > _NEGATIVE_SHARE:
+                    found.append(
+                        f"{share:.0%} of the values of {source.path} are negative after its offset was added: it may "
+                        "have been added before; look at both dates, and see --values"
+                    )
+        return found
 
     def read(self, tile: Tile) -> PairWindow:
         """Both dates in one tile of `grid`.
@@ -185,9 +219,7 @@ class Pair:
         if field is not None and field.shape != self.grid.shape:
             raise ShapeError(f"the shift field is for {field.shape} pixels, the grid has {self.grid.shape}; measure it")
         with self._reading():
-            old = self._after
-            self._after = Layer(old.source, old.selected, old.grid, old.resampling, field)
-            old.close()
+            self._after.move(field)
         for cached in ("preview", "preflight"):
             self.__dict__.pop(cached, None)
 
@@ -232,8 +264,7 @@ def open_pair(
     bands: Sequence[int | str] | None = None,
     wanted: Sequence[str] | None = None,
     aoi: Aoi | None = None,
-    aoi_crs: CRS | str = "EPSG:4326",
-    resampling: Resampling = Resampling.bilinear,
+    reading: Reading = Reading(),
 ) -> Pair:
     """Open two raster files as one pair on the grid of the first.
 
@@ -241,15 +272,15 @@ def open_pair(
     common grid; otherwise it is warped. Images without any CRS are compared pixel by pixel and must be of equal size.
 
     Args:
-        before: file of the first date.
-        after: file of the second date; any CRS, resolution, extent, dtype or order of named bands.
+        before: first date: a file or http URL of an image or a STAC item.
+        after: second date, likewise; any CRS, resolution, extent, dtype or order of named bands.
         grid: the grid to use in place of the first date's.
         bands: bands to compare, by number from 1 or by name; all of them by default, alpha bands left out.
         wanted: names of the bands that a model takes; used where ``bands`` is not given: by name where both files
             have them, otherwise the first bands, with a warning in the preflight.
-        aoi: area of interest: box (west, south, east, north) or shapely polygon; pixels outside are invalid.
-        aoi_crs: the CRS of the area of interest.
-        resampling: interpolation for a date that is warped.
+        aoi: area of interest: box (west, south, east, north) or shapely polygon in degrees, or an
+            `terradelta.geo.overlap.Area` in any CRS; pixels outside are invalid.
+        reading: how files are read.
 
     Returns:
         The pair, to be used in a ``with`` block.
@@ -260,21 +291,38 @@ def open_pair(
         GridError: if the dates and the area of interest do not share a place, or only one date has a CRS.
         BandError: if the bands do not exist or do not match.
     """
-    sources = (read_source(before), read_source(after))
-    first, second = sources
+    names = wanted if bands is None else bands
+    first, second = (read_input(path, names, allow_outside=reading.allow_outside) for path in (before, after))
+    sources = (first, second)
     selection = select_bands((first.path, first.bands), (second.path, second.bands), bands, wanted)
+    sources, selection = _comparable(sources, selection, reading.values)
     reference, sources = _on_reference(sources, grid)
-    area = None if aoi is None else area_of_interest(aoi, aoi_crs, reference)
+    area = None if aoi is None else area_of_interest(aoi, reference)
     tile = _common_tile(reference, sources, area)
     with ExitStack() as opened, rasterio.Env(GDAL_CACHEMAX=cache_bytes(*sources)):
         layers = []
         for source, selected in zip(sources, (selection.before, selection.after), strict=True):
-            layers.append(Layer(source, selected, reference.crop(tile), resampling))
+            layers.append(Layer(source, selected, reference.crop(tile), reading.resampling))
             opened.callback(layers[-1].close)
         pair = Pair((layers[0], layers[1]), selection, area and area.within(tile))
         _require_valid(pair)
         opened.pop_all()
     return pair
+
+
+def _comparable(
+    sources: tuple[Source, Source], selection: BandSelection, values: str
+) -> tuple[tuple[Source, Source], BandSelection]:
+    """The sources with conversions that make their values mean the same; the selection with warnings about them."""
+    first, second = sources
+    (before, after), warnings = agree(
+        (first.meaning, second.meaning),
+        (first.positions(selection.before), second.positions(selection.after)),
+        (first.path, second.path),
+        values,
+    )
+    converted = (dataclasses.replace(first, conversion=before), dataclasses.replace(second, conversion=after))
+    return converted, dataclasses.replace(selection, warnings=(*selection.warnings, *warnings))
 
 
 def cache_bytes(*sources: Source) -> int:

@@ -5,10 +5,10 @@ where all of them are valid: nodata values, alpha bands, mask files and NaN beco
 neither mixes invalid pixels into their neighbours nor needs to know why they are invalid.
 """
 
+import dataclasses
 import math
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +17,32 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
-from rasterio._err import CPLE_BaseError
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from terradelta.errors import GridError, RasterError
+from terradelta.geo.access import (
+    GDAL_ERRORS,
+    IMAGE_DRIVERS,
+    REMOTE_DRIVERS,
+    check_beside,
+    is_utf8,
+    leads_elsewhere,
+    open_image,
+    settings,
+    vsi_name,
+)
 from terradelta.geo.bands import Band
 from terradelta.geo.grid import Grid
+from terradelta.geo.remote import RemoteFile, full_url, is_url, probe
+from terradelta.geo.sensors import Meaning, band_names, recognise
+from terradelta.geo.vrt import check_vrt, is_vrt
 
-__all__ = ["GDAL_ERRORS", "Source", "is_utf8", "open_quietly", "read_source"]
+__all__ = ["Source", "gdal_type", "read_source"]
 
-GDAL_ERRORS = (RasterioError, CPLE_BaseError, UnicodeError)
-"""What rasterio raises when GDAL fails; the last where a damaged file puts bytes that are no text into a message."""
-
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib has made one slash of two
+_OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib has made one slash of two
+_REASON_CHARS = 500
 
 _GDAL_TYPES = {
     "uint8": "Byte",
@@ -52,7 +63,11 @@ class Source:
     """A readable raster file, described once; no file stays open."""
 
     path: str
-    """Absolute path."""
+    """Absolute path, or the URL without what may be secret; for people."""
+    address: str
+    """What `read_source` finds it again by: the path or the URL, signature included, so not to be shown."""
+    name: str
+    """What GDAL opens: the path, GDAL's name of the URL, or the text of a VRT that names nothing unchecked."""
     grid: Grid
     bands: tuple[Band, ...]
     """Image bands in file order, alpha bands left out."""
@@ -70,11 +85,68 @@ class Source:
     """(height, width) of the blocks that the file is stored in."""
     palette: bool
     """Whether the values are indices into a colour table."""
+    meaning: Meaning | None = None
+    """What the values mean, where it is known."""
+    conversion: tuple[tuple[float, float], ...] | None = None
+    """(gain, offset) of each selected band, by which values become reflectance when read; None: they stay."""
+    files: tuple[str, ...] = ()
+    """Real paths of all local files that the image consists of, in order."""
+    remotes: tuple[RemoteFile, ...] = ()
+    """All files behind URLs that it consists of, in order."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """GDAL's options to enter around every use of the file: without network unless it was given by URL."""
+        return settings(remote=bool(self.remotes))
+
+    def open(self) -> DatasetReader:
+        """Open the file, inside a `rasterio.Env` with `settings`.
+
+        Raises:
+            RasterioError, CPLE_BaseError, UnicodeError: see `GDAL_ERRORS`.
+        """
+        return open_image(self.name, (self.driver,))
+
+    def reason(self, error: BaseException) -> str:
+        """GDAL's message, shortened, without what may be secret in URLs."""
+        return _reason(error.__cause__ or error, self.remotes)
 
     def dtype(self, selected: Sequence[int]) -> np.dtype[Any]:
         """The dtype that holds the selected bands without loss (bands of one file may differ)."""
         dtypes = {band.index: band.dtype for band in self.bands}
         return np.result_type(*(np.dtype(dtypes[number]) for number in selected))
+
+    def with_nodata(self, value: float) -> "Source":
+        """The same image, with a nodata value in all bands in place of the file's masks; without alpha bands."""
+        size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
+        bands = "".join(
+            f'<VRTRasterBand dataType="{_GDAL_TYPES[band.dtype]}"><NoDataValue>{value!r}</NoDataValue>'
+            f"{self._input(str(band.index), '')}</VRTRasterBand>"
+            for band in self.bands
+        )
+        count = len(self.bands)
+        return dataclasses.replace(
+            self,
+            name=f"<VRTDataset {size}>{bands}</VRTDataset>",
+            driver="VRT",
+            bands=tuple(dataclasses.replace(band, index=i) for i, band in enumerate(self.bands, 1)),
+            alpha=(),
+            nodata=(value,) * count,
+            masks=("nodata",) * count,
+        )
+
+    def positions(self, selected: Sequence[int]) -> list[int]:
+        """Positions in `bands` of the bands with some numbers."""
+        numbers = [band.index for band in self.bands]
+        return [numbers.index(number) for number in selected]
+
+    def convert(self, values: NDArray[Any]) -> NDArray[Any]:
+        """``(C, ...)`` stored values of the selected bands, as they are or, with a `conversion`, as float32."""
+        if self.conversion is None:
+            return values
+        gain, offset = np.array(self.conversion, np.float64).T.reshape(2, -1, *[1] * (values.ndim - 1))
+        converted: NDArray[np.float32] = (values * gain + offset).astype(np.float32)
+        return converted
 
     def mask_bands(self, selected: Sequence[int]) -> list[int]:
         """Numbers of the bands whose GDAL masks, together with the alpha bands, say where all selected are valid."""
@@ -121,7 +193,7 @@ class Source:
         kind = "SimpleSource" if ratio == 1 else "ComplexSource"
         scale = "" if ratio == 1 else f"<ScaleOffset>0</ScaleOffset><ScaleRatio>{ratio}</ScaleRatio>"
         return (
-            f'<{kind}><SourceFilename relativeToVRT="0">{escape(path or self.path)}</SourceFilename>'
+            f'<{kind}><SourceFilename relativeToVRT="0">{escape(path or self.name)}</SourceFilename>'
             f"<SourceBand>{band}</SourceBand>{rect}{scale}</{kind}>"
         )
 
@@ -167,50 +239,80 @@ class Source:
             "alpha_bands": list(self.alpha),
             "nodata": nodata,
             "masks": list(self.masks),
+            "values": {
+                "known_from": None if self.meaning is None else self.meaning.origin,
+                "converted": None if self.conversion is None else [list(pair) for pair in self.conversion],
+            },
         }
 
 
-def is_utf8(name: str) -> bool:
-    """Whether a file name is valid UTF-8, the only encoding that GDAL takes."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def gdal_type(dtype: str) -> str:
+    """GDAL's name of a dtype."""
+    return _GDAL_TYPES[dtype]
 
 
-def open_quietly(name: str, **options: Any) -> DatasetReader:  # noqa: ANN401  passed on to rasterio
-    """`rasterio.open` without its warning about images that have no georeference."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(name, **options)
-
-
-def read_source(path: str | Path) -> Source:
+def read_source(path: str | Path, *, allow_outside: bool = False) -> Source:
     """Describe a raster file.
 
     Args:
-        path: a local file in any format that GDAL reads.
+        path: a local file in one of `IMAGE_DRIVERS`' formats, a VRT, or an http URL of an image in one of
+            `REMOTE_DRIVERS`' formats, of which only the parts that are needed are fetched.
+        allow_outside: whether a VRT may name files outside its folder, and URLs.
 
     Raises:
-        RasterError: if there is no such file, it is no raster, or it holds nothing that can be compared.
+        RasterError: if there is no such file, it is no raster, it names what it may not, or it holds nothing that can
+            be compared.
         GridError: if its transform is degenerate.
     """
+    if is_url(str(path)):
+        return _remote_source(full_url(str(path)))
     name = _local_file(path)
     try:
-        with open_quietly(name) as dataset:
-            _check(dataset, name)
-            return _describe(dataset, name)
+        if is_vrt(name):
+            checked = check_vrt(name, allow_outside)
+            return _opened(name, checked.xml, ("VRT",), tuple(checked.files), tuple(checked.remotes.values()))
+        if leads_elsewhere(name):
+            raise RasterError(f"{name} describes data that lie elsewhere; give the image itself")
+        check_beside(name, None if allow_outside else os.path.dirname(name))
+    except OSError as error:
+        raise RasterError(f"{name} cannot be read ({error.strerror}); check its permissions") from error
+    return _opened(name, name, IMAGE_DRIVERS, (name,), ())
+
+
+def _remote_source(url: str) -> Source:
+    remote = probe(url)
+    found = _opened(remote.name, vsi_name(url), REMOTE_DRIVERS, (), (remote,))
+    return dataclasses.replace(found, address=url)
+
+
+def _opened(
+    path: str, name: str, drivers: Sequence[str], files: tuple[str, ...], remotes: tuple[RemoteFile, ...]
+) -> Source:
+    try:
+        with rasterio.Env(**settings(bool(remotes))), open_image(name, drivers) as dataset:
+            _check(dataset, path)
+            return dataclasses.replace(_describe(dataset, path), name=name, files=files, remotes=remotes)
     except GDAL_ERRORS as error:
         raise RasterError(
-            f"{name} cannot be opened as a raster ({error}); give a GeoTIFF or another format that GDAL reads, "
-            "and check that the file is complete"
+            f"{path} cannot be opened as a raster ({_reason(error, remotes)}); give a GeoTIFF or another of "
+            f"{', '.join(drivers)}, and check that the file is complete"
         ) from error
 
 
+def _reason(error: BaseException, remotes: Sequence[RemoteFile]) -> str:
+    """GDAL's message, without what may be secret in URLs."""
+    text = str(error)
+    for remote in remotes:
+        text = text.replace(remote.url, remote.name)
+    return text if len(text) <= _REASON_CHARS else text[:_REASON_CHARS] + "..."
+
+
 def _local_file(path: str | Path) -> str:
-    if _URL.match(str(path)) or str(path).startswith("/vsi"):
-        raise RasterError(f"{path} is not a local file; terradelta reads no URLs and no /vsi paths: download it first")
+    if _OTHER_URL.match(str(path)) or str(path).startswith("/vsi"):
+        raise RasterError(
+            f"{path} is no local file and no http URL; terradelta reads no other URLs and no /vsi paths: download it "
+            "first, or give its https URL"
+        )
     file = os.path.expanduser(path)
     if os.path.isdir(file):
         raise RasterError(f"{path} is a folder; give the raster file inside it")
@@ -241,10 +343,16 @@ def _describe(dataset: DatasetReader, name: str) -> Source:
         grid = Grid(dataset.crs, dataset.transform, dataset.shape)
     except GridError as error:
         raise GridError(f"{name}: {error}") from error
+    bands = tuple(_band(dataset, i) for i in image)
+    commons = band_names(name, [band.code for band in bands])
+    scaled = [(dataset.scales[i - 1], dataset.offsets[i - 1]) for i in image]
     return Source(
         path=name,
+        address=name,
+        name=name,
         grid=grid,
-        bands=tuple(_band(dataset, i) for i in image),
+        bands=tuple(dataclasses.replace(band, common=common) for band, common in zip(bands, commons, strict=True)),
+        meaning=recognise(name, dataset.tags(), scaled, [band.dtype for band in bands]),
         alpha=tuple(i for i in dataset.indexes if i not in image),
         nodata=tuple(dataset.nodatavals[i - 1] for i in image),
         masks=tuple(_mask(dataset.mask_flag_enums[i - 1]) for i in image),

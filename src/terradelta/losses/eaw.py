@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -83,19 +84,28 @@ def eaw_loss(
 
 
 def eaw_auxiliary_loss(
-    outputs: Sequence[Tensor], target: Tensor, *, auxiliary_weight: float = 0.4, kind: PixelLoss = "ce"
+    outputs: Sequence[Tensor],
+    target: Tensor,
+    *,
+    auxiliary_weight: float = 0.4,
+    beta: float = 0.5,
+    kind: PixelLoss = "ce",
+    effective_number: EffectiveNumber = "fraction",
 ) -> Tensor:
-    """``EAW(final) + λ EAW(auxiliary)``, Eq. (18) of MCCRNet, with β = 0.5; several auxiliary outputs all count λ.
+    """``EAW(final) + λ EAW(auxiliary)``, Eq. (18) of MCCRNet; several auxiliary outputs all count λ.
 
     Args:
         outputs: final logits first, then auxiliary ones, as `forward_with_aux` returns them; resized to the target.
         target: ``(B, 1, H, W)``.
         auxiliary_weight: λ.
+        beta: see `eaw_weights`; 0 is the plain loss.
         kind: see `eaw_loss`.
+        effective_number: see `eaw_weights`.
 
     Raises:
         ShapeError: if shapes differ.
         InputError: if an option is not allowed.
     """
-    final, *auxiliary = (eaw_loss(at_size_of(target, logits), target, kind=kind) for logits in outputs)
+    one = partial(eaw_loss, beta=beta, kind=kind, effective_number=effective_number)
+    final, *auxiliary = (one(at_size_of(target, logits), target) for logits in outputs)
     return sum((auxiliary_weight * loss for loss in auxiliary), final)

@@ -5,17 +5,18 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import terradelta
 from terradelta.errors import InputError, RasterError
-from terradelta.geo.overlap import Aoi
-from terradelta.geo.raster import Pair, open_pair
+from terradelta.geo.overlap import Aoi, aoi_record
+from terradelta.geo.raster import Pair, Reading, open_pair
 from terradelta.geo.scaling import Scaling
+from terradelta.geo.shift import ShiftField
+from terradelta.geo.source import Source
 from terradelta.geo.windows import TilePlan
 from terradelta.mapping.damage import TolerantPair
-from terradelta.mapping.receipt import grid_record
+from terradelta.mapping.receipt import grid_record, input_stamp
 from terradelta.mapping.scene import TileReader
 from terradelta.mapping.stages import StageClock
 from terradelta.runtime.predictor import Predictor
@@ -33,7 +34,7 @@ class MapOptions:
     bands: tuple[str | int, ...] | None = None
     """Bands by name or number from 1, in the model's order; None: the model's names, else the first ones."""
     aoi: Aoi | None = None
-    """Area of interest: (west, south, east, north) in degrees, or a shapely polygon in EPSG:4326."""
+    """Area of interest: (west, south, east, north) or a shapely polygon in degrees, or an `Area`."""
     threshold: float | None = None
     """Probability in (0, 1] from which a pixel counts as changed."""
     min_area_m2: float = 10.0
@@ -44,6 +45,12 @@ class MapOptions:
     """Side of a tile, pixels."""
     overlap: int | None = None
     """Pixels that neighbouring tiles share."""
+    coregister: bool = False
+    """Move the second date by the measured shift."""
+    allow_outside: bool = False
+    """Whether a VRT may name files outside its folder, and URLs."""
+    values: str = "auto"
+    """What stored values mean, see `terradelta.geo.sensors.parse_values`."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     fresh: bool = False
@@ -53,10 +60,14 @@ class MapOptions:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; it must be above 0 and at most 1")
 
+    @property
+    def reading(self) -> Reading:
+        """How the files are read."""
+        return Reading(allow_outside=self.allow_outside, values=self.values)
+
     def record(self) -> dict[str, Any]:
         """What the receipt says of the options beside those that the card completes, JSON-ready."""
-        area = list(self.aoi) if isinstance(self.aoi, tuple) else self.aoi and self.aoi.wkt
-        return {"min_area_m2": self.min_area_m2, "simplify_m": self.simplify_m, "aoi": area}
+        return {"min_area_m2": self.min_area_m2, "simplify_m": self.simplify_m, "aoi": aoi_record(self.aoi)}
 
 
 @dataclass(frozen=True)
@@ -66,18 +77,22 @@ class ScenePlan:
     The rows depend on nothing else but the predictor, whose identity is in ``job``.
     """
 
-    paths: tuple[str, str]
-    """Absolute paths of the first and the second date's file."""
+    sources: tuple[Source, Source]
+    """The first and the second date's file."""
     bands: tuple[str | int, ...] | None
     """As `MapOptions.bands`."""
     wanted: tuple[str, ...] | None
     """The model's bands, see `open_pair`."""
     aoi: Aoi | None
     """As `MapOptions.aoi`."""
+    reading: Reading
+    """How the files are read, see `open_pair`."""
     scaling: Scaling | None
     """How the pair's raw values become the model's; None: they are."""
     skip_damaged: bool
     """As `MapOptions.skip_damaged`."""
+    shift: ShiftField | None
+    """The field that the second date is moved by; None: it is read where its georeference says."""
     tiles: TilePlan
     """Where the tiles lie on the pair's common grid."""
     job: dict[str, Any]
@@ -89,10 +104,11 @@ class ScenePlan:
 
     def check_inputs(self) -> None:
         """Raise RasterError if a file has vanished, or is not the one that the plan was made for."""
-        for path, known in zip(self.paths, self.job["inputs"], strict=True):
-            if _identity(path) != known:
+        for source, known in zip(self.sources, self.job["inputs"], strict=True):
+            if input_stamp(source, ask=True) != known:
                 raise RasterError(
-                    f"{path} has changed since the run began; the result would be a mixture: start afresh with --fresh"
+                    f"{source.path} has changed since the run began; the result would be a mixture: "
+                    "start afresh with --fresh"
                 )
 
     @contextlib.contextmanager
@@ -103,8 +119,11 @@ class ScenePlan:
             InputError: if a file cannot be used, or is not the one that the plan was made for.
         """
         bands = None if self.bands is None else list(self.bands)
-        with open_pair(*self.paths, bands=bands, wanted=self.wanted, aoi=self.aoi) as pair:
+        before, after = (source.address for source in self.sources)
+        with open_pair(before, after, bands=bands, wanted=self.wanted, aoi=self.aoi, reading=self.reading) as pair:
             self.check_inputs()
+            if self.shift is not None:
+                pair.coregister(self.shift)
             yield self.reader(TolerantPair.like(pair) if self.skip_damaged else pair, predictor, clock)
 
 
@@ -121,25 +140,29 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
     tiles = TilePlan(pair.grid.shape, tile, overlap, card.stride)
     _check_width(tiles)
     job = {
-        "inputs": [_identity(path) for path in pair.paths],
+        "inputs": [input_stamp(source) for source in pair.sources],
         "bands": list(pair.bands),
+        "values": [source.conversion and [list(each) for each in source.conversion] for source in pair.sources],
         "area of interest": options.record()["aoi"],
         "grid": grid_record(pair.grid),
         "tiles": [tiles.tile, tiles.overlap, tiles.multiple],
         "model": predictor.identity,
         "skip-damaged": options.skip_damaged,
+        "coregister": None if pair.shift is None else pair.shift.to_dict(),
         "version": terradelta.__version__,
     }
-    return ScenePlan(pair.paths, options.bands, card.bands, options.aoi, scaling, options.skip_damaged, tiles, job)
-
-
-def _identity(path: str) -> list[Any]:
-    """What tells whether a file is still the same one, without reading it."""
-    try:
-        stat = Path(path).stat()
-    except OSError as error:
-        raise RasterError(f"{path} was there when the run began, but is no more ({error.strerror})") from error
-    return [path, stat.st_size, stat.st_mtime_ns]
+    return ScenePlan(
+        pair.sources,
+        options.bands,
+        card.bands,
+        options.aoi,
+        options.reading,
+        scaling,
+        options.skip_damaged,
+        pair.shift,
+        tiles,
+        job,
+    )
 
 
 def _check_width(plan: TilePlan) -> None:

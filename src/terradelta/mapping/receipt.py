@@ -5,7 +5,9 @@ import datetime
 import hashlib
 import json
 import math
+import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,20 @@ from terradelta.card import ModelCard
 from terradelta.errors import OutputError, RasterError
 from terradelta.geo.grid import Grid
 from terradelta.geo.ground import ground_sampling_m
+from terradelta.geo.remote import probe
+from terradelta.geo.source import Source
 
-__all__ = ["file_sha256", "grid_record", "model_record", "now", "resolution_warnings", "write_receipt"]
+__all__ = [
+    "file_sha256",
+    "grid_record",
+    "input_record",
+    "input_stamp",
+    "model_record",
+    "newest",
+    "now",
+    "resolution_warnings",
+    "write_receipt",
+]
 
 RESOLUTION_SLACK = 1.5
 
@@ -31,6 +45,56 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise RasterError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def input_stamp(source: Source, *, ask: bool = False) -> list[Any]:
+    """What tells whether an input is still the same one, without reading it, as JSON-ready values; first its path.
+
+    Args:
+        source: the input.
+        ask: ask servers again about files behind URLs, in place of what they said when the input was opened.
+
+    Raises:
+        RasterError: if a file has vanished.
+    """
+    remotes = [probe(remote.url) if ask else remote for remote in source.remotes]
+    return [source.path, *[list(_stat(file)) for file in source.files], *[remote.to_dict() for remote in remotes]]
+
+
+def input_record(source: Source) -> dict[str, Any]:
+    """An input's identity, as JSON-ready values.
+
+    A local file has its SHA-256; a VRT has one over those of all files that it consists of, which are listed; a file
+    behind a URL has what its server says (ETag, date, size).
+
+    Raises:
+        RasterError: if a file has vanished.
+    """
+    parts: list[dict[str, Any]] = [
+        {"path": file, "sha256": file_sha256(Path(file)), "bytes": _stat(file)[1]} for file in source.files
+    ]
+    parts += [remote.to_dict() for remote in source.remotes]
+    if len(parts) == 1:
+        return {**parts[0], "path": source.path}
+    digest = hashlib.sha256(json.dumps([[p.get("sha256"), p.get("etag"), p["bytes"]] for p in parts]).encode())
+    size = sum(part["bytes"] for part in parts)
+    return {"path": source.path, "sha256": digest.hexdigest(), "bytes": size, "files": parts}
+
+
+def newest(sources: Sequence[Source]) -> datetime.datetime:
+    """When the newest file of some inputs was last changed; 1970 where no server says."""
+    local = [_stat(file)[2] / 1e9 for source in sources for file in source.files]
+    remote = [each.modified_s for source in sources for each in source.remotes]
+    return datetime.datetime.fromtimestamp(max([0.0, *local, *[s for s in remote if s is not None]]), datetime.UTC)
+
+
+def _stat(file: str) -> tuple[str, int, int]:
+    """Path, bytes, and time of the last change in nanoseconds."""
+    try:
+        found = os.stat(file)
+    except OSError as error:
+        raise RasterError(f"{file} was there when the run began, but is no more ({error.strerror})") from error
+    return file, found.st_size, found.st_mtime_ns
 
 
 def now() -> str:

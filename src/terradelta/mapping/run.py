@@ -1,7 +1,6 @@
 """`map_change`: two rasters to a change map, in memory that hardly grows with the scene; a killed run is resumed."""
 
 import contextlib
-import datetime
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,16 @@ from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
 from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
 from terradelta.mapping.quicklooks import quicklooks
-from terradelta.mapping.receipt import file_sha256, grid_record, model_record, now, resolution_warnings, write_receipt
+from terradelta.mapping.receipt import (
+    grid_record,
+    input_record,
+    model_record,
+    newest,
+    now,
+    resolution_warnings,
+    write_receipt,
+)
+from terradelta.mapping.register import Alignment, align
 from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.stages import StageClock
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
@@ -58,8 +66,8 @@ class ChangeMap:
 
 
 def map_change(
-    before: Path,
-    after: Path,
+    before: Path | str,
+    after: Path | str,
     out: Path,
     predictor: Predictor | Method,
     options: MapOptions = DEFAULTS,
@@ -71,7 +79,7 @@ def map_change(
     """Map what changed between two rasters.
 
     Args:
-        before: raster of the first date; its grid is the product's.
+        before: raster of the first date, a file or http URL; its grid is the product's.
         after: raster of the second date, on any grid.
         out: folder to make; it appears only once everything in it is finished.
         predictor: see `terradelta.runtime.weights.load_predictor`; or a classical method, see
@@ -95,11 +103,13 @@ def map_change(
     clock = StageClock()
     wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
-    with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi) as opened:
+    with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi, reading=options.reading) as opened:
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
+        with clock.time("register"):
+            alignment = align(pair, options.coregister)
         with clock.time("read"):
             scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
-            preflight = _preflight(pair, scaling, predictor)
+            preflight = _preflight(pair, alignment, scaling, predictor)
         if announce is not None:
             announce(preflight)
         if isinstance(predictor, Method):
@@ -109,7 +119,7 @@ def map_change(
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
-            receipt = {"preflight": preflight, **made}
+            receipt = {"preflight": preflight, **made, "registration": alignment.record()}
             if scores is not None:
                 receipt["scores"] = scores(work.product)
             with clock.time("report"):
@@ -198,7 +208,7 @@ class _Run:
                 min_area_m2=options.min_area_m2,
                 simplify_m=options.simplify_m,
                 tags=tags,
-                date=_newest(pair.paths),
+                date=newest(pair.sources),
                 clock=self.reader.clock,
             ) as writer,
             contextlib.closing(scene),
@@ -233,13 +243,8 @@ class _Run:
         }
 
 
-def _newest(paths: Sequence[str]) -> datetime.datetime:
-    """When the newer input was last changed: equal inputs give equal products, whenever they are made."""
-    return datetime.datetime.fromtimestamp(max(Path(path).stat().st_mtime for path in paths), datetime.UTC)
-
-
-def _preflight(pair: Pair, scaling: Scaling | None, predictor: Predictor | Method) -> list[str]:
-    lines = list(pair.preflight.lines())
+def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor | Method) -> list[str]:
+    lines = [*pair.preflight.lines(), *alignment.lines()]
     if scaling is not None:
         lines += scaling.lines(pair.bands)
     return lines if isinstance(predictor, Method) else lines + resolution_warnings(predictor.card, pair.grid)
@@ -247,7 +252,4 @@ def _preflight(pair: Pair, scaling: Scaling | None, predictor: Predictor | Metho
 
 def _inputs(pair: Pair, clock: StageClock) -> dict[str, Any]:
     with clock.time("hash"):
-        return {
-            date: {"path": path, "sha256": file_sha256(Path(path)), "bytes": Path(path).stat().st_size}
-            for date, path in zip(("before", "after"), pair.paths, strict=True)
-        }
+        return {date: input_record(source) for date, source in zip(("before", "after"), pair.sources, strict=True)}

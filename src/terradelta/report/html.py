@@ -10,6 +10,7 @@ from typing import Any
 from terradelta.card import NO_LIMIT
 from terradelta.errors import OutputError
 from terradelta.report.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
+from terradelta.report.shift import shift_figure
 from terradelta.report.text import area, finite, fraction, integer, metres, number, place, seconds, text
 
 __all__ = ["render_report", "write_report"]
@@ -49,6 +50,7 @@ def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
         _scores(receipt),
         _polygons(receipt),
         _preflight(receipt),
+        _registration(receipt),
         _model(receipt),
         _run(receipt),
         _qgis(),
@@ -292,6 +294,14 @@ def _preflight(receipt: Mapping[str, Any]) -> str:
     items = "".join(_check(text(sentence)) for sentence in _list(receipt, "preflight"))
     body = f"<ul>{items}</ul>" if items else "<p>The two images fitted each other; nothing had to be said.</p>"
     return _section("preflight", "Checks before the run", body)
+
+
+def _registration(receipt: Mapping[str, Any]) -> str:
+    """How the two dates lie on one another."""
+    grid = _dict(receipt, "grid")
+    shape = finite(grid.get("height")) or 0.0, finite(grid.get("width")) or 0.0
+    figure = shift_figure(_dict(receipt, "registration"), shape)
+    return _section("registration", "How the two dates lie on one another", figure) if figure else ""
 
 
 def _check(sentence: str) -> str:

@@ -56,7 +56,9 @@ class Predictor(ABC):
         expected = (len(before), 1, *padded[0].shape[2:])
         if logits.shape != expected:
             raise ModelError(f"the network of model {self.card.name!r} gave shape {logits.shape}, not {expected}")
-        return sigmoid(logits[:, 0, :height, :width] / np.float32(self.card.temperature))
+        scaled = logits[:, 0, :height, :width] / np.float32(self.card.temperature)
+        scaled += np.float32(self.card.logit_bias)
+        return sigmoid(scaled)
 
     @abstractmethod
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from terradelta.errors import InputError
+from terradelta.evaluation import WHOLE, Protocol
 from terradelta.losses import LOSSES
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Augmentation", "Optimiser", "Recipe", "Schedule", "Validation"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Augmentation", "Optimiser", "Recipe", "Schedule"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Red, green and blue of ImageNet, in units of full scale: what torchvision's weights were fitted with."""
@@ -103,25 +104,6 @@ class Schedule:
             raise InputError(f"Schedule.patience is {self.patience}; it must be 0 or more evaluations")
 
 
-@dataclass(frozen=True)
-class Validation:
-    """How validation images are predicted; the counts of all pixels go into one confusion matrix in any case."""
-
-    patch_px: int | None = None
-    """Side of square patches that are predicted one by one; None: whole images. For networks whose cost grows faster
-    than the image, and for papers that cut their images."""
-    overlap_px: int = 0
-    """Pixels that neighbouring patches share; probabilities are averaged there."""
-
-    def __post_init__(self) -> None:
-        if self.patch_px is not None and self.patch_px < 1:
-            raise InputError(f"Validation.patch_px is {self.patch_px}; it must be at least 1, or None for whole images")
-        if not 0 <= self.overlap_px <= (self.patch_px or 0) // 2:
-            raise InputError(
-                f"Validation.overlap_px is {self.overlap_px}; it must be from 0 to half of patch_px ({self.patch_px})"
-            )
-
-
 def _check_choice(name: str, given: str, owner: type, field_name: str) -> None:
     allowed = get_args(owner.__annotations__[field_name])
     if given not in allowed:
@@ -190,7 +172,9 @@ class Recipe:
     """Lightning Fabric's precision: ``32-true``, ``bf16-mixed``, ``16-mixed``."""
     eval_every: int = 500
     """Steps between evaluations on the validation split."""
-    validation: Validation = Validation()
+    validation: Protocol = WHOLE
+    """What the network sees at once there: whole images, or patches for networks whose cost grows faster than the image
+    and for papers that cut their images."""
     save_every: int = 100
     """Steps between checkpoints."""
     patience: int | None = None

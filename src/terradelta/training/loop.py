@@ -121,7 +121,7 @@ class _Trainer:
         if recipe.encoder_weights is not None and not last.is_file():
             initialise_encoder(network, recipe.encoder_weights)
         average = copy.deepcopy(network).requires_grad_(requires_grad=False)
-        card = first_card(recipe, network, train)
+        card = first_card(recipe, network, train, val)
         self.state = RunState(network, average, make_optimiser(network, recipe), card)
         self.loss = partial(LOSSES[recipe.loss], **recipe.loss_args)
         self.waited_s = self.worked_s = 0.0

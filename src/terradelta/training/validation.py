@@ -1,12 +1,8 @@
 """Validation in the middle of a run: score the averaged weights, choose the threshold, keep the best, warn."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 import terradelta
 from terradelta.card import ModelCard
@@ -15,11 +11,11 @@ from terradelta.evaluation import Evaluation, evaluate
 from terradelta.networks import ChangeNetwork, model_info, receptive_field
 from terradelta.networks.checkpoint import save_network
 from terradelta.runtime.predictor import Predictor
-from terradelta.training.config import Recipe, Validation
+from terradelta.training.config import Recipe
 from terradelta.training.crops import measure_bands
 from terradelta.training.state import RunState
 
-__all__ = ["CollapseWarning", "PatchPredictor", "first_card", "validate"]
+__all__ = ["CollapseWarning", "first_card", "validate"]
 
 COLLAPSED_LOW, COLLAPSED_HIGH = 1e-4, 0.9
 
@@ -28,43 +24,7 @@ class CollapseWarning(UserWarning):
     """The network calls everything changed, or nothing."""
 
 
-class PatchPredictor(Predictor):
-    """Another predictor, given images in square patches; where patches overlap, probabilities are averaged.
-
-    Args:
-        inner: predicts a patch.
-        side: of a patch, pixels; an image that is smaller is predicted as a whole.
-        overlap: pixels that neighbours share, at most half of ``side``. The last patch of a row or column is moved
-            inwards until it lies inside the image.
-    """
-
-    def __init__(self, inner: Predictor, side: int, overlap: int = 0) -> None:
-        super().__init__(inner.card)
-        self.inner, self.side, self.overlap = inner, side, overlap
-
-    def predict(self, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
-        """``(B, C, H, W) x 2 -> (B, H, W)`` in [0, 1]; see `Predictor.predict`."""
-        height, width = before.shape[-2:]
-        total = np.zeros((len(before), height, width), np.float32)
-        count = np.zeros((height, width), np.float32)
-        for rows in self._spans(height):
-            for cols in self._spans(width):
-                total[:, rows, cols] += self.inner.predict(before[..., rows, cols], after[..., rows, cols])
-                count[rows, cols] += 1
-        return total / count
-
-    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The inner predictor's, of one patch."""
-        return self.inner.logits(before, after)
-
-    def _spans(self, length: int) -> Iterator[slice]:
-        side = min(self.side, length)
-        for corner in range(0, max(length - self.overlap, 1), self.side - self.overlap):
-            start = min(corner, length - side)
-            yield slice(start, start + side)
-
-
-def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource) -> ModelCard:
+def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: PairSource) -> ModelCard:
     """The card of a run that begins; where the recipe gives no mean or deviation, they are measured."""
     mean, std = recipe.mean, recipe.std
     if mean is None or std is None:
@@ -87,14 +47,15 @@ def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource) -> Mod
         paper=model_info(recipe.network).paper,
         data=recipe.data,
         licence=recipe.licence,
-        training=_training(recipe),
+        training=_training(recipe, train, val),
         code_version=terradelta.__version__,
     )
 
 
-def _training(recipe: Recipe) -> dict[str, Any]:
+def _training(recipe: Recipe, train: PairSource, val: PairSource) -> dict[str, Any]:
     names = ("steps", "batch_size", "accumulate", "devices", "seed", "loss")
-    facts = {name: getattr(recipe, name) for name in names}
+    facts: dict[str, Any] = {name: getattr(recipe, name) for name in names}
+    facts |= {"data_name": train.name, "train_pairs": len(train), "val_pairs": len(val)}
     if recipe.encoder_weights is not None:
         facts["encoder_weights"] = Path(recipe.encoder_weights).name
     return facts
@@ -106,7 +67,7 @@ def validate(recipe: Recipe, state: RunState, predictor: Predictor, val: PairSou
     Returns:
         F1, precision, recall and threshold, as columns of the log.
     """
-    found = evaluate(_as_asked(predictor, recipe.validation), val, threshold=0.5)
+    found = evaluate(predictor, val, threshold=0.5, protocol=recipe.validation)
     threshold = found.histogram.best_threshold()
     scores = found.histogram.confusion(threshold)
     _warn_if_collapsed(found, state.step)
@@ -121,17 +82,9 @@ def validate(recipe: Recipe, state: RunState, predictor: Predictor, val: PairSou
     return {f"val_{name}": value for name, value in values.items()}
 
 
-def _as_asked(predictor: Predictor, validation: Validation) -> Predictor:
-    if validation.patch_px is None:
-        return predictor
-    return PatchPredictor(predictor, validation.patch_px, validation.overlap_px)
-
-
 def _score(recipe: Recipe, found: Evaluation, threshold: float) -> dict[str, Any]:
-    patch, overlap = recipe.validation.patch_px, recipe.validation.overlap_px
-    how = "whole images" if patch is None else f"patches of {patch} x {patch} pixels, {overlap} of them shared"
     return {
-        "protocol": f"{how}, one global confusion matrix over all pixels; threshold chosen on this split",
+        "protocol": f"{recipe.validation.text}; threshold chosen on this split",
         "threshold": threshold,
         "metrics": found.histogram.confusion(threshold).metrics(),
     }

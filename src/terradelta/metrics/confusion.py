@@ -1,13 +1,17 @@
-"""Scores of the changed class from one global confusion matrix, and the histogram that gives them at any threshold."""
+"""Scores of the changed class from one confusion matrix, or from many at once."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.errors import ShapeError
 
-__all__ = ["Confusion", "ProbabilityHistogram", "confusion"]
+__all__ = ["METRICS", "Confusion", "confusion", "metrics_of"]
+
+METRICS = ("precision", "recall", "f1", "iou_changed", "miou", "oa", "kappa")
+"""The scores' names in receipts."""
 
 
 def _ratio(numerator: float, denominator: float) -> float:
@@ -73,8 +77,11 @@ class Confusion:
 
     def metrics(self) -> dict[str, float]:
         """The scores under their receipt names, as fractions."""
-        names = ("precision", "recall", "f1", "iou_changed", "miou", "oa", "kappa")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in METRICS}
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        """(TP, FP, FN, TN)."""
+        return self.tp, self.fp, self.fn, self.tn
 
 
 def confusion(
@@ -94,52 +101,29 @@ def confusion(
     return Confusion(tp, fp, fn, tn)
 
 
-class ProbabilityHistogram:
-    """How many changed and unchanged pixels have which probability: all thresholds at once, in constant memory.
+def metrics_of(counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """`Confusion.metrics` of many confusion matrices at once.
 
-    Thresholds are multiples of ``1 / bins``; a pixel counts as changed from the threshold on, exactly as in
-    ``probability >= threshold``. A probability that is not a number never does.
+    Args:
+        counts: ``(..., 4)`` TP, FP, FN, TN in pixels.
+
+    Returns:
+        For each name an array of shape ``(...)``, fractions.
     """
+    tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    total = tp + fp + fn + tn
+    oa, iou_changed = _ratios(tp + tn, total), _ratios(tp, tp + fp + fn)
+    chance = _ratios((tp + fp) * (tp + fn) + (tn + fp) * (tn + fn), total**2)
+    return {
+        "precision": _ratios(tp, tp + fp),
+        "recall": _ratios(tp, tp + fn),
+        "f1": _ratios(2 * tp, 2 * tp + fp + fn),
+        "iou_changed": iou_changed,
+        "miou": (iou_changed + _ratios(tn, tn + fp + fn)) / 2,
+        "oa": oa,
+        "kappa": _ratios(oa - chance, np.where(total > 0, 1 - chance, 0)),
+    }
 
-    def __init__(self, bins: int = 1000) -> None:
-        self.bins = bins
-        self._thresholds = (np.arange(1, bins + 1) / bins).astype(np.float32)
-        self._counts = np.zeros((2, bins + 1), np.int64)  # (unchanged | changed, thresholds reached)
 
-    def add(
-        self, probability: NDArray[np.float32], label: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None
-    ) -> None:
-        """Count the pixels of one image.
-
-        Args:
-            probability: ``(H, W)``, in [0, 1].
-            label: ``(H, W)``.
-            valid: ``(H, W)``; pixels that are False do not count.
-
-        Raises:
-            ShapeError: if the shapes differ.
-        """
-        if probability.shape != label.shape or (valid is not None and valid.shape != label.shape):
-            raise ShapeError(f"probability {probability.shape}, label {label.shape} and valid mask must have one shape")
-        if valid is not None:
-            probability, label = probability[valid], label[valid]
-        cell = np.searchsorted(self._thresholds, np.nan_to_num(probability, nan=-1.0).ravel(), side="right")
-        label = label.ravel()
-        for row, mask in enumerate((~label, label)):
-            self._counts[row] += np.bincount(cell[mask], minlength=self.bins + 1)
-
-    def confusion(self, threshold: float) -> Confusion:
-        """The confusion matrix at a threshold, rounded to the next multiple of ``1 / bins``."""
-        cut = round(threshold * self.bins)
-        (tn, fp), (fn, tp) = ((int(row[:cut].sum()), int(row[cut:].sum())) for row in self._counts)
-        return Confusion(tp, fp, fn, tn)
-
-    def best_threshold(self) -> float:
-        """The threshold in (0, 1) of the highest F1; the one nearest 0.5 among equals."""
-        cuts = np.arange(1, self.bins)
-        tp = self._counts[1, ::-1].cumsum()[::-1][cuts]
-        fp = self._counts[0, ::-1].cumsum()[::-1][cuts]
-        fn = self._counts[1].sum() - tp
-        f1 = 2 * tp / np.maximum(2 * tp + fp + fn, 1)
-        best = cuts[f1 >= f1.max() - 1e-12]
-        return float(best[np.abs(best - self.bins / 2).argmin()] / self.bins)
+def _ratios(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)

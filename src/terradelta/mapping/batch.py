@@ -1,0 +1,301 @@
+"""`map_pairs`: a table of many pairs to a folder of maps and one table of results.
+
+A pair that fails does not end the others. A batch that was killed goes on with the same command: finished pairs are
+kept, and the one that was being mapped goes on from its own journal.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import terradelta
+from terradelta.errors import InputError, OutputError, OutputExistsError
+from terradelta.geo.access import is_utf8
+from terradelta.geo.aoi import parse_area
+from terradelta.geo.overlap import aoi_record
+from terradelta.geo.remote import full_url, is_url, public_url
+from terradelta.mapping.plan import MapOptions
+from terradelta.mapping.run import RECEIPT, REPORT, ChangeMap, map_change
+from terradelta.runtime.classical import Method
+from terradelta.runtime.predictor import Predictor
+
+__all__ = ["SUMMARY", "Outcome", "PairRow", "map_pairs", "parse_bands", "read_pairs"]
+
+SUMMARY, BATCH = "summary.csv", ".pairs.json"
+_REQUIRED, _OPTIONAL = ("before", "after"), ("name", "aoi", "bands", "threshold", "values")
+_NAME = re.compile(r"[\w-][\w.-]{0,99}")
+_MAX_BYTES, _MAX_PAIRS = 64 * 2**20, 1_000_000
+_COLUMNS = (
+    *("name", "status", "changed_area_m2", "changed_area_px", "changed_fraction", "polygons", "valid_px", "seconds"),
+    *("before", "after", "report", "message"),
+)
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """One line of the table."""
+
+    name: str
+    """Of the pair's folder."""
+    before: str
+    """Absolute path or URL of the first date."""
+    after: str
+    aoi: str = ""
+    """As after ``--aoi``; a file lies beside the table. The following are as in `MapOptions`, empty for the default."""
+    bands: str = ""
+    threshold: str = ""
+    values: str = ""
+
+    def options(self, default: MapOptions) -> MapOptions:
+        """The options of the pair: the line's where it has some, otherwise those of the whole batch.
+
+        Raises:
+            InputError: if one cannot be used.
+        """
+        changes: dict[str, Any] = {}
+        if self.aoi:
+            changes["aoi"] = parse_area(self.aoi)
+        if self.bands:
+            changes["bands"] = parse_bands(self.bands)
+        if self.threshold:
+            try:
+                changes["threshold"] = float(self.threshold)
+            except ValueError as error:
+                raise InputError(f"threshold is {self.threshold!r:.40}; give a number") from error
+        if self.values:
+            changes["values"] = self.values
+        return dataclasses.replace(default, **changes)
+
+    def identity(self) -> dict[str, str]:
+        """What says whether it is the same pair; signatures in URLs do not count."""
+        return {**dataclasses.asdict(self), "before": _shown(self.before), "after": _shown(self.after)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a pair ended."""
+
+    row: PairRow
+    folder: Path
+    receipt: Mapping[str, Any] | None = None
+    """None where it failed."""
+    message: str = ""
+    """Why it failed."""
+    resumed: bool = False
+    """Whether an earlier run had finished it."""
+
+    def record(self) -> dict[str, Any]:
+        """A line of the summary, by its columns."""
+        found: dict[str, Any] = dict.fromkeys(_COLUMNS, "")
+        found |= {"name": self.row.name, "before": _shown(self.row.before), "after": _shown(self.row.after)}
+        if self.receipt is None:
+            return {**found, "status": "failed", "message": self.message}
+        result, timings = self.receipt["result"], self.receipt["timings"]
+        found |= {key: result[key] for key in _COLUMNS if key in result}
+        return {**found, "status": "ok", "seconds": f"{timings['total']:.1f}", "report": f"{self.row.name}/{REPORT}"}
+
+
+def parse_bands(text: str) -> tuple[str | int, ...]:
+    """Bands from a text such as ``3,2,1`` or ``red, green``: numbers and names."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
+
+
+def read_pairs(table: Path) -> list[PairRow]:
+    """The lines of a table of pairs.
+
+    Args:
+        table: a CSV file with the columns ``before`` and ``after`` (paths, from the table's folder, or URLs) and,
+            optionally, ``name``, ``aoi``, ``bands``, ``threshold`` and ``values``. Empty fields mean the default;
+            without a name, a pair has its number.
+
+    Raises:
+        InputError: if it cannot be read or is no such table; the message names the line.
+    """
+    try:
+        if os.path.getsize(table) > _MAX_BYTES:
+            raise InputError(f"{table} is larger than {_MAX_BYTES // 2**20} MiB: no table of pairs is")
+        text = table.read_text(encoding="utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        lines = [(reader.line_num, list(line.values()), None in line) for line in reader]
+    except (OSError, UnicodeError, ValueError, csv.Error) as error:
+        raise InputError(f"{table} cannot be read as CSV ({getattr(error, 'strerror', None) or error})") from error
+    unknown = [name for name in columns if name not in (*_REQUIRED, *_OPTIONAL)]
+    if unknown or not set(_REQUIRED) <= set(columns) or len(set(columns)) < len(columns):
+        raise InputError(
+            f"{table} has the columns {', '.join(columns)[:200] or 'none'}; it needs before and after, and may have "
+            f"{', '.join(_OPTIONAL)}, separated by commas"
+        )
+    rows = [
+        _row(table, number, position, dict(zip(columns, (value or "" for value in values), strict=False)), long)
+        for position, (number, values, long) in enumerate(lines, 1)
+    ]
+    _check_names(table, rows)
+    return rows
+
+
+def _row(table: Path, line: int, position: int, fields: Mapping[str, str], too_long: bool) -> PairRow:
+    fields = {key: value.strip() for key, value in fields.items() if isinstance(value, str)}
+    if too_long or not all(fields.get(key) for key in _REQUIRED):
+        problem = "more fields than columns" if too_long else "no before or no after"
+        raise InputError(f"{table}, line {line}: {problem}; give one pair a line")
+    folder = os.path.dirname(os.path.realpath(table))
+    before, after = (_placed(folder, fields[key]) for key in _REQUIRED)
+    aoi = fields.get("aoi", "")
+    beside = os.path.join(folder, aoi)
+    aoi = beside if aoi and os.path.exists(beside.partition("|")[0]) else aoi
+    rest = {key: fields.get(key, "") for key in ("bands", "threshold", "values")}
+    return PairRow(fields.get("name") or f"{position:04d}", before, after, aoi, **rest)
+
+
+def _placed(folder: str, name: str) -> str:
+    return full_url(name) if is_url(name) else os.path.join(folder, os.path.expanduser(name))
+
+
+def _check_names(table: Path, rows: Sequence[PairRow]) -> None:
+    if not 0 < len(rows) <= _MAX_PAIRS:
+        raise InputError(f"{table} holds {len(rows):,} pairs; give 1 to {_MAX_PAIRS:,}")
+    seen: set[str] = set()
+    for row in rows:
+        if not _NAME.fullmatch(row.name) or not is_utf8(row.name):
+            raise InputError(
+                f"{table}: {row.name!r:.120} is no name for a folder; use letters, digits, '-', '_' and '.' inside"
+            )
+        if row.name.lower() in seen or row.name.lower() == SUMMARY:
+            raise InputError(f"{table}: the name {row.name!r} stands twice, or is taken; each pair needs its own")
+        seen.add(row.name.lower())
+
+
+def map_pairs(
+    table: Path,
+    out: Path,
+    predictor: Predictor | Method,
+    options: MapOptions,
+    *,
+    announce: Callable[[Sequence[str]], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Outcome]:
+    """Map many pairs, one after the other, with one model.
+
+    Args:
+        table: see `read_pairs`.
+        out: folder to make, or that an earlier run with the same table and options has made.
+        predictor: as for `map_change`.
+        options: of all pairs; a line of the table may set its own.
+        announce: called with the sentences of each pair's pre-flight report.
+        progress: called with (tiles done, tiles in all) of the present pair.
+
+    Yields:
+        How each pair ended, in the table's order. ``summary.csv`` appears in ``out`` after the last one.
+
+    Raises:
+        InputError: if the table cannot be used.
+        OutputExistsError: if ``out`` holds something else.
+        OutputError: if writing fails; then the other pairs would fail, too.
+    """
+    rows = read_pairs(table)
+    _claim(out, {"pairs": [row.identity() for row in rows], "job": _job(predictor, options)})
+    with _summary(out / SUMMARY) as write:
+        for row in rows:
+            outcome = _finished(row, out) or _mapped(row, out, predictor, options, announce, progress)
+            write(outcome)
+            yield outcome
+
+
+def _mapped(
+    row: PairRow,
+    out: Path,
+    predictor: Predictor | Method,
+    options: MapOptions,
+    announce: Callable[[Sequence[str]], None] | None,
+    progress: Callable[[int, int], None] | None,
+) -> Outcome:
+    folder = out / row.name
+    if announce is not None:
+        announce([f"Pair {row.name}:"])
+    try:
+        made: ChangeMap = map_change(
+            row.before, row.after, folder, predictor, row.options(options), progress=progress, announce=announce
+        )
+    except (InputError, MemoryError) as error:
+        words = str(error) if isinstance(error, InputError) else "out of memory; use smaller tiles"
+        return Outcome(row, folder, message=" ".join(words.split()))
+    return Outcome(row, folder, made.receipt)
+
+
+def _finished(row: PairRow, out: Path) -> Outcome | None:
+    """What an earlier run has finished."""
+    path = out / row.name / RECEIPT
+    try:
+        receipt = json.loads(path.read_text(encoding="utf-8"))
+        outcome = Outcome(row, path.parent, receipt, resumed=True)
+        outcome.record()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return outcome
+
+
+def _claim(out: Path, batch: Mapping[str, Any]) -> None:
+    """Make the folder of a batch, or check that it is this batch's."""
+    text = json.dumps(batch, sort_keys=True, indent=1)
+    try:
+        if (out / BATCH).is_file():
+            if (out / BATCH).read_text(encoding="utf-8") != text:
+                raise OutputExistsError(
+                    f"{out} holds maps of another table of pairs, or with other options; give another folder"
+                )
+            return
+        if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
+            raise OutputExistsError(f"{out} is there already; nothing was overwritten. Remove it or give another name")
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, UnicodeError, ValueError) as error:
+        raise OutputError(f"{out} cannot be made ({getattr(error, 'strerror', None) or error})") from error
+    _write(out / BATCH, text)
+
+
+def _job(predictor: Predictor | Method, options: MapOptions) -> dict[str, Any]:
+    """What all pairs are mapped with, JSON-ready."""
+    model = predictor.identity if isinstance(predictor, Predictor) else predictor.name
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    fields |= {"aoi": aoi_record(options.aoi), "fresh": None, "bands": options.bands and list(options.bands)}
+    return {"model": model, "options": fields, "version": terradelta.__version__}
+
+
+@contextlib.contextmanager
+def _summary(path: Path) -> Iterator[Callable[[Outcome], None]]:
+    """A table that gets a line with each call, and its name when the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(temporary.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
+            stack.callback(temporary.unlink, missing_ok=True)
+            writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            yield lambda outcome: writer.writerow(outcome.record())
+            stream.flush()
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written ({error.strerror}); make room, and run this again") from error
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written ({error.strerror}); make room, and run this again") from error
+
+
+def _shown(name: str) -> str:
+    return public_url(name) if is_url(name) else name
