@@ -71,9 +71,9 @@ def _card(name: str, stride: int = 1, temperature: float = 1.5) -> ModelCard:
 @pytest.fixture(scope="module", params=NETWORKS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     network = _network(request.param)
-    with torch.no_grad():  # so that probabilities differ from pixel to pixel, whatever the logits of random weights are
+    with torch.no_grad():  # random weights can have logits so large that rounding shows
         spread = network.eval()(*torch.randn(2, 1, 2, 64, 64)).std().item()
-    card = _card(request.param, network.stride, temperature=spread)
+    card = _card(request.param, network.stride, temperature=max(1.5, spread))
     path = tmp_path_factory.mktemp("export") / "new" / "m.onnx"
     network.train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -91,7 +91,7 @@ def test_openvino_gives_what_the_network_gives_at_any_batch_and_size(
     before, after = (rng.integers(0, 256, shape, np.uint8) for _ in range(2))
     expected = TorchPredictor(exported.network, exported.card, bf16=False).predict(before, after)
     found = OpenVINOPredictor(exported.path, precision="f32", threads=1).predict(before, after)
-    assert expected.std() > 0.01
+    assert np.abs(found - expected).max() < 0.02 * expected.std()
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -137,7 +137,8 @@ def test_folding_batch_normalisation_keeps_the_function(exported: Exported) -> N
         expected = exported.network(x, y)
         torch.testing.assert_close(folded(x, y), expected, rtol=1e-4, atol=1e-4 * max(1, expected.abs().max().item()))
     kinds = [sum(isinstance(m, torch.nn.BatchNorm2d) for m in n.modules()) for n in (folded, exported.network)]
-    assert kinds[0] < kinds[1]
+    assert kinds[0] <= kinds[1]
+    assert exported.card.network != DEFAULT or kinds[0] < kinds[1]
 
 
 @pytest.fixture

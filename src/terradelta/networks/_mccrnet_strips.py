@@ -38,7 +38,7 @@ def _one_image(refine: "FusedRefinement", outputs: Sequence[Tensor], coarse: Ten
     height, width = coarse.shape[1:]
     weights = coarse.flatten(1).softmax(1)  # (2, N)
     strips = list(_pixels(refine, outputs))  # (C, n) each
-    parts = weights.split([strip.shape[1] for strip in strips], 1)
+    parts = torch.split(weights, [strip.shape[1] for strip in strips], 1)
     regions = torch.stack([strip @ part.T for strip, part in zip(strips, parts, strict=True)]).sum(0)  # Eq. (14)
     contrast, context = refine.describe(regions[None, :, :, None])
     table = PiecewiseLinear.of(context[0].flatten(), context[1].flatten(), refine.fuse_context.weight.flatten(1))
