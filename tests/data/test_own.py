@@ -75,16 +75,6 @@ def test_any_three_folders_and_words_for_the_date(put) -> None:
         open_pairs(f"{root}/old,{root}/newer,{root}/truth", "all")
 
 
-def test_one_file_in_each_folder_is_a_pair(put, write_image) -> None:
-    """As in the first release of WHU's buildings: one scene, with names that have nothing in common."""
-    root = put("before/before.tif", "after/after.tif")
-    write_image(root / "change label/change_label.tif", LABEL)
-    assert names(root, "all") == [root.name]
-    (root / "list").mkdir()
-    (root / "list/train.txt").write_text(f"{root.name}\n")
-    assert names(root, "train") == [root.name]
-
-
 def test_numbers_are_no_dates_where_names_agree(put) -> None:
     root = put(*(f"{part}/tile_{k}.png" for part in ("before", "after", "label") for k in (1, 2)))
     assert names(root, "all") == ["tile_1", "tile_2"]
@@ -160,19 +150,6 @@ def test_a_window_beyond_the_image(put) -> None:
     pairs = open_pairs(root / "pairs.csv", "all")
     with pytest.raises(DataError, match=r"a_15_0: its window, rows 15 to 25, columns 0 to 4, reaches beyond .*20 x 24"):
         pairs.size(0)
-
-
-def test_empty_folders_and_splits(put) -> None:
-    root = put("before/x.png", "after/x.png", "label/x.png")
-    (root / "list").mkdir()
-    (root / "list/val.txt").write_text("")
-    with pytest.raises(DataError, match=r"holds no pair of split 'val'; add images and labels, or name another"):
-        open_pairs(root, "val")
-    (root / "list/val.txt").unlink()
-    for part in ("before", "after", "label"):
-        (root / part / "x.png").unlink()
-    with pytest.raises(DataError, match=r"holds no pair of split 'all'"):
-        open_pairs(root, "all")
 
 
 def test_archives_that_are_not_unpacked(tmp_path: Path) -> None:

@@ -53,12 +53,7 @@ class Layout(ABC):
         if split not in self.splits:
             there = f"there are {', '.join(self.splits)}" if self.splits else "there is none"
             raise DataError(f"{self.root} has no split {split!r}; {there}{self.hint(split)}")
-        files = self.scan(split).complete(self.root, self.listing(split))
-        if not files:
-            raise DataError(
-                f"{self.root} holds no pair of split {split!r}; add images and labels, or name another split"
-            )
-        return PairList(self.root, split, files, self.name)
+        return PairList(self.root, split, self.scan(split).complete(self.root, self.listing(split)), self.name)
 
     def hint(self, split: str) -> str:
         """What to do where a split is not there; the end of a sentence."""

@@ -23,8 +23,17 @@ DATE_NAMES = (
 )
 """Names of the folders of the two dates, in small letters."""
 LABEL_NAMES = (
-    *("label", "labels", "mask", "masks", "gt", "out", "cm", "change", "changes", "change_label", "change label"),
-    *("groundtruth", "ground_truth", "reference", "truth"),
+    "label",
+    "labels",
+    "mask",
+    "masks",
+    "gt",
+    "out",
+    "cm",
+    "change",
+    "changes",
+    "groundtruth",
+    "ground_truth",
 )
 """Names of the folder of labels, in small letters."""
 COLUMNS = ("before", "after", "label")
@@ -56,8 +65,8 @@ class ThreeFolders(Layout):
     """A folder for each date and one of labels, whose names agree up to a word for the date.
 
     ``x.tif`` fits ``x.png``, and ``x_before.tif`` fits ``x_after.tif`` and ``x_label.png``. Pairs lie on one another by
-    their georeference where they have one. If each folder holds one file, the three are a pair. Splits are those of
-    ``list/{split}.txt`` in the root; without any, the one split is ``all``.
+    their georeference where they have one. Splits are those of ``list/{split}.txt`` in the root; without any, the one
+    split is ``all``.
 
     Args:
         before: folder of the first date.
@@ -95,9 +104,7 @@ class ThreeFolders(Layout):
         """The files of each folder by the pair's name: the stem, or what is left of it without a word for the date."""
         suffixes = (SUFFIXES, SUFFIXES, SUFFIXES + VECTOR_SUFFIXES)
         found = [by_stem(folder, allowed) for folder, allowed in zip(self.folders, suffixes, strict=True)]
-        if all(len(files) == 1 for files in found) and len({*found[0], *found[1], *found[2]}) == len(found):
-            found = [{self.root.name: next(iter(files.values()))} for files in found]
-        elif not found[0].keys() & found[1].keys():
+        if not found[0].keys() & found[1].keys():
             found = [_by_common_name(files) for files in found]
         elif not found[0].keys() & found[2].keys():
             found[2] = _by_common_name(found[2])
