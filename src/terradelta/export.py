@@ -63,7 +63,7 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path) -> ExportCh
         overlap=network.overlap,
         receptive_field=receptive_field(network, len(card.bands)),
     )
-    model = _trace(_fold_batch_norm(copy.deepcopy(eager)), len(card.bands), card.stride)
+    model = _trace(_fold_batch_norm(copy.deepcopy(eager.inference())), len(card.bands), card.stride)
     entry = model.metadata_props.add()
     entry.key, entry.value = CARD_KEY, card.to_json()
     model.doc_string = f"{card.name}: {card.data}. {card.licence}"
