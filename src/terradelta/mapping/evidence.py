@@ -46,6 +46,7 @@ _EDGE_RATIO = 1.5
 _SIGMA_PX = 1.0
 _OUTLINE_PX = 5  # a network's outline is off by some pixels: the strongest gradient of 5 x 5 pixels counts
 _RED, _NIR = ("red", "b04", "b4"), ("nir", "nir08", "nir1", "near infrared", "b08", "b8")
+_LARGEST = 1e100
 _ENVELOPES = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
 _EXTRA = 7  # pixels, outline pixels, edges before and after, difference as read and shifted, shift
 
@@ -190,7 +191,10 @@ def _add(
     around = Tile(top, left, bottom - top, right - left)
     window = pair.read(around)
     inner = Tile(tile.row - top, tile.col - left, tile.height, tile.width).slices
-    before, after = (x[:_MOST_BANDS].astype(np.float64) for x in (window.before, window.after))
+    # Beyond this, no image has values; squares of larger ones would overflow.
+    before, after = (
+        x[:_MOST_BANDS].astype(np.float64).clip(-_LARGEST, _LARGEST) for x in (window.before, window.after)
+    )
     columns = [band[inner] for band in (*before, *after)]
     columns += [plane[inner] for plane in _planes(before, after, window.valid, around, registration)]
     inside = labels > 0
