@@ -31,7 +31,7 @@ def images(side: int) -> list[NDArray[np.float32]]:
     return [rng.normal(size=(1, 3, side, side)).astype(np.float32) for _ in range(2)]
 
 
-def prepare(folder: Path, width: float) -> None:
+def prepare(folder: Path, side: int, width: float) -> None:
     """Write a checkpoint and the ONNX file of one network."""
     import torch
 
@@ -47,7 +47,7 @@ def prepare(folder: Path, width: float) -> None:
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = None  # the mean of what it sees
-        network(*torch.randn(2, 2, 3, 128, 128))
+        network(*torch.randn(2, 2, 3, side, side))
     bands = ("red", "green", "blue")
     card = ModelCard("benchmark", "mccrnet", bands, (0.0,) * 3, (1.0,) * 3, scale=1.0, network_args={"width": width})
     save_network(network, card.replace(stride=network.stride), folder / "best.ckpt")
@@ -104,7 +104,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _apart(prepare, folder, arguments.width)
+        _apart(prepare, folder, arguments.side, arguments.width)
         setting = (folder, arguments.side, arguments.runs)
         results = {
             "eager torch": _apart(run_torch, *setting, fused=False),

@@ -148,6 +148,27 @@ def quick(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Exported:
     return exported
 
 
+def test_weights_as_half_precision(quick: Exported, tmp_path: Path) -> None:
+    """Half the size, nearly the result, and checked against a tolerance of its own."""
+    check = export_onnx(quick.network, quick.card, tmp_path / "half.onnx", half_weights=True)
+    sizes = [path.stat().st_size for path in (tmp_path / "half.onnx", quick.path)]
+    assert sizes[0] < 0.56 * sizes[1]
+    assert 0 < check.largest_difference["f32"] <= 1e-3
+    model = onnx.load(tmp_path / "half.onnx")
+    del model.metadata_props[1:]  # the card is there twice, because `quick` starts from a file that has one
+    onnx.checker.check_model(model)
+
+
+def test_weights_too_large_for_half_precision_stay(tmp_path: Path) -> None:
+    values = [np.full(300, 1.5, np.float32), np.full(300, 1e6, np.float32), np.ones(3, np.float32)]
+    names = ["fits", "large", "few"]
+    constants = [onnx.numpy_helper.from_array(v, n) for v, n in zip(values, names, strict=True)]
+    graph = onnx.helper.make_graph([], "g", [], [], constants)
+    export._store_as_half(graph)
+    assert [w.name for w in graph.initializer] == ["fits_half", "large", "few"]
+    assert [(list(n.input), list(n.output)) for n in graph.node] == [(["fits_half"], ["fits"])]
+
+
 def test_a_network_that_differs_is_not_written(quick: Exported, tmp_path: Path) -> None:
     torch.manual_seed(9)
     other = create_model(quick.card.network, in_channels=2)
