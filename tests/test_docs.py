@@ -78,14 +78,15 @@ def test_code_blocks_of_docs_run(example_pair, example_server, language, code):
     shim = f'terradelta() {{ "{sys.executable}" -m terradelta "$@"; }}\nset -e\n'
     run = ["sh", "-c", shim + code] if language == "sh" else [sys.executable, "-c", code]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    before = set(example_pair.iterdir())
     done = subprocess.run(run, cwd=example_pair, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "failed with" not in done.stdout, done.stderr
-    made = [path for path in example_pair.iterdir() if path.is_dir()]
+    made = set(example_pair.iterdir()) - before
     assert made, "the block made nothing"
-    assert all(
-        any((path / name).exists() for name in ("change.gpkg", "summary.csv", "best.ckpt", "train")) for path in made
-    )
+    folders = [path for path in made if path.is_dir()]
+    results = ("change.gpkg", "summary.csv", "best.ckpt", "train")
+    assert all(any((path / name).exists() for name in results) for path in folders)
 
 
 def test_commands_of_readme_exist():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
 
 from terradelta.errors import InputError, OutputError
+from terradelta.geo.access import sealed_vectors
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.tally import CLASSES, NO_DATA, ChangeRaster, PixelAreas
 
@@ -220,7 +221,8 @@ def _read_vector(path: Path, grid: Grid) -> tuple[NDArray[np.float64], NDArray[n
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
-        meta, _, shapes, fields = pyogrio.raw.read(path)
+        with sealed_vectors():
+            meta, _, shapes, fields = pyogrio.raw.read(path)
     except (DataSourceError, DataLayerError, OSError) as error:
         raise InputError(f"{path} cannot be read as points ({error}); give a GeoPackage or a CSV file") from error
     columns: Mapping[str, Any] = {str(n).lower(): v for n, v in zip(meta["fields"], fields, strict=True)}

@@ -12,6 +12,7 @@ from terradelta.geo.raster import Pair, open_pair
 from terradelta.geo.scaling import Scaling, choose_scaling
 from terradelta.mapping.area import interval_from_scores
 from terradelta.mapping.damage import TolerantPair
+from terradelta.mapping.evidence import add_evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
 from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
@@ -122,6 +123,8 @@ def map_change(
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
             receipt = {"preflight": preflight, **made, "registration": alignment.record()}
+            with clock.time("evidence"):
+                receipt["evidence"] = add_evidence(pair, work.product, alignment.mapped)
             if scores is not None:
                 receipt["scores"] = scores(work.product)
             with clock.time("report"):
