@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from isal import isal_zlib
@@ -31,7 +31,7 @@ STEPS = 65534
 """Probabilities are kept as counts of 1 / STEPS: a fiftieth of the step in which the product stores them."""
 NO_DATA = 65535
 LEVEL = 1
-DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, IsalError, KeyError, ValueError)
+DAMAGE = (zipfile.BadZipFile, cast("type[Exception]", IsalError), KeyError, ValueError)
 JOB, INDEX = "job.json", "index.json"
 
 
