@@ -91,8 +91,8 @@ class FileServer:
             request.send_header(key, value)
         request.end_headers()
         if body:
-            request.wfile.write(content)
             self.sent += len(content)
+            request.wfile.write(content)
 
     def close(self) -> None:
         self._http.shutdown()

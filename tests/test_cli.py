@@ -72,10 +72,15 @@ def test_commands_and_options_are_frozen():
             *("--model", "--out", "--overlap", "--pairs", "--simplify", "--skip-damaged", "--threshold", "--tile"),
             *("--values", "-o"),
         ],
+        "area": ["--draw", "--out", "--receipt", "--regions", "--samples", "--seed", "-o"],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": [
             *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),
             *("--steps", "-o"),
+        ],
+        "bench": [
+            *("--ablation", "--batch", "--crop", "--data", "--device", "--jobs", "--networks", "--out", "--seeds"),
+            *("--small", "--steps", "--tiles", "-o"),
         ],
         "evaluate": [
             *("--against", "--calibrate", "--data", "--device", "--html", "--limit", "--out", "--patch"),
@@ -491,3 +496,32 @@ def test_a_message_of_gdal_that_is_no_text_brings_no_traceback(pair, tmp_path):
     assert done.returncode == 2
     assert "odd.vrt" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_area_draws_samples_and_tells_areas(run, pair, tmp_path):
+    with rasterio.open(pair[0]) as source:
+        after = source.read()
+    after[:, 20:50, 30:80] += 100
+    write(pair[1], after)
+    code, _, _ = run("map", *pair, "-o", tmp_path / "out", "--method", "cva", "--min-area", 0)
+    assert code == 0
+    samples = tmp_path / "s.csv"
+    code, out, err = run("area", tmp_path / "out", "--draw", 40, "-o", samples)
+    assert (code, out.strip()) == (0, str(samples))
+    assert "drew 20 samples among changed and 20 among unchanged pixels" in err
+    head, *lines = samples.read_text().splitlines()
+    samples.write_text("\n".join([head, *(f"{line}{n % 2}" for n, line in enumerate(lines))]))
+    code, out, err = run("area", tmp_path / "out", "--samples", samples, "-o", tmp_path / "a.json")
+    assert code == 0, err
+    assert "Basis: 40 labelled samples" in err
+    assert "overall accuracy 0." in err
+    assert json.loads((tmp_path / "a.json").read_text())["whole_map"]["samples"] == 40
+    code, _, err = run("area", tmp_path / "out")
+    assert code == 0
+    assert "For an interval, label samples of this map" in err
+    code, _, err = run("area", tmp_path / "out", "--draw", 40)
+    assert code == 2
+    assert "--draw only writes samples: give -o SAMPLES.gpkg" in err
+    code, _, err = run("area", tmp_path / "nothing")
+    assert code == 2
+    assert "give a folder that `terradelta map` made" in err

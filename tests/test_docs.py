@@ -1,11 +1,13 @@
 """The code blocks of docs/*.md run; the commands of README.md exist with the options that they use."""
 
 import itertools
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from affine import Affine
 from typer.main import get_command
 
 from terradelta import cli
+
+from .conftest import FileServer
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -53,17 +57,36 @@ def example_pair(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def example_server(example_pair: Path, tmp_path_factory) -> Iterator[FileServer]:
+    """What stands in for https://example.org: both images, and a STAC item of each."""
+    folder = tmp_path_factory.mktemp("served")
+    bands = [{"common_name": name} for name in ("red", "green", "blue")]
+    for name in ("before", "after"):
+        (folder / f"{name}.tif").write_bytes((example_pair / f"{name}.tif").read_bytes())
+        assets = {"image": {"href": f"{name}.tif", "eo:bands": bands}}
+        text = {"type": "Feature", "stac_version": "1.0.0", "properties": {}, "assets": assets}
+        (folder / f"{name}.json").write_text(json.dumps(text))
+    server = FileServer(folder)
+    yield server
+    server.close()
+
+
 @pytest.mark.parametrize(("language", "code"), DOCS)
-def test_code_blocks_of_docs_run(example_pair, language, code):
+def test_code_blocks_of_docs_run(example_pair, example_server, language, code):
+    code = code.replace("https://example.org", example_server.root)
     shim = f'terradelta() {{ "{sys.executable}" -m terradelta "$@"; }}\nset -e\n'
     run = ["sh", "-c", shim + code] if language == "sh" else [sys.executable, "-c", code]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    before = set(example_pair.iterdir())
     done = subprocess.run(run, cwd=example_pair, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "failed with" not in done.stdout, done.stderr
-    made = [path for path in example_pair.iterdir() if path.is_dir()]
+    made = set(example_pair.iterdir()) - before
     assert made, "the block made nothing"
-    assert all(any((path / name).exists() for name in ("change.gpkg", "best.ckpt", "train")) for path in made)
+    folders = [path for path in made if path.is_dir()]
+    results = ("change.gpkg", "summary.csv", "best.ckpt", "train")
+    assert all(any((path / name).exists() for name in results) for path in folders)
 
 
 def test_commands_of_readme_exist():

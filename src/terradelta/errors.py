@@ -3,6 +3,7 @@
     TerradeltaError
     ├── InputError            the caller's fault; the command line exits with 2
     │   ├── RasterError       a file is missing, is no raster, is truncated, has no valid pixel
+    │   ├── RemoteError       a server failed while a file behind a URL was read; nothing is wrong with the file
     │   ├── GridError         two images do not share a place: no overlap, one without a CRS
     │   ├── BandError         bands that do not exist, or do not fit the model
     │   ├── ShapeError        an array's shape is not what the function takes
@@ -25,6 +26,7 @@ __all__ = [
     "OutputError",
     "OutputExistsError",
     "RasterError",
+    "RemoteError",
     "ShapeError",
     "TerradeltaError",
 ]
@@ -40,6 +42,10 @@ class InputError(TerradeltaError):
 
 class RasterError(InputError):
     """A raster cannot be read, or holds nothing."""
+
+
+class RemoteError(InputError):
+    """A server failed; the same command may succeed later."""
 
 
 class GridError(InputError):

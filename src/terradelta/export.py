@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import torch
 from numpy.typing import NDArray
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -26,6 +27,8 @@ __all__ = ["ExportCheck", "export_onnx"]
 OPSET = 20
 TOLERANCE = {"f32": 1e-4, "bf16": 0.1}
 """Largest difference of a probability between the exported and the eager network."""
+HALF_TOLERANCE = {"f32": 1e-3, "bf16": 0.1}
+"""Likewise where weights are stored as float16."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,14 @@ class ExportCheck:
     """The input shapes that were compared."""
 
 
-def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path) -> ExportCheck:
+def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path, *, half_weights: bool = False) -> ExportCheck:
     """Write the network with its card to an ONNX file of any batch, height and width, and compare.
 
     Args:
         network: the network, on any device.
         card: its card; goes into the file's metadata.
         path: the file to write, ``.onnx``. It appears only once the comparison holds.
+        half_weights: store weights as float16, for a file of half the size; they are float32 again when it is loaded.
 
     Returns:
         The differences that were found, on random images of two batch and image sizes.
@@ -63,7 +67,9 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path) -> ExportCh
         overlap=network.overlap,
         receptive_field=receptive_field(network, len(card.bands)),
     )
-    model = _trace(_fold_batch_norm(copy.deepcopy(eager)), len(card.bands), card.stride)
+    model = _trace(_fold_batch_norm(copy.deepcopy(eager.inference())), len(card.bands), card.stride)
+    if half_weights:
+        _store_as_half(model.graph)
     entry = model.metadata_props.add()
     entry.key, entry.value = CARD_KEY, card.to_json()
     model.doc_string = f"{card.name}: {card.data}. {card.licence}"
@@ -71,7 +77,7 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path) -> ExportCh
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         onnx.save(model, temporary)
-        check = _compare(eager, card, temporary)
+        check = _compare(eager, card, temporary, HALF_TOLERANCE if half_weights else TOLERANCE)
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
@@ -132,7 +138,24 @@ def _fold_batch_norm(network: ChangeNetwork) -> ChangeNetwork:
     return network
 
 
-def _compare(eager: ChangeNetwork, card: ModelCard, path: Path) -> ExportCheck:
+def _store_as_half(graph: onnx.GraphProto) -> None:
+    """Keep float32 weights as float16 and widen them in the graph; those that float16 cannot hold stay."""
+    casts, weights = [], []
+    for weight in graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < 256 or np.abs(values).max() > np.finfo(np.float16).max:
+            weights.append(weight)
+            continue
+        half = f"{weight.name}_half"
+        weights.append(onnx.numpy_helper.from_array(values.astype(np.float16), half))
+        casts.append(onnx.helper.make_node("Cast", [half], [weight.name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(weights)
+
+
+def _compare(eager: ChangeNetwork, card: ModelCard, path: Path, tolerance: dict[str, float]) -> ExportCheck:
     reference = TorchPredictor(eager, card, bf16=False)
     precisions: tuple[Precision, ...] = ("f32", "bf16") if cpu_has_bf16() else ("f32",)
     bands, rng = len(card.bands), np.random.default_rng(0)
@@ -146,10 +169,10 @@ def _compare(eager: ChangeNetwork, card: ModelCard, path: Path) -> ExportCheck:
         gaps = [np.abs(predictor.predict(*pair) - e).ravel() for pair, e in zip(pairs, expected, strict=True)]
         together = np.concatenate(gaps)
         largest[precision], mean[precision] = float(together.max()), float(together.mean())
-        if not largest[precision] <= TOLERANCE[precision]:
+        if not largest[precision] <= tolerance[precision]:
             raise ModelError(
                 f"the exported network differs from the eager one by up to {largest[precision]:.3g} in probability "
-                f"({precision}; allowed is {TOLERANCE[precision]}); nothing was written"
+                f"({precision}; allowed is {tolerance[precision]}); nothing was written"
             )
     return ExportCheck(largest, mean, shapes)
 

@@ -239,6 +239,30 @@ def test_coloured_class_and_odd_labels(data: Builder) -> None:
     }
 
 
+def test_own_folders_without_georeference_are_judged_and_mended_alike(tmp_path: Path, write_image) -> None:
+    """``before``, ``after``, ``label`` and lists, as many people lay out their tiles."""
+    root = tmp_path / "own"
+    for k, name in enumerate(("a", "b", "c")):
+        write_image(root / f"before/{name}.png", scene(2 * k))
+        write_image(root / f"after/{name}.png", scene(2 * k + 1))
+        write_image(root / f"label/{name}.{'jpg' if name == 'b' else 'png'}", square(k))
+    checkup = check_dataset(root)
+    assert kinds(checkup) == {"label with blurred values (saved as JPEG or resized)": 1}
+    changes = mend_dataset(checkup, tmp_path / "mended")
+    assert [(change.split, change.name, change.left_out) for change in changes] == [("all", "b", False)]
+    assert kinds(check_dataset(tmp_path / "mended")) == {}
+    assert (tmp_path / "mended/all/A/a.png").read_bytes() == (root / "before/a.png").read_bytes()
+
+
+def test_a_label_on_the_ground_with_other_values(tmp_path: Path, write_image) -> None:
+    place = {"crs": UTM, "transform": Affine(0.5, 0, 600000, 0, -0.5, 3400000)}
+    for name, values in (("before", scene(0)), ("after", scene(1)), ("label", square(1, 90))):
+        write_image(tmp_path / f"data/{name}/x.tif", values, **place)
+    checkup = check_dataset(tmp_path / "data")
+    assert kinds(checkup) == {"label with other values": 1}
+    assert "label/x.tif: label values [0, 90]" in checkup.findings[0].message
+
+
 def test_palettes_and_mixed_kinds_are_notes(data: Builder) -> None:
     data.pair("train", "one", 7, label=square(7, 1))
     values = square(8, 1)

@@ -8,6 +8,8 @@ import pytest
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rasterio.vrt import WarpedVRT
 
 from terradelta.errors import RasterError
@@ -217,3 +219,32 @@ def test_a_link_to_a_vrt_counts_from_where_it_is(folder):
     (folder / "link.vrt").symlink_to(real)
     with pytest.raises(RasterError, match="outside the folder"):
         read_source(folder / "link.vrt")
+
+
+SEGMENT = st.sampled_from(
+    ["..", ".", "deep", "in", "a.tif", "secret.tif", "ln", "link.tif", "", "//", "inner.vrt", "x"]
+)
+
+
+@settings(max_examples=150)
+@given(segments=st.lists(SEGMENT, min_size=1, max_size=7), relative=st.booleans(), absolute=st.booleans())
+def test_whatever_a_vrt_names_lies_in_its_folder(tmp_path_factory, segments, relative, absolute):
+    root = tmp_path_factory.getbasetemp() / "anywhere"
+    folder = root / "in"
+    if not root.exists():
+        (folder / "deep").mkdir(parents=True)
+        image(root / "secret.tif")
+        image(folder / "a.tif")
+        (folder / "link.tif").symlink_to(root / "secret.tif")
+        (folder / "ln").symlink_to(root)
+        vrt(folder / "deep" / "inner.vrt", band("../a.tif"))
+    name = "/".join(segments)
+    path = vrt(folder / "x.vrt", band(f"{folder}/{name}" if absolute else name, relative=int(relative)))
+    try:
+        found = check_vrt(os.path.realpath(path), allow_outside=False)
+    except RasterError:
+        return
+    assert found.files
+    assert all(Path(file) == Path(os.path.realpath(file)) for file in found.files)
+    assert all(Path(file).is_relative_to(os.path.realpath(folder)) for file in found.files)
+    assert "secret" not in found.xml

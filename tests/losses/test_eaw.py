@@ -5,6 +5,7 @@ import math
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -173,3 +174,17 @@ def test_errors() -> None:
         eaw_loss(LOGITS, TARGET, kind="dice")
     with pytest.raises(ShapeError, match=r"logits \(1, 1, 2, 2\) and target \(1, 1, 2, 1\)"):
         eaw_loss(LOGITS, TARGET[..., :1])
+
+
+def test_ce_is_plain_cross_entropy_with_the_auxiliary_weight():
+    """What EAW is compared with in MCCRNet's table 4."""
+    generator = torch.Generator().manual_seed(3)
+    final, coarse = (torch.randn(2, 1, 4, 4, generator=generator) for _ in range(2))
+    target = (torch.rand(2, 1, 4, 4, generator=generator) < 0.2).float()
+
+    def mean_nll(logits: torch.Tensor) -> float:
+        p = 1 / (1 + np.exp(-logits.double().numpy()))
+        return float(-np.log(np.where(target.numpy() > 0.5, p, 1 - p)).mean())
+
+    expected = mean_nll(final) + 0.4 * mean_nll(coarse)
+    assert LOSSES["ce"]([final, coarse], target).item() == pytest.approx(expected, rel=1e-5)

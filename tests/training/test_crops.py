@@ -9,16 +9,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from terradelta.card import ModelCard
 from terradelta.data.folder import PairFolder
 from terradelta.errors import DataError
+from terradelta.training import crops
 from terradelta.training.config import Augmentation, Recipe
 from terradelta.training.crops import (
     Augmenter,
     CropDataset,
     _Batches,
-    _cut,
+    _Changed,
+    _inside,
     collate,
     crop_loader,
     measure_bands,
@@ -107,6 +110,16 @@ def test_all_eight_orientations_occur_and_are_shared(tmp_path: Path, write_pair:
     assert seen == set(range(8))
 
 
+@pytest.mark.parametrize(("orientations", "count"), [("flips", 4), ("none", 1)])
+def test_fewer_orientations(tmp_path: Path, write_pair: Callable[..., None], orientations: str, count: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (3, 32, 32)).astype(np.uint8)
+    recipe = replace(PLAIN, augmentation=Augmentation.only(orientations=orientations))
+    dataset = CropDataset(_one(tmp_path, write_pair, image), recipe)
+    seen = {np.rint(dataset[k].before * 255).astype(np.uint8).tobytes() for k in range(40)}
+    flips = [image, image[:, ::-1], image[:, :, ::-1], image[:, ::-1, ::-1]]
+    assert seen == {np.ascontiguousarray(x).tobytes() for x in flips[:count]}
+
+
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 12), (0.6, 96, 150), (1.0, 200, 200)])
 def test_the_share_of_crops_near_change(
     tmp_path: Path, write_pair: Callable[..., None], share: float, low: int, high: int
@@ -116,9 +129,9 @@ def test_the_share_of_crops_near_change(
     label[120, 200] = 255
     pairs = _one(tmp_path, write_pair, np.zeros((3, 300, 300), np.uint8), label)
     dataset = CropDataset(pairs, replace(PLAIN, change_crops=share))
-    crops = [dataset[k].label for k in range(200)]
-    assert low <= sum(bool(x.any()) for x in crops) <= high
-    at = np.array([np.argwhere(x)[0] for x in crops if x.any()])
+    labels = [dataset[k].label for k in range(200)]
+    assert low <= sum(bool(x.any()) for x in labels) <= high
+    at = np.array([np.argwhere(x)[0] for x in labels if x.any()])
     if share == 1:  # the pixel lies anywhere in the crop, not always in its middle
         assert at.min() <= 2
         assert at.max() >= 29
@@ -150,7 +163,16 @@ def test_windows_over_the_border_are_reflected(height: int, width: int, data: st
     expected = [
         [values[0, mirrored(row + i, height), mirrored(col + j, width)] for j in range(side)] for i in range(side)
     ]
-    np.testing.assert_array_equal(_cut(values, (row, col, side))[0], expected)
+    inner, pads = _inside((row, col, side), (height, width))
+    found = np.pad(values[0][inner.slices], pads, mode="reflect")
+    np.testing.assert_array_equal(found, expected)
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 20))), st.integers(1, 4))
+def test_changed_pixels_in_reading_order(label: np.ndarray, rows: int) -> None:
+    changed = _Changed(label[row : row + rows] for row in range(0, len(label), rows))
+    assert changed.count == label.sum()
+    assert [changed.pixel(k) for k in range(changed.count)] == [tuple(at) for at in np.argwhere(label)]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (7, 20), (31, 33)])
@@ -167,6 +189,7 @@ def test_images_are_kept_within_the_cache(marked: PairFolder, monkeypatch: pytes
     reads: list[int] = []
     original = PairFolder.read
     monkeypatch.setattr(PairFolder, "read", lambda self, index: reads.append(index) or original(self, index))
+    monkeypatch.setattr(CropDataset, "_is_large", lambda self, number: False)
     roomy, tight = CropDataset(marked, PLAIN), CropDataset(marked, replace(PLAIN, cache_mb=0))
     for k in range(30):
         roomy[k]
@@ -175,6 +198,28 @@ def test_images_are_kept_within_the_cache(marked: PairFolder, monkeypatch: pytes
     crops = [tight[k].before for k in range(30)]
     assert len(reads) > 10
     assert all((a == roomy[k].before).all() for k, a in enumerate(crops))
+
+
+@pytest.mark.parametrize("change_crops", [0.0, 0.6])
+def test_large_images_are_read_in_windows_and_give_the_same_crops(
+    marked: PairFolder, monkeypatch: pytest.MonkeyPatch, change_crops: float
+) -> None:
+    recipe = replace(PLAIN, zoom=(("", 0.5, 1.6),), change_crops=change_crops)
+    small, large = CropDataset(marked, recipe), CropDataset(marked, replace(recipe, cache_mb=0))
+    whole = [small[k] for k in range(40)]
+    monkeypatch.setattr(crops, "STRIP_PX", 90 * 7)
+    monkeypatch.setattr(PairFolder, "read", None)  # nothing is read as a whole
+    sides: list[int] = []
+    original = PairFolder.read_window
+    monkeypatch.setattr(
+        PairFolder, "read_window", lambda self, n, tile: sides.append(tile.height) or original(self, n, tile)
+    )
+    for k, expected in enumerate(whole):
+        found = large[k]
+        for part in ("before", "after", "label"):
+            np.testing.assert_array_equal(getattr(found, part), getattr(expected, part))
+    assert len(sides) > 40 if change_crops else len(sides) == 40
+    assert max(sides) <= 52
 
 
 def test_other_bands_than_the_recipes(marked: PairFolder) -> None:
@@ -245,7 +290,10 @@ def test_noise_and_blur_and_bands_other_than_three() -> None:
     assert blurred.diff(dim=3).abs().max() < image.diff(dim=3).abs().max()
     assert blurred.mean() == pytest.approx(image.mean().item(), abs=0.01)
     four = torch.rand(2, 4, 16, 16)
-    before, after, _ = Augmenter(replace(STILL, brightness=0.2))(four, four.clone(), label[:2, :, :16, :16], 3)
+    assert torch.equal(Augmenter(STILL)(four, four.clone(), label[:2, :, :16, :16], 3)[0], four)
+    before, after, _ = Augmenter(replace(STILL, brightness=0.2, p_colour=1.0))(
+        four, four.clone(), label[:2, :, :16, :16], 3
+    )
     gain = before.mean((2, 3)) / four.mean((2, 3))
     assert 0.7 < gain.min() < gain.max() < 1.3
     assert not torch.allclose(before, after)

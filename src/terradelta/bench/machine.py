@@ -2,10 +2,11 @@
 
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["available_memory", "cores", "cpu_name", "describe_machine"]
+__all__ = ["available_memory", "cores", "cpu_name", "describe_machine", "peak_bytes", "total_memory"]
 
 GIB = 2**30
 
@@ -47,6 +48,15 @@ def available_memory() -> int | None:
     if free is not None and limit.isdecimal() and used.isdecimal():
         return min(free, max(int(limit) - int(used), 0))
     return free
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process ever had, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _memory(name: str) -> int | None:

@@ -227,6 +227,8 @@ def _robustness(predictor: "Predictor", pairs: "PairSource", found: "Evaluation"
     from terradelta.evaluation import robustness
 
     journal = None if out is None else _journal(out)
+    if journal is not None:
+        say(f"{journal} keeps what is done: the same command goes on from there if this run is stopped")
     with progress("robustness") as advance:
         card = robustness(
             predictor,

@@ -26,7 +26,7 @@ from rasterio.windows import Window
 from terradelta.data.images import Image, palette_of
 from terradelta.data.labels import LabelCoding, decode_label
 from terradelta.errors import DataError, InputError, RasterError
-from terradelta.geo.access import GDAL_ERRORS
+from terradelta.geo.access import GDAL_ERRORS, sealed_vectors
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.raster import open_pair
 from terradelta.geo.source import read_source
@@ -209,6 +209,7 @@ def _widened(box: tuple[float, float, float, float]) -> tuple[float, float, floa
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
-        yield
+        with sealed_vectors():
+            yield
     except (*GDAL_ERRORS, RasterError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise DataError(f"{path} cannot be read ({error}); replace the file or leave the pair out") from error

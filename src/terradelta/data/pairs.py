@@ -153,9 +153,9 @@ class PairList:
             DataError: if a file is corrupt, sizes differ, or the label has other values than its coding.
         """
         files = self.files[index]
-        if files.on_ground or files.window is not None:
-            return self.read_window(index, Tile(0, 0, *self.size(index)))
-        return _read_pixels(files, None)
+        if files.window is None and not self.by_georeference(index):
+            return _read_pixels(files, None)
+        return self.read_window(index, Tile(0, 0, *self.size(index)))
 
     def read_window(self, index: int, window: Tile) -> LabelledPair:
         """Read a part of one pair; tiled files are decoded only there.
@@ -191,6 +191,14 @@ class PairList:
             return reader.read(window)[:2]
         part = _in_images(files, window)
         return read_image(files.before, part).values, read_image(files.after, part).values
+
+    def by_georeference(self, index: int) -> bool:
+        """Whether the parts of one pair are laid on one another by their georeference, and not pixel by pixel.
+
+        Raises:
+            DataError: if they should be and cannot.
+        """
+        return self._open.reader(self.files[index]) is not None
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of one pair in pixels, from the headers of all three files.
@@ -236,7 +244,9 @@ class _OpenPairs:
     """Readers of georeferenced pairs, a few of them kept open; a copy in another process starts with none."""
 
     def __init__(self) -> None:
-        self._readers: OrderedDict[PairFiles, GroundReader | None] = OrderedDict()
+        self._readers: OrderedDict[PairFiles, GroundReader] = OrderedDict()
+        self._plain: set[PairFiles] = set()
+        """Pairs that were found to have no georeference."""
         self._process = os.getpid()
 
     def __reduce__(self) -> tuple[type["_OpenPairs"], tuple[()]]:
@@ -244,16 +254,18 @@ class _OpenPairs:
 
     def reader(self, files: PairFiles) -> GroundReader | None:
         """The reader of a pair; None where it is read pixel by pixel."""
-        if not files.on_ground:
+        if not files.on_ground or files in self._plain:
             return None
         if self._process != os.getpid():  # a forked process must not read through its parent's handles
             self._readers, self._process = OrderedDict(), os.getpid()
         if files not in self._readers:
-            self._readers[files] = _ground_reader(files)
+            reader = _ground_reader(files)
+            if reader is None:
+                self._plain.add(files)
+                return None
+            self._readers[files] = reader
             while len(self._readers) > _KEPT_OPEN:
-                _, oldest = self._readers.popitem(last=False)
-                if oldest is not None:
-                    oldest.close()
+                self._readers.popitem(last=False)[1].close()
         self._readers.move_to_end(files)
         return self._readers[files]
 

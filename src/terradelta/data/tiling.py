@@ -235,7 +235,7 @@ def _append(journal: Path, record: dict[str, Any]) -> None:
 
 
 def _journal(folder: Path) -> list[dict[str, Any]]:
-    """The records of the pairs that are done; a last line that was cut off is taken away."""
+    """The records of the pairs that are done, one for each; a last line that was cut off is taken away."""
     path = folder / JOURNAL
     if not path.is_file():
         return []
@@ -243,7 +243,8 @@ def _journal(folder: Path) -> list[dict[str, Any]]:
     whole, cut, rest = text.rpartition("\n")
     if rest:
         replace_file(path, whole + cut)
-    return [json.loads(line) for line in whole.splitlines()]
+    records = [json.loads(line) for line in whole.splitlines()]
+    return list({(record["split"], record["source"]): record for record in records}.values())
 
 
 def _finish(work: Path, out: Path, records: list[dict[str, Any]], splits: tuple[str, ...]) -> None:

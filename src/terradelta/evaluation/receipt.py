@@ -58,7 +58,7 @@ def receipt_text(receipt: dict[str, Any]) -> str:
 def with_receipt(card: ModelCard, path: Path) -> ModelCard:
     """The card with the scores of a receipt that `evaluation_receipt` made, added behind those it has.
 
-    Intervals and the robustness of the receipt come along; curves and images stay behind.
+    Intervals, the robustness and the counts of the images come along; curves and the images' names stay behind.
 
     Raises:
         InputError: if the file is no such receipt, or one of other weights.
@@ -69,6 +69,8 @@ def with_receipt(card: ModelCard, path: Path) -> ModelCard:
         data, model = receipt["data"], receipt["model"]
         score |= {"data": data["folder"], "split": data["split"], "pairs": data["pairs"], "sha256": data["sha256"]}
         score |= {name: receipt[name] for name in ("confusion_px", "intervals") if receipt.get(name)}
+        if receipt.get("images"):
+            score["images_px"] = list(receipt["images"]["confusion_px"].values())
         if "robustness" in receipt:
             score["robustness"] = [
                 {name: row[name] for name in ("kind", "level", "f1")} for row in receipt["robustness"]["rows"]

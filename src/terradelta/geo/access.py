@@ -11,7 +11,8 @@ VRTs, which exist to name other files, are the matter of `terradelta.geo.vrt`.
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rasterio._err import CPLE_BaseError
@@ -32,6 +33,7 @@ __all__ = [
     "is_utf8",
     "leads_elsewhere",
     "open_image",
+    "sealed_vectors",
     "settings",
     "vsi_name",
 ]
@@ -85,6 +87,19 @@ _AUX_BYTES = 64 * 2**20
 def settings(remote: bool) -> dict[str, str]:
     """GDAL's options for an image by URL, or a local one. The environment may set others for URLs."""
     return {key: value for key, value in REMOTE.items() if key not in os.environ} if remote else dict(SEALED)
+
+
+@contextmanager
+def sealed_vectors() -> Iterator[None]:
+    """The GDAL of pyogrio, which is another one than rasterio's, without network; to read a vector file in."""
+    import pyogrio  # slow to import
+
+    before = {key: pyogrio.get_gdal_config_option(key) for key in SEALED}
+    pyogrio.set_gdal_config_options(dict(SEALED))
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options(before)
 
 
 def vsi_name(url: str) -> str:

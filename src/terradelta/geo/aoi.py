@@ -8,8 +8,6 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from rasterio.errors import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from terradelta.errors import InputError
-from terradelta.geo.access import SEALED, is_utf8
+from terradelta.geo.access import is_utf8, sealed_vectors
 from terradelta.geo.overlap import Aoi, Area
 
 __all__ = ["parse_area", "read_area"]
@@ -138,7 +136,7 @@ def _from_vector(path: str, layer: str | None, label: str) -> Area:
     from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
 
     errors = (DataSourceError, DataLayerError, FieldError, GeometryError, ValueError, RuntimeError)
-    with _sealed():
+    with sealed_vectors():
         try:
             layer = layer or _polygon_layer(path, pyogrio.list_layers(path), label)
             found = pyogrio.raw.read(path, layer=layer, columns=[], force_2d=True, max_features=_MAX_FEATURES + 1)
@@ -163,19 +161,6 @@ def _polygon_layer(path: str, layers: Any, label: str) -> str:  # noqa: ANN401  
     if not names:
         raise InputError(f"{label}: holds no polygon")
     raise InputError(f"{label} has the layers {', '.join(names)}; name one: '{path}|layername={names[0]}'")
-
-
-@contextmanager
-def _sealed() -> Iterator[None]:
-    """The GDAL of pyogrio, which is another one than rasterio's, without network."""
-    import pyogrio
-
-    before = {key: pyogrio.get_gdal_config_option(key) for key in SEALED}
-    pyogrio.set_gdal_config_options(dict(SEALED))
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options(before)
 
 
 def _union(geometries: Any, label: str) -> BaseGeometry:  # noqa: ANN401  an array of geometries

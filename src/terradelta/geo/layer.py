@@ -18,7 +18,7 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from terradelta.errors import RasterError
+from terradelta.errors import RasterError, RemoteError
 from terradelta.geo.access import GDAL_ERRORS, open_image
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.overlap import footprint, pixel_ratio
@@ -140,11 +140,15 @@ class Layer:
             with rasterio.Env(**self.source.settings):
                 yield
         except GDAL_ERRORS as error:
-            cause = "the file is truncated or damaged: fetch it again, or count such pixels as no data (--skip-damaged)"
-            cause = "the server failed: run the same command again later" if self.source.remotes else cause
-            raise RasterError(
+            place = (
                 f"{self.source.path} cannot be read at rows {tile.row} to {tile.stop_row - 1}, columns {tile.col} to "
-                f"{tile.stop_col - 1} of the common grid ({self.source.reason(error)}); {cause}"
+                f"{tile.stop_col - 1} of the common grid ({self.source.reason(error)})"
+            )
+            if self.source.remotes:  # no damage, which may be skipped
+                raise RemoteError(f"{place}; the server failed: run the same command again later") from error
+            raise RasterError(
+                f"{place}; the file is truncated or damaged: fetch it again, or count such pixels as no data "
+                "(--skip-damaged)"
             ) from error
 
     def _read(

@@ -20,7 +20,7 @@ from scipy import ndimage, sparse
 from terradelta.errors import GridError, InputError, ShapeError
 from terradelta.geo.grid import Grid
 
-__all__ = ["ChangePolygon", "PolygonStream"]
+__all__ = ["ChangePolygon", "PolygonStream", "ellipsoid_areas"]
 
 _LONGEST_EDGE_M = 1000.0
 """Longer edges get vertices in between before they are measured: a straight line of a projection is no geodesic."""
@@ -161,6 +161,15 @@ class PolygonStream:
             )
         if mask.shape != probability.shape:
             raise ShapeError(f"the mask has shape {mask.shape}, the probabilities {probability.shape}; they must agree")
+
+
+def ellipsoid_areas(grid: Grid, shapes: Polygons) -> NDArray[np.float64]:
+    """Areas in m² of polygons in the CRS of a grid, on its ellipsoid; NaN where PROJ knows no place.
+
+    Raises:
+        GridError: if the CRS has no ellipsoid.
+    """
+    return _Ellipsoid(grid).measure(shapes)[0]
 
 
 @dataclass(slots=True)

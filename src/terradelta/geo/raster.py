@@ -171,6 +171,7 @@ class Pair:
         Raises:
             ShapeError: if the tile reaches beyond the grid.
             RasterError: if a file cannot be read there.
+            RemoteError: if a server fails.
         """
         if min(tile.row, tile.col) < 0 or tile.stop_row > self.grid.height or tile.stop_col > self.grid.width:
             raise ShapeError(

@@ -38,6 +38,7 @@ LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
     "multi_level": multi_level_loss,
     "eaw_ce": partial(eaw_auxiliary_loss, kind="ce"),
     "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
+    "ce": partial(eaw_auxiliary_loss, kind="ce", beta=0.0),
     "bcl": bcl_loss,
     "wdmc": wdmc_loss,
     "wdmc_released": partial(wdmc_loss, weighted=False),

@@ -98,7 +98,7 @@ def eaw_auxiliary_loss(
         outputs: final logits first, then auxiliary ones, as `forward_with_aux` returns them; resized to the target.
         target: ``(B, 1, H, W)``.
         auxiliary_weight: λ.
-        beta: see `eaw_weights`.
+        beta: see `eaw_weights`; 0 is the plain loss.
         kind: see `eaw_loss`.
         effective_number: see `eaw_weights`.
 

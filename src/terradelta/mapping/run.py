@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import terradelta
+from terradelta.geo.ground import ground_sampling_m
 from terradelta.geo.raster import Pair, open_pair
 from terradelta.geo.scaling import Scaling, choose_scaling
+from terradelta.mapping.area import interval_from_scores
 from terradelta.mapping.damage import TolerantPair
+from terradelta.mapping.evidence import add_evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
 from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
@@ -120,6 +123,8 @@ def map_change(
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
             receipt = {"preflight": preflight, **made, "registration": alignment.record()}
+            with clock.time("evidence"):
+                receipt["evidence"] = add_evidence(pair, work.product, alignment.mapped)
             if scores is not None:
                 receipt["scores"] = scores(work.product)
             with clock.time("report"):
@@ -224,6 +229,16 @@ class _Run:
         chosen = self.options.threshold
         return self.reader.predictor.card.threshold if chosen is None else chosen
 
+    def _interval(self, summary: Summary) -> dict[str, Any]:
+        """The changed area with the interval that the model's scores allow, or what is needed for one."""
+        changed, valid = summary.changed_px, summary.valid_px
+        each = (
+            summary.changed_area / changed if changed else float(ground_sampling_m(self.reader.pair.grid) or 1.0) ** 2
+        )
+        unchanged = (valid - changed) * each  # pixels of one scene are nearly equal; `terradelta area` is exact
+        scores = self.reader.predictor.card.scores
+        return {"changed_area_interval": interval_from_scores(scores, self._threshold, changed * each, unchanged)}
+
     def _record(self, summary: Summary) -> dict[str, Any]:
         """The receipt's entries."""
         pair, tiles, predictor = self.reader.pair, self.plan.tiles, self.reader.predictor
@@ -241,7 +256,7 @@ class _Run:
             "scaling": None if self.plan.scaling is None else asdict(self.plan.scaling),
             "model": model_record(predictor.card, type(predictor).__name__),
             "options": self.options.record() | used,
-            "result": summary.result(),
+            "result": summary.result() | self._interval(summary),
             "largest_polygons": summary.largest_polygons(pair.grid),
         }
 

@@ -32,6 +32,7 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
+from terradelta.networks.layers.attention import attend_tokens
 from terradelta.networks.layers.conv import conv_bn_relu
 from terradelta.networks.layers.distance import channel_distance, logit_of_distance
 from terradelta.networks.layers.resnet import Bottleneck, ResNet, Stage
@@ -60,7 +61,7 @@ class PositionAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, h, w) -> (B, C, h, w)``."""
         q_BND, k_BND, v_BNC = (y(x).flatten(2).transpose(1, 2) for y in (self.query, self.key, self.value))
-        out_BNC = F.scaled_dot_product_attention(q_BND, k_BND, v_BNC, scale=1.0)
+        out_BNC = attend_tokens(q_BND, k_BND, v_BNC, scale=1.0)
         return x + self.gamma * out_BNC.transpose(1, 2).reshape(x.shape)
 
 

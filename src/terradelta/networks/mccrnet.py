@@ -36,6 +36,7 @@ from torch.nn import functional as F
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
 from terradelta.networks.layers import conv
+from terradelta.networks.layers.attention import attend_tokens
 from terradelta.networks.layers.vgg import vgg_features
 
 __all__ = ["MCCRNet", "mccrnet"]
@@ -86,14 +87,18 @@ class AtrousPyramid(nn.Module):
         return out
 
 
+def dates_of(x: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    """``(2B, C, h, w) -> (B, C, h, w) x 2``; by slices, because `chunk` would fix the batch of an exported network."""
+    return x[:batch], x[batch:]
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """``value softmax_rows(query^T key)^T`` over flattened positions, without 1/sqrt(C).
 
     ``(B, C, h, w) x 3 -> (B, C, h, w)``; the N x N map is never held.
     """
-    q_B1NC, k_B1NC, v_B1NC = (x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous() for x in (query, key, value))
-    out_B1NC = F.scaled_dot_product_attention(q_B1NC, k_B1NC, v_B1NC, scale=1.0)
-    return out_B1NC.squeeze(1).transpose(1, 2).reshape(value.shape)
+    q_BNC, k_BNC, v_BNC = (x.flatten(2).transpose(1, 2) for x in (query, key, value))
+    return attend_tokens(q_BNC, k_BNC, v_BNC, scale=1.0).transpose(1, 2).reshape(value.shape)
 
 
 class CrossPositionAttention(nn.Module):
@@ -111,7 +116,7 @@ class CrossPositionAttention(nn.Module):
 
     def forward(self, f1: Tensor, f2: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, C, h, w) x 2 -> (B, C, h, w) x 2``."""
-        a, b = self.pyramid(torch.cat([f1, f2], 0)).chunk(2)
+        a, b = dates_of(self.pyramid(torch.cat([f1, f2], 0)), f1.shape[0])
         query, key = self.query(a), self.key(b)
         s1 = a + self.weight1 * attend(query, key, self.value1(a))  # Eq. (2), (4), (5)
         s2 = b + self.weight2 * attend(key, query, self.value2(b))  # Eq. (3), (6), (7)
@@ -142,7 +147,7 @@ class CrossChannelAttention(nn.Module):
 
     def forward(self, f1: Tensor, f2: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, C, h, w) x 2 -> (B, C, h, w) x 2``."""
-        a, b = self.pyramid(torch.cat([f1, f2], 0)).chunk(2)
+        a, b = dates_of(self.pyramid(torch.cat([f1, f2], 0)), f1.shape[0])
         with _full_precision(a):  # sums over N pixels overflow float16
             a_BCN, b_BCN = _widened(a).flatten(2), _widened(b).flatten(2)
             energy_BCC = a_BCN @ b_BCN.transpose(1, 2)
@@ -212,14 +217,14 @@ class ContextualRefinement(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """``(B, in, H, W) -> (B, 2, H, W) x 2``: refined map, then the coarse one; classes (unchanged, changed)."""
         pixels, coarse = self.pixels(x), self.coarse(x)
-        regions = _describe_regions(coarse, pixels)  # (B, C, 2, 1)
+        regions = describe_regions(coarse, pixels)  # (B, C, 2, 1)
         keys, values = self.region_key(regions).flatten(2), self.region_value(regions).flatten(2)  # (B, C/2, 2)
         relation = (keys.transpose(1, 2) @ self.pixel_query(pixels).flatten(2)).softmax(1)  # Eq. (15): (B, 2, N)
         context = self.expand((values @ relation).unflatten(2, x.shape[2:]))  # Eq. (16): (B, C, H, W)
         return [self.head(self.fuse(torch.cat([context, pixels], 1))), coarse]
 
 
-def _describe_regions(coarse: Tensor, pixels: Tensor) -> Tensor:
+def describe_regions(coarse: Tensor, pixels: Tensor) -> Tensor:
     """Mean of the pixels weighted by how surely they belong to a region, Eq. (14).
 
     ``(B, K, H, W), (B, C, H, W) -> (B, C, K, 1)``.
@@ -270,9 +275,15 @@ class MCCRNet(ChangeNetwork):
         maps = maps if isinstance(maps, list) else [maps]
         return [z[:, 1:] - z[:, :1] for z in maps]  # z_changed - z_unchanged
 
+    def inference(self) -> ChangeNetwork:
+        """The same function of fewer multiply-adds, with a copy of the weights; see ``_mccrnet_fused``."""
+        from terradelta.networks._mccrnet_fused import FusedMCCRNet
+
+        return FusedMCCRNet(self)
+
     def _decode(self, before: Tensor, after: Tensor) -> Tensor:
         """The outputs of all decoder blocks, resized and joined: ``(B, sum of widths, H, W)``."""
-        levels = [x.chunk(2) for x in self.encoder(torch.cat([before, after], 0))]
+        levels = [dates_of(x, before.shape[0]) for x in self.encoder(torch.cat([before, after], 0))]
         pairs = [attention(*pair) for attention, pair in zip(self.attention, levels, strict=True)]
         deepest1, deepest2 = pairs[-1]
         x = (deepest1 - deepest2).abs()

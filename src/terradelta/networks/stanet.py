@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
+from terradelta.networks.layers.attention import attend_tokens
 from terradelta.networks.layers.conv import conv_bn_relu
 from terradelta.networks.layers.distance import channel_distance, logit_of_distance
 from terradelta.networks.layers.resnet import ResNet, Stage
@@ -90,7 +91,7 @@ class BasicAttention(nn.Module):
         """Both dates side by side, ``(B, C, h, 2w) -> (B, C, h, 2w)``."""
         pooled = F.avg_pool2d(x, self.pool)
         q_BNK, k_BNK, v_BNC = (y(pooled).flatten(2).transpose(1, 2) for y in (self.query, self.key, self.value))
-        out_BNC = F.scaled_dot_product_attention(q_BNK, k_BNK, v_BNC)  # scale: 1 / sqrt(K)
+        out_BNC = attend_tokens(q_BNK, k_BNK, v_BNC)  # scale: 1 / sqrt(K)
         out = out_BNC.transpose(1, 2).reshape(pooled.shape)
         return x + F.interpolate(out, scale_factor=float(self.pool), mode="nearest")
 
@@ -114,7 +115,7 @@ class PartitionAttention(nn.Module):
         """Both dates side by side, ``(B, C, h, 2w) -> (B, C, h, 2w)``."""
         x = F.avg_pool2d(x, self.pool)
         q_PNK, k_PNK, v_PNC = (self._parts(y(x)).transpose(1, 2) for y in (self.query, self.key, self.value))
-        out_PNC = F.scaled_dot_product_attention(q_PNK, k_PNK, v_PNC)  # scale: 1 / sqrt(K)
+        out_PNC = attend_tokens(q_PNK, k_PNK, v_PNC)  # scale: 1 / sqrt(K)
         return F.interpolate(self._joined(out_PNC.transpose(1, 2), x), scale_factor=float(self.pool), mode="nearest")
 
     def _parts(self, x: Tensor) -> Tensor:
@@ -188,8 +189,10 @@ class STANet(ChangeNetwork):
         """``(B, C, H, W) x 2`` -> one map of logits ``(B, 1, H, W)``, ``4 (d - 1)`` with the distance d."""
         self.check_inputs(before, after, self.in_channels)
         dates = [self.extractor(self.encoder(date)) for date in (before, after)]
-        f1, f2 = self.attention(torch.cat(dates, 3)).chunk(2, 3)
-        distance = channel_distance(f1, f2)
+        both, width = self.attention(torch.cat(dates, 3)), dates[0].shape[3]
+        distance = channel_distance(
+            both[..., :width], both[..., width:]
+        )  # `chunk` would fix an exported network's width
         full = F.interpolate(distance, size=before.shape[2:], mode="bilinear", align_corners=True)
         return [logit_of_distance(full)]
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from terradelta.card import NO_LIMIT
 from terradelta.errors import OutputError
+from terradelta.report.area import interval_sentence
+from terradelta.report.evidence import evidence_note
 from terradelta.report.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
 from terradelta.report.shift import shift_figure
 from terradelta.report.text import area, finite, fraction, integer, metres, number, place, seconds, text
@@ -141,7 +143,8 @@ def _answer(receipt: Mapping[str, Any]) -> str:
         (fraction(result.get("changed_fraction")), f"of the {integer(result.get('valid_px'))} pixels with data", ""),
     )
     cards = "".join(f'<div class="card {c}"><dt>{name}</dt><dd>{value}</dd></div>' for value, name, c in tiles)
-    return _section("answer", "The answer", f'<dl class="cards">{cards}</dl>')
+    interval = interval_sentence(_dict(result, "changed_area_interval"), result.get("unit") == "px")
+    return _section("answer", "The answer", f'<dl class="cards">{cards}</dl>{interval}')
 
 
 def _swipe(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
@@ -261,7 +264,7 @@ def _polygons(receipt: Mapping[str, Any]) -> str:
     )
     total = _dict(receipt, "result").get("polygons")
     note = f'<p class="muted">{len(rows)} of {integer(total)}; all are in change.gpkg.</p>' if total is not None else ""
-    return _section("polygons", "Largest changes", note + table)
+    return _section("polygons", "Largest changes", evidence_note(_dict(receipt, "evidence")) + note + table)
 
 
 def _no_polygons(result: Mapping[str, Any]) -> str:

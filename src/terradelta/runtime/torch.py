@@ -74,6 +74,8 @@ def load_torch_predictor(path: Path, device: str, threads: int | None) -> TorchP
     if threads is not None:
         torch.set_num_threads(threads)
     network, card = load_network(path)
+    if device == "cpu":
+        network = network.inference()
     try:
         channels_last(network.to(device))
     except (RuntimeError, AssertionError) as error:

@@ -2,25 +2,27 @@
 
 import signal
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import kornia.augmentation as K
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.transform import resize
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from terradelta.card import ModelCard
 from terradelta.data.pairs import LabelledPair, PairSource
 from terradelta.errors import DataError
+from terradelta.geo.grid import Tile
 from terradelta.training.config import Augmentation, Recipe
 
 __all__ = ["Crop", "CropDataset", "collate", "crop_loader", "measure_bands"]
 
-MIN_VALUES_OF_A_BAND = 2
+STRIP_PX = 2**24
+"""Labels of large pairs are looked through in strips of about this many pixels."""
 
 
 @dataclass(frozen=True)
@@ -35,58 +37,119 @@ class Crop:
     """``(crop, crop)``, 0 or 1."""
 
 
+class _Changed:
+    """Where a label has changed pixels, to draw one of them: packed bits and counts of rows, an eighth of the label."""
+
+    def __init__(self, strips: Iterable[NDArray[np.bool_]]) -> None:
+        rows = [(np.packbits(strip, axis=1), strip.sum(1)) for strip in strips]
+        self.bits = np.concatenate([bits for bits, _ in rows])
+        self.ends = np.cumsum(np.concatenate([counts for _, counts in rows]))
+
+    @property
+    def count(self) -> int:
+        return int(self.ends[-1])
+
+    def pixel(self, number: int) -> tuple[int, int]:
+        """(row, col) of changed pixel ``number`` in reading order."""
+        row = int(np.searchsorted(self.ends, number, side="right"))
+        before = int(self.ends[row - 1]) if row else 0
+        return row, int(np.flatnonzero(np.unpackbits(self.bits[row]))[number - before])
+
+
 class CropDataset(Dataset[Crop]):
-    """Crop k for any k >= 0: endless, seeded, without epochs."""
+    """Crop k for any k >= 0: endless, seeded, without epochs.
+
+    Pairs are decoded once and kept, within ``recipe.cache_mb``. One that would take more than a quarter of that is read
+    in the windows of its crops instead, which is quick for tiled files.
+    """
 
     def __init__(self, pairs: PairSource, recipe: Recipe) -> None:
         self.pairs = pairs
         self.recipe = recipe
+        self._sizes: dict[int, tuple[int, int]] = {}
+        self._changed: dict[int, _Changed] = {}
         self._cache: OrderedDict[int, LabelledPair] = OrderedDict()
         self._cached_bytes = 0
 
     def __getitem__(self, index: int) -> Crop:
         rng = np.random.default_rng((self.recipe.seed, index))
-        pair = self._read(int(rng.integers(len(self.pairs))))
-        window = self._window(pair, rng)
-        before, after, label = (_cut(x, window) for x in (pair.before, pair.after, pair.label[None]))
-        before, after, label = _turn((before, after, label), rng, self.recipe.augmentation.orientations)
+        number = int(rng.integers(len(self.pairs)))
+        cut = self._cut(number, self._window(number, rng))
+        before, after, label = _turn(cut, rng, self.recipe.augmentation.orientations)
         size = self.recipe.crop_px
         scale = np.float32(self.recipe.scale)
         dates = [_resize(x.astype(np.float32) / scale, size) for x in (before, after)]
         mask = _resize(label.astype(np.float32), size)[0] >= 0.5
         return Crop(index, dates[0], dates[1], mask.astype(np.float32))
 
-    def _read(self, index: int) -> LabelledPair:
-        if index in self._cache:
-            self._cache.move_to_end(index)
-            return self._cache[index]
-        pair = self.pairs.read(index)
-        if pair.before.shape[0] != len(self.recipe.bands):
-            raise DataError(
-                f"{pair.name}: {pair.before.shape[0]} bands, but the recipe names {len(self.recipe.bands)} "
-                f"({', '.join(self.recipe.bands)}); set Recipe.bands and the network's in_channels"
-            )
-        self._cache[index] = pair
+    def _cut(self, number: int, window: tuple[int, int, int]) -> list[NDArray[Any]]:
+        """Both dates and the label ``(1, side, side)`` in a window that may reach over the image."""
+        inner, pads = _inside(window, self._size(number))
+        if self._is_large(number):
+            pair = self._checked(self.pairs.read_window(number, inner))
+            parts: list[NDArray[Any]] = [pair.before, pair.after, pair.label[None]]
+        else:
+            pair = self._read(number)
+            parts = [x[:, *inner.slices] for x in (pair.before, pair.after, pair.label[None])]
+        if not any(map(any, pads)):
+            return parts
+        return [np.pad(x, ((0, 0), *pads), mode="reflect") for x in parts]
+
+    def _size(self, number: int) -> tuple[int, int]:
+        if number not in self._sizes:
+            self._sizes[number] = self.pairs.size(number)
+        return self._sizes[number]
+
+    def _is_large(self, number: int) -> bool:
+        height, width = self._size(number)
+        return height * width * (2 * len(self.recipe.bands) + 1) > self.recipe.cache_mb * 2**20 / 4
+
+    def _read(self, number: int) -> LabelledPair:
+        if number in self._cache:
+            self._cache.move_to_end(number)
+            return self._cache[number]
+        pair = self._checked(self.pairs.read(number))
+        self._cache[number] = pair
         self._cached_bytes += _nbytes(pair)
         while self._cached_bytes > self.recipe.cache_mb * 2**20 and len(self._cache) > 1:
             self._cached_bytes -= _nbytes(self._cache.popitem(last=False)[1])
         return pair
 
-    def _window(self, pair: LabelledPair, rng: np.random.Generator) -> tuple[int, int, int]:
+    def _checked(self, pair: LabelledPair) -> LabelledPair:
+        if pair.before.shape[0] != len(self.recipe.bands):
+            raise DataError(
+                f"{pair.name}: {pair.before.shape[0]} bands, but the recipe names {len(self.recipe.bands)} "
+                f"({', '.join(self.recipe.bands)}); set Recipe.bands and the network's in_channels"
+            )
+        return pair
+
+    def _where_changed(self, number: int) -> _Changed:
+        if number not in self._changed:
+            self._changed[number] = _Changed(self._label_strips(number))
+        return self._changed[number]
+
+    def _label_strips(self, number: int) -> Iterator[NDArray[np.bool_]]:
+        if not self._is_large(number):
+            yield self._read(number).label
+            return
+        height, width = self._size(number)
+        rows = max(STRIP_PX // width, 1)
+        for row in range(0, height, rows):
+            yield self.pairs.read_window(number, Tile(row, 0, min(rows, height - row), width)).label
+
+    def _window(self, number: int, rng: np.random.Generator) -> tuple[int, int, int]:
         """(row, col, side) of the window to cut; it may reach over the image, where it is reflected."""
-        low, high = self.recipe.zoom_of(pair.name)
+        low, high = self.recipe.zoom_of(self.pairs.files[number].name)
         side = round(self.recipe.crop_px * float(np.exp(rng.uniform(np.log(low), np.log(high)))))
-        height, width = pair.label.shape
-        side = min(side, 2 * min(height, width) - 1)
+        size = np.array(self._size(number))
+        side = min(side, 2 * int(size.min()) - 1)
         jitter = rng.uniform(0, 1, 2)
-        changed = np.flatnonzero(pair.label) if rng.uniform() < self.recipe.change_crops else np.empty(0, int)
-        if changed.size:
-            at = np.array(divmod(int(changed[rng.integers(changed.size)]), width))
-            corner = at - np.floor(jitter * side).astype(int)
-        else:
-            corner = np.floor(jitter * (np.array([height, width]) - side + 1)).astype(int)
-        limit = np.array([height, width]) - side
-        row, col = np.clip(corner, np.minimum(limit, 0), np.maximum(limit, 0))
+        corner = np.floor(jitter * (size - side + 1)).astype(int)
+        if rng.uniform() < self.recipe.change_crops:
+            changed = self._where_changed(number)
+            if changed.count:
+                corner = changed.pixel(int(rng.integers(changed.count))) - np.floor(jitter * side).astype(int)
+        row, col = np.clip(corner, np.minimum(size - side, 0), np.maximum(size - side, 0))
         return int(row), int(col), side
 
 
@@ -94,20 +157,16 @@ def _nbytes(pair: LabelledPair) -> int:
     return int(pair.before.nbytes + pair.after.nbytes + pair.label.nbytes)
 
 
-def _cut(values: NDArray[np.generic], window: tuple[int, int, int]) -> NDArray[np.generic]:
-    row, col, side = window
-    height, width = values.shape[1:]
-    inner = values[:, max(row, 0) : row + side, max(col, 0) : col + side]
-    top, left = max(-row, 0), max(-col, 0)
-    bottom, right = max(row + side - height, 0), max(col + side - width, 0)
-    if top or left or bottom or right:
-        return np.pad(inner, ((0, 0), (top, bottom), (left, right)), mode="reflect")
-    return inner
+def _inside(window: tuple[int, int, int], size: tuple[int, int]) -> tuple[Tile, tuple[tuple[int, int], ...]]:
+    """The part of a window inside an image, and how many rows and columns are missing at its (start, end)."""
+    *corner, side = window
+    spans = [(max(at, 0), min(at + side, length)) for at, length in zip(corner, size, strict=True)]
+    pads = tuple((start - at, at + side - stop) for at, (start, stop) in zip(corner, spans, strict=True))
+    (top, bottom), (left, right) = spans
+    return Tile(top, left, bottom - top, right - left), pads
 
 
-def _turn(
-    arrays: tuple[NDArray[np.generic], ...], rng: np.random.Generator, orientations: str
-) -> list[NDArray[np.generic]]:
+def _turn(arrays: Iterable[NDArray[Any]], rng: np.random.Generator, orientations: str) -> list[NDArray[Any]]:
     """One of the allowed orientations of the square, the same for all."""
     quarter, flip = int(rng.integers(4)), bool(rng.integers(2))
     if orientations == "none":
@@ -119,15 +178,13 @@ def _turn(
 
 
 def _resize(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """``(C, side, side) -> (C, size, size)``, bilinear; what shrinks is smoothed first, so that nothing aliases."""
     if values.shape[1:] == (size, size):
         return values
-    if values.shape[1] < size:
-        tensor = torch.nn.functional.interpolate(
-            torch.from_numpy(values)[None], size=(size, size), mode="bilinear", align_corners=False
-        )
-        return np.asarray(tensor[0].numpy())
-    smaller: NDArray[np.float32] = resize(values, (values.shape[0], size, size), order=1, anti_aliasing=True)
-    return smaller.astype(np.float32)
+    tensor = torch.nn.functional.interpolate(
+        torch.from_numpy(values)[None], size=(size, size), mode="bilinear", align_corners=False, antialias=True
+    )
+    return np.asarray(tensor[0].numpy())
 
 
 class Augmenter:
@@ -135,31 +192,36 @@ class Augmenter:
 
     def __init__(self, config: Augmentation) -> None:
         self.config = config
-        rotation = K.RandomRotation(config.rotation_deg, p=config.p_rotation)
-        self.geometry = K.AugmentationSequential(rotation, data_keys=["input", "input", "mask"])
-        self.colour = K.AugmentationSequential(
-            K.ColorJiggle(config.brightness, config.contrast, config.saturation, config.hue, p=config.p_colour),
-            K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=config.p_blur),
-            data_keys=["input"],
-        )
-        self.noise = K.RandomGaussianNoise(0.0, config.noise, p=config.p_noise)
+        # kornia computes what it then does not use, so what never happens is not there.
+        self.geometry = self.colour = self.noise = None
+        if config.p_rotation:
+            rotation = K.RandomRotation(config.rotation_deg, p=config.p_rotation)
+            self.geometry = K.AugmentationSequential(rotation, data_keys=["input", "input", "mask"])
+        strengths = (config.brightness, config.contrast, config.saturation, config.hue)
+        colour = [K.ColorJiggle(*strengths, p=config.p_colour)] if config.p_colour else []
+        blur = [K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=config.p_blur)] if config.p_blur else []
+        if colour or blur:
+            self.colour = K.AugmentationSequential(*colour, *blur, data_keys=["input"])
+        if config.p_noise:
+            self.noise = K.RandomGaussianNoise(0.0, config.noise, p=config.p_noise)
 
     def __call__(self, before: Tensor, after: Tensor, label: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """``(B, C, H, W)`` in [0, 1] twice and ``(B, 1, H, W)`` in {0, 1}; the same sizes come back."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            before, after, label = self.geometry(before, after, label)
+            if self.geometry is not None:
+                before, after, label = self.geometry(before, after, label)
             after = self._shift(after)
             before, after = (self._photometric(x) for x in (before, after))
         return before, after, label
 
     def _photometric(self, x: Tensor) -> Tensor:
         if x.shape[1] == 3:
-            x = self.colour(x)
-        else:
-            gain = 1 + (2 * torch.rand(x.shape[0], x.shape[1], 1, 1) - 1) * self.config.brightness
-            x = x * gain
-        noisy: Tensor = self.noise(x)
+            x = x if self.colour is None else self.colour(x)
+        elif self.config.p_colour:
+            moves = torch.rand(x.shape[0], 1, 1, 1) < self.config.p_colour
+            x = x * (1 + moves * (2 * torch.rand(x.shape[0], x.shape[1], 1, 1) - 1) * self.config.brightness)
+        noisy: Tensor = x if self.noise is None else self.noise(x)
         return noisy.clamp(0, 1)
 
     def _shift(self, x: Tensor) -> Tensor:

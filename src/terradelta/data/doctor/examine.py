@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from terradelta.data.doctor.findings import Finding, Severity
 from terradelta.data.doctor.labels import LabelKind, LabelTally
 from terradelta.data.doctor.measures import Moments, Portrait
+from terradelta.data.ground import VECTOR_SUFFIXES
 from terradelta.data.images import Image, read_grid, read_header, read_image
 from terradelta.data.pairs import PairFiles, PairList
 from terradelta.errors import DataError, InputError
@@ -80,6 +81,8 @@ def examine(pairs: PairList, index: int, tally: SplitTally) -> tuple[PairRecord 
     except InputError as error:
         if "one size" in str(error):
             return None, [Finding(Severity.ERROR, "sizes differ", str(error), _RESIZE, where)]
+        if "label values" in str(error):
+            return None, [Finding(Severity.ERROR, "label with other values", str(error), _REWRITE, where)]
         return None, [Finding(Severity.ERROR, "unreadable file", str(error), _REPLACE, where)]
     label, dates, grid = found
     kind = label.kind()
@@ -101,11 +104,15 @@ def examine(pairs: PairList, index: int, tally: SplitTally) -> tuple[PairRecord 
         tally.pixels += label.total
         tally.changed += label.changed
         tally.with_change += label.changed > 0
-    return record, [*_of_label(files, label, kind, where), *_of_dates(files, record, dates, where)]
+    findings = [*_of_label(files, label, kind, where), *_of_dates(files, record, dates, where)]
+    if not pairs.by_georeference(index):
+        findings += _of_grids(files, where)
+    return record, findings
 
 
 _REPLACE = "fetch the file again, or leave the pair out (--fix does)"
 _RESIZE = "crop or resize to one size, or leave the pair out (--fix does)"
+_REWRITE = "write 0 where nothing changed and 255 where something did; --fix leaves these pairs out"
 _COPY = "--fix writes a copy with labels of 0 and 255"
 
 
@@ -114,7 +121,7 @@ def _unreadable(files: PairFiles) -> list[str]:
     messages = []
     for path in (files.before, files.after, files.label):
         try:
-            if not (path == files.label and files.on_ground):
+            if path.suffix.lower() not in VECTOR_SUFFIXES:
                 read_header(path)
         except DataError as error:
             messages.append(str(error))
@@ -156,7 +163,7 @@ def _strips(
     rows = max(_STRIP_PX // shape[1], _STRIP_ROWS)
     for row in range(0, shape[0], rows):
         window = Tile(row, 0, min(rows, shape[0] - row), shape[1])
-        if files.on_ground:
+        if pairs.by_georeference(index):
             pair = pairs.read_window(index, window)
             everywhere = np.ones(pair.label.shape, np.bool_)
             label = Image(pair.label[None] * np.uint8(255))
@@ -185,8 +192,7 @@ def _of_label(
         cure = "say which classes count as change, and write 0 and 255; --fix leaves these pairs out"
         yield Finding(Severity.ERROR, "label with classes in place of change", values, cure, where)
     elif kind is LabelKind.OTHER:
-        cure = "write 0 where nothing changed and 255 where something did; --fix leaves these pairs out"
-        yield Finding(Severity.ERROR, "label with other values", values, cure, where)
+        yield Finding(Severity.ERROR, "label with other values", values, _REWRITE, where)
     if label.palette and kind.readable:
         message = f"{files.label}: values are indices into a colour table"
         cure = "read by its colours where they are black and white, else by its indices; --fix writes plain values"
@@ -209,8 +215,6 @@ def _of_dates(
         if portrait.constant:
             message = f"{path}: every pixel is {portrait.low:g}"
             yield Finding(Severity.WARNING, "picture of one colour", message, "leave the pair out", where)
-    if not files.on_ground:
-        yield from _of_grids(files, where)
 
 
 def _of_grids(files: PairFiles, where: tuple[tuple[str, str], ...]) -> Iterator[Finding]:

@@ -125,7 +125,7 @@ def _copy(checkup: Checkup, record: PairRecord, work: Path) -> Iterator[str]:
     pairs = checkup.sources[record.split]
     files = pairs.files[record.index]
     folder = work / record.split
-    if files.on_ground or files.window is not None or files.before.is_dir():
+    if pairs.by_georeference(record.index) or files.window is not None or files.before.is_dir():
         _write_anew(pairs, record, folder)
         yield "images and label written as GeoTIFFs on one grid, the label 0 and 255"
         return

@@ -1,10 +1,10 @@
-"""Channel and spatial attention of CBAM (Woo, Park, Lee, Kweon, CBAM, ECCV 2018)."""
+"""Attention of tokens, and the channel and spatial attention of CBAM (Woo, Park, Lee, Kweon, CBAM, ECCV 2018)."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ChannelAttention", "SpatialAttention"]
+__all__ = ["ChannelAttention", "SpatialAttention", "attend_tokens"]
 
 
 class ChannelAttention(nn.Module):
@@ -36,3 +36,13 @@ class SpatialAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, h, w) -> (B, 1, h, w)`` weights in (0, 1)."""
         return torch.sigmoid(self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)))
+
+
+def attend_tokens(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None) -> Tensor:
+    """``softmax(scale query key^T) value`` of one head, by torch's fused kernels where they can.
+
+    ``(B, N, D), (B, M, D), (B, M, C) -> (B, N, C)``; without ``scale`` it is ``1 / sqrt(D)``. A head's axis goes in and
+    out again, because exporters know attention with four axes only.
+    """
+    q_B1ND, k_B1MD, v_B1MC = (x.unsqueeze(1).contiguous() for x in (query, key, value))
+    return F.scaled_dot_product_attention(q_B1ND, k_B1MD, v_B1MC, scale=scale).squeeze(1)

@@ -1,0 +1,299 @@
+"""What both images show inside each polygon: attributes that help to judge a change.
+
+The networks here are trained to find change, not its direction, so none is claimed. What is measured instead, for each
+polygon: the mean of every band before and after; NDVI; how strong an edge its outline is on each date (a new building
+has an outline after, and none before); and whether the shift between the dates alone could explain it.
+
+The shift explains a polygon if both hold: it is nowhere wider than the local shift, twice the scatter of single blocks
+and the one pixel that rasters round up; and reading the second date where the shift puts it takes away at least half of
+the difference inside. The first alone would flag every thin road, the second every object that moved.
+
+The map is read in tiles with change in them; memory is that of a tile and of the polygons not yet ended.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio.features
+import shapely
+import shapely.affinity
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from terradelta.errors import OutputError
+from terradelta.geo.gpkg import LAYER
+from terradelta.geo.grid import Grid, Tile
+from terradelta.geo.raster import Pair
+from terradelta.geo.registration import Registration
+from terradelta.geo.tally import ChangeRaster
+from terradelta.mapping.evidence_style import STYLE
+from terradelta.mapping.products import CHANGE, POLYGONS
+
+__all__ = ["add_evidence"]
+
+Array = NDArray[np.float64]
+
+_MARGIN_PX = 16
+_MOST_BANDS = 16
+_LEAST_SHIFT_PX = 0.25
+_EXPLAINED = 0.5
+_EDGE_RATIO = 1.5
+_SIGMA_PX = 1.0
+_OUTLINE_PX = 5  # a network's outline is off by some pixels: the strongest gradient of 5 x 5 pixels counts
+_RED, _NIR = ("red", "b04", "b4"), ("nir", "nir08", "nir1", "near infrared", "b08", "b8")
+_LARGEST = 1e100
+_ENVELOPES = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
+_EXTRA = 7  # pixels, outline pixels, edges before and after, difference as read and shifted, shift
+
+
+@dataclass
+class _Sums:
+    """What is known so far of a polygon."""
+
+    shape: shapely.Polygon
+    """In pixels, (col, row)."""
+    values: Array
+    """Sums of the bands before, those after, and `_EXTRA` others."""
+
+
+def add_evidence(pair: Pair, folder: Path, registration: Registration) -> dict[str, Any]:
+    """Add fields to the polygons of a finished product, and let its style show them.
+
+    Fields: ``before_BAND`` and ``after_BAND`` (means of the raw values; the first 16 bands), ``ndvi_before`` and
+    ``ndvi_after`` where red and near infrared are named, ``edge_before`` and ``edge_after`` (gradient along the
+    outline, in median gradients of the surroundings), ``outline_in`` (``after``, ``before`` or ``both``: where that is
+    at least 1.5 times as strong) and ``shift_explains`` (1, 0; null where the shift is not known).
+
+    Args:
+        pair: as it was mapped.
+        folder: of the product; ``change.tif`` and ``change.gpkg`` are in it.
+        registration: the shift between the dates of ``pair`` as it is read.
+
+    Returns:
+        Numbers and areas of polygons by ``outline_in``, and of those that the shift explains, for the receipt.
+
+    Raises:
+        RasterError: if a file cannot be read.
+        OutputError: if the GeoPackage cannot be changed.
+    """
+    fields = _Fields(pair.bands[:_MOST_BANDS], registration)
+    path = folder / POLYGONS
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database, database, ChangeRaster(folder / CHANGE) as change:
+            for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):  # named by GDAL's triggers
+                database.create_function(name, 1, lambda _: 0)
+            for name, kind in fields.columns.items():
+                database.execute(f'ALTER TABLE "{LAYER}" ADD COLUMN "{name}" {kind}')
+            database.execute("UPDATE layer_styles SET styleQML = ?", (STYLE,))
+            assigned = ", ".join(f'"{name}" = ?' for name in fields.columns)
+            for number, sums in _measured(pair, change, database, registration):
+                database.execute(f'UPDATE "{LAYER}" SET {assigned} WHERE "id" = ?', (*fields.of(sums), number))
+            return _summary(database, registration.field is not None)
+    except (OSError, sqlite3.Error) as error:
+        raise OutputError(f"{path} cannot be changed ({error}); make room, or write elsewhere") from error
+
+
+class _Fields:
+    """Names of the fields, and their values from sums."""
+
+    def __init__(self, bands: tuple[str, ...], registration: Registration) -> None:
+        names = [_plain(band) for band in bands]
+        self._bands, self._registration = len(names), registration
+        lowered = [band.lower() for band in bands]
+        self._red = next((lowered.index(name) for name in _RED if name in lowered), None)
+        self._nir = next((lowered.index(name) for name in _NIR if name in lowered), None)
+        numbers = [f"{date}_{name}" for date in ("before", "after") for name in names]
+        numbers += ["ndvi_before", "ndvi_after"] if self._red is not None and self._nir is not None else []
+        self.columns = dict.fromkeys([*numbers, "edge_before", "edge_after"], "REAL")
+        self.columns |= {"outline_in": "TEXT", "shift_explains": "BOOLEAN"}
+
+    def of(self, sums: _Sums) -> list[Any]:
+        """Values in the order of the columns."""
+        n = self._bands
+        pixels, outline, edge_before, edge_after, *_ = sums.values[2 * n :].tolist()
+        means = sums.values[: 2 * n] / pixels
+        found: list[Any] = [None if not np.isfinite(value) else value for value in means.tolist()]
+        if self._red is not None and self._nir is not None:
+            found += [_ndvi(part[self._red], part[self._nir]) for part in (means[:n], means[n:])]
+        edges = [edge_before / outline if outline else None, edge_after / outline if outline else None]
+        return [*found, *edges, _outline_in(*edges), self._explained(sums)]
+
+    def _explained(self, sums: _Sums) -> int | None:
+        if self._registration.field is None:
+            return None
+        pixels, *_, plain, shifted, shift = sums.values[2 * self._bands :].tolist()
+        length = shift / pixels
+        if length < _LEAST_SHIFT_PX or shifted > _EXPLAINED * plain:
+            return 0
+        limit = length + 2 * (self._registration.scatter_px or 0.0) + 1
+        return int(sums.shape.buffer(-limit / 2).is_empty)
+
+
+def _measured(
+    pair: Pair, change: ChangeRaster, database: sqlite3.Connection, registration: Registration
+) -> Iterator[tuple[int, _Sums]]:
+    """(id, sums) of every polygon, once no further row of tiles can add to it."""
+    opened: dict[int, _Sums] = {}
+    for tile in change.tiles():
+        if tile.col == 0:
+            yield from _ended(opened, tile.row)
+        mask = change.read(tile) == 1
+        if mask.any():
+            _add(opened, pair, _polygons(database, change.grid, tile), tile, mask, registration)
+    yield from _ended(opened, change.grid.height)
+
+
+def _ended(opened: dict[int, _Sums], row: int) -> Iterator[tuple[int, _Sums]]:
+    for number in sorted(number for number, sums in opened.items() if sums.shape.bounds[3] <= row + 0.5):
+        yield number, opened.pop(number)
+
+
+def _polygons(database: sqlite3.Connection, grid: Grid, tile: Tile) -> dict[int, shapely.Polygon]:
+    """Polygons that touch a tile, by id, in pixels (col, row)."""
+    left, low, right, high = grid.crop(tile).bounds
+    rows = database.execute(
+        f'SELECT "id", "geom" FROM "{LAYER}" WHERE "fid" IN (SELECT "id" FROM "rtree_{LAYER}_geom" '
+        'WHERE "maxx" >= ? AND "minx" <= ? AND "maxy" >= ? AND "miny" <= ?)',
+        (left, right, low, high),
+    ).fetchall()
+    # A GeoPackage's geometry is WKB behind a header of 8 bytes and an envelope.
+    shapes = shapely.from_wkb([blob[8 + _ENVELOPES[blob[3] >> 1 & 7] :] for _, blob in rows])
+    t = ~grid.transform
+    moved = shapely.transform(shapes, lambda p: p @ [[t.a, t.d], [t.b, t.e]] + (t.c, t.f))
+    return dict(zip((number for number, _ in rows), moved, strict=True))
+
+
+def _add(
+    opened: dict[int, _Sums],
+    pair: Pair,
+    polygons: dict[int, shapely.Polygon],
+    tile: Tile,
+    mask: NDArray[np.bool_],
+    registration: Registration,
+) -> None:
+    """Add what a tile shows of its polygons."""
+    numbers = [number for number, shape in polygons.items() if shape.area > 0]
+    if not numbers:
+        return
+    placed = (shapely.affinity.translate(polygons[number], -tile.col, -tile.row) for number in numbers)
+    labels = rasterio.features.rasterize(
+        ((shape, i) for i, shape in enumerate(placed, 1)), out_shape=(tile.height, tile.width), dtype="int32"
+    )
+    labels[~mask] = 0
+    height, width = pair.grid.shape
+    top, left = max(0, tile.row - _MARGIN_PX), max(0, tile.col - _MARGIN_PX)
+    bottom, right = min(height, tile.stop_row + _MARGIN_PX), min(width, tile.stop_col + _MARGIN_PX)
+    around = Tile(top, left, bottom - top, right - left)
+    window = pair.read(around)
+    inner = Tile(tile.row - top, tile.col - left, tile.height, tile.width).slices
+    # Beyond this, no image has values; squares of larger ones would overflow.
+    before, after = (
+        x[:_MOST_BANDS].astype(np.float64).clip(-_LARGEST, _LARGEST) for x in (window.before, window.after)
+    )
+    columns = [band[inner] for band in (*before, *after)]
+    columns += [plane[inner] for plane in _planes(before, after, window.valid, around, registration)]
+    inside = labels > 0
+    ids = labels[inside]
+    outline = ids * (ndimage.minimum_filter(labels, 3) != ndimage.maximum_filter(labels, 3))[inside]
+    n = len(before)
+    for i, sums in enumerate(_sums(columns, inside, ids, outline, len(numbers), n).T):
+        if sums[2 * n] > 0:
+            known = opened.setdefault(numbers[i], _Sums(polygons[numbers[i]], np.zeros(2 * n + _EXTRA)))
+            known.values += sums
+
+
+def _sums(
+    columns: list[Array],
+    inside: NDArray[np.bool_],
+    ids: NDArray[np.int32],
+    outline: NDArray[np.int32],
+    count: int,
+    bands: int,
+) -> Array:
+    """``(2 * bands + _EXTRA, count)``: sums over each polygon, over its outline for the edges."""
+
+    def total(values: Array, keys: NDArray[np.int32]) -> Array:
+        return np.asarray(np.bincount(keys, np.nan_to_num(values), minlength=count + 1)[1:], np.float64)
+
+    planes = [plane[inside] for plane in columns]
+    ones = np.ones(len(ids))
+    edges, rest = planes[2 * bands : 2 * bands + 2], planes[2 * bands + 2 :]
+    return np.stack(
+        [
+            *(total(plane, ids) for plane in planes[: 2 * bands]),
+            total(ones, ids),
+            total(ones, outline),
+            *(total(plane, outline) for plane in edges),
+            *(total(plane, ids) for plane in rest),
+        ]
+    )
+
+
+def _planes(
+    before: Array, after: Array, valid: NDArray[np.bool_], tile: Tile, registration: Registration
+) -> list[Array]:
+    """Edges before and after, difference as read, difference with the shift undone, length of the shift: ``(h, w)``."""
+    first, second = _standard(before, valid), _standard(after, valid)
+    difference = np.abs(first - second).mean(axis=0)
+    shift = np.zeros((2, *valid.shape)) if registration.field is None else registration.field.on(tile)
+    length = np.hypot(*shift)
+    undone = difference
+    if length.max() >= _LEAST_SHIFT_PX:
+        places = np.indices(valid.shape) + shift
+        moved = [ndimage.map_coordinates(band, places, order=1, mode="nearest") for band in second]
+        undone = np.abs(first - moved).mean(axis=0)
+    return [_edge_strength(first, valid), _edge_strength(second, valid), difference, undone, length]
+
+
+def _standard(values: Array, valid: NDArray[np.bool_]) -> Array:
+    """Bands in their own standard deviations around their mean; 0 where not valid."""
+    out = np.zeros(values.shape)
+    for band, target in zip(values, out, strict=True):
+        inside = band[valid]
+        if inside.size:
+            target[valid] = (inside - inside.mean()) / (inside.std() or 1.0)
+    return out
+
+
+def _edge_strength(bands: Array, valid: NDArray[np.bool_]) -> Array:
+    """Strongest gradient nearby, in medians of the tile."""
+    gradient = ndimage.gaussian_gradient_magnitude(bands.mean(axis=0), _SIGMA_PX)
+    strongest = ndimage.maximum_filter(gradient, _OUTLINE_PX)
+    typical = float(np.median(strongest[valid])) if valid.any() else 0.0
+    return np.asarray(strongest / (typical or 1.0))
+
+
+def _outline_in(before: float | None, after: float | None) -> str | None:
+    if before is None or after is None:
+        return None
+    if after >= _EDGE_RATIO * before:
+        return "after" if after > 0 else "both"
+    return "before" if before >= _EDGE_RATIO * after else "both"
+
+
+def _ndvi(red: float, nir: float) -> float | None:
+    return (nir - red) / (nir + red) if red >= 0 and nir >= 0 and red + nir > 0 else None
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_") or "band"
+
+
+def _summary(database: sqlite3.Connection, known: bool) -> dict[str, Any]:
+    columns = [row[1] for row in database.execute(f'PRAGMA table_info("{LAYER}")')]
+    area = "area_m2" if "area_m2" in columns else "area_px"
+
+    def count(condition: str) -> dict[str, float]:
+        query = f'SELECT count(*), coalesce(sum("{area}"), 0) FROM "{LAYER}" WHERE {condition}'
+        number, total = database.execute(query).fetchone()
+        return {"polygons": number, area: total}
+
+    return {
+        "shift_explains": count("shift_explains = 1") if known else None,
+        "outline_in": {each: count(f"outline_in = '{each}'") for each in ("after", "before", "both")},
+    }

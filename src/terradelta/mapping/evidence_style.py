@@ -1,0 +1,36 @@
+"""The style of ``change.gpkg`` in QGIS: red for changes, grey and dashed for what the shift alone could explain."""
+
+__all__ = ["STYLE"]
+
+
+def _symbol(name: str, fill: str, outline: str, kind: str) -> str:
+    options = {
+        "color": fill,
+        "outline_color": outline,
+        "outline_style": kind,
+        "outline_width": "0.4",
+        "style": "solid",
+    }
+    rows = "".join(f'<Option type="QString" name="{key}" value="{value}"/>' for key, value in options.items())
+    return (
+        f'<symbol type="fill" name="{name}" alpha="1" clip_to_extent="1" force_rhr="0">'
+        f'<layer class="SimpleFill" enabled="1" locked="0" pass="0"><Option type="Map">{rows}</Option></layer></symbol>'
+    )
+
+
+STYLE = f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.28" styleCategories="Symbology">
+  <renderer-v2 type="RuleRenderer" symbollevels="0" forceraster="0" enableorderby="0" referencescale="-1">
+    <rules key="change">
+      <rule key="shift" filter="&quot;shift_explains&quot; = 1" symbol="1" label="the shift alone could explain it"/>
+      <rule key="rest" filter="ELSE" symbol="0" label="change"/>
+    </rules>
+    <symbols>
+      {_symbol("0", "255,0,0,50", "255,0,0,255", "solid")}
+      {_symbol("1", "120,120,120,40", "90,90,90,255", "dash")}
+    </symbols>
+  </renderer-v2>
+  <layerGeometryType>2</layerGeometryType>
+</qgis>
+"""
+"""QGIS's own format."""

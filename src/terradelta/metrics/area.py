@@ -1,0 +1,206 @@
+"""How much changed, with an interval: areas and accuracies from a map's strata and a sample of the truth.
+
+P. Olofsson, G. M. Foody, M. Herold, S. V. Stehman, C. E. Woodcock, M. A. Wulder, "Good practices for estimating area
+and assessing accuracy of land change", Remote Sensing of Environment 148, 42-57, 2014, doi:10.1016/j.rse.2014.02.015.
+Numbers of equations are those of that paper. W. G. Cochran, "Sampling Techniques", 3rd ed., 1977, for ratios over
+clusters.
+
+The area of a map's class is biased by the map's errors. The sample says, for each class of the map, which share is what
+in truth; weighted with the classes' areas, these shares give the true areas without bias.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, t
+
+from terradelta.errors import InputError, ShapeError
+
+__all__ = ["AreaEstimate", "Estimate", "allocate", "area_from_images", "estimate_areas"]
+
+Array = NDArray[np.float64]
+
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, its standard error, and its 95 % interval."""
+
+    value: float
+    error: float
+    """Standard error."""
+    quantile: float = float(norm.ppf(0.5 + _LEVEL / 2))
+    """Standard errors to either side of the interval."""
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval; it may be below 0 where the sample says little."""
+        return self.value - self.quantile * self.error
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.value + self.quantile * self.error
+
+    def to_dict(self) -> dict[str, float]:
+        """JSON-ready record."""
+        return {"value": self.value, "standard_error": self.error, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, eq=False)
+class AreaEstimate:
+    """What a stratified sample says of a map with q classes."""
+
+    counts: NDArray[np.int64]
+    """``(q, q)``: samples by class of the map (rows) and of the truth (columns)."""
+    areas: Array
+    """``(q,)``: mapped area of each class."""
+    proportions: Array
+    """``(q, q)``: share of the whole area by class of the map and of the truth, Eq. (4)."""
+    area: tuple[Estimate, ...]
+    """True area of each class, in the unit of ``areas``, Eq. (9) to (11)."""
+    users: tuple[Estimate, ...]
+    """User's accuracy of each class: the share of the mapped area that is right, Eq. (2) and (6)."""
+    producers: tuple[Estimate, ...]
+    """Producer's accuracy of each class: the share of the true area that was mapped, Eq. (3) and (7)."""
+    overall: Estimate
+    """Overall accuracy, Eq. (1) and (5)."""
+
+    def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
+        """JSON-ready record, by names of the classes."""
+        each = {
+            name: {
+                "mapped_area": float(self.areas[i]),
+                "area": self.area[i].to_dict(),
+                "users_accuracy": self.users[i].to_dict(),
+                "producers_accuracy": self.producers[i].to_dict(),
+            }
+            for i, name in enumerate(classes)
+        }
+        return {
+            "classes": each,
+            "overall_accuracy": self.overall.to_dict(),
+            "samples": self.counts.tolist(),
+            "area_proportions": self.proportions.tolist(),
+        }
+
+
+def estimate_areas(counts: ArrayLike, areas: ArrayLike) -> AreaEstimate:
+    """Areas and accuracies from a sample that is random within each class of the map.
+
+    Args:
+        counts: ``(q, q)`` samples by class of the map (rows) and of the truth (columns).
+        areas: ``(q,)`` mapped area of each class, any unit.
+
+    Raises:
+        ShapeError: if the shapes do not fit.
+        InputError: if a count or area is negative, nothing was mapped, or a mapped class has fewer than two samples.
+    """
+    n, mapped = np.asarray(counts, np.int64), np.asarray(areas, np.float64)
+    _check(n, mapped)
+    weights = mapped / mapped.sum()
+    totals = n.sum(axis=1)
+    shares = n / np.maximum(totals, 1)[:, None]
+    proportions = weights[:, None] * shares  # Eq. (4)
+    variances = shares * (1 - shares) / np.maximum(totals - 1, 1)[:, None]  # of each share, within its stratum
+    truth = proportions.sum(axis=0)  # Eq. (9)
+    users = np.diag(shares)
+    right = np.diag(proportions)
+    producers = np.divide(right, truth, out=np.zeros_like(truth), where=truth > 0)  # Eq. (3)
+    truth_error = np.sqrt((weights[:, None] ** 2 * variances).sum(axis=0))  # Eq. (10)
+    own = weights**2 * (1 - producers) ** 2 * np.diag(variances)
+    others = (weights[:, None] ** 2 * variances).sum(axis=0) - weights**2 * np.diag(variances)
+    spread = own + producers**2 * others  # Eq. (7)
+    producers_error = np.sqrt(np.divide(spread, truth**2, out=np.zeros_like(truth), where=truth > 0))
+    overall_error = math.sqrt(float((weights**2 * np.diag(variances)).sum()))  # Eq. (5)
+    return AreaEstimate(
+        n,
+        mapped,
+        proportions,
+        _estimates(truth * mapped.sum(), truth_error * mapped.sum()),
+        _estimates(users, np.sqrt(np.diag(variances))),
+        _estimates(producers, producers_error),
+        Estimate(float(right.sum()), overall_error),
+    )
+
+
+def area_from_images(images: ArrayLike, changed_area: float, unchanged_area: float) -> Estimate:
+    """The truly changed area of a map, if it errs as the model did on labelled images.
+
+    The share of the mapped change that is change, and of the mapped rest that is change, are those of the images. Their
+    errors count image by image, since the pixels of one image are far from independent: ratios over clusters,
+    linearised (Cochran 1977, section 6.4), with Student's t. It says nothing of how different the mapped scene is from
+    the images.
+
+    Args:
+        images: ``(m, 4)`` pixels of each image: true positives, false positives, false negatives, true negatives.
+        changed_area: mapped as changed, any unit.
+        unchanged_area: mapped as unchanged.
+
+    Raises:
+        InputError: if there are fewer than two images, or no pixel of a class of the map.
+    """
+    rows = np.asarray(images, np.float64).reshape(-1, 4)
+    tp, fp, fn, tn = rows.T
+    changed, unchanged = tp + fp, fn + tn
+    if len(rows) < 2 or not changed.sum() or not unchanged.sum():
+        raise InputError(
+            f"the scores rest on {len(rows)} images with {changed.sum():.0f} pixels predicted as changed and "
+            f"{unchanged.sum():.0f} as unchanged; two images or more and pixels of both kinds are needed"
+        )
+    share, missed = tp.sum() / changed.sum(), fn.sum() / unchanged.sum()
+    pull = changed_area * (tp - share * changed) / changed.sum()
+    pull += unchanged_area * (fn - missed * unchanged) / unchanged.sum()
+    error = math.sqrt(len(rows) / (len(rows) - 1) * float((pull**2).sum()))
+    quantile = float(t.ppf(0.5 + _LEVEL / 2, len(rows) - 1))
+    return Estimate(float(changed_area * share + unchanged_area * missed), error, quantile)
+
+
+def allocate(areas: ArrayLike, total: int, least: int = 50) -> NDArray[np.int64]:
+    """How many samples each class gets: at least ``least`` in a class, the rest by area (section 5.1.2 of the paper).
+
+    With few samples in all, the least is an equal share. Classes without area get none.
+
+    Args:
+        areas: ``(q,)`` mapped areas.
+        total: number of samples.
+        least: fewest samples of a class.
+
+    Raises:
+        InputError: if there are fewer than two samples for a class.
+    """
+    mapped = np.asarray(areas, np.float64)
+    there = mapped > 0
+    if total < 2 * there.sum():
+        raise InputError(f"{total} samples are too few for {there.sum()} classes; draw at least {2 * there.sum()}")
+    least = min(least, total // max(int(there.sum()), 1))
+    counts = np.where(there, least, 0)
+    spare = total - counts.sum()
+    # What a class has beyond its share is not taken away; the rest is dealt to those below theirs.
+    wish = np.maximum(total * mapped / mapped.sum() - counts, 0)
+    extra = np.floor(spare * wish / wish.sum()) if wish.sum() else np.zeros_like(wish)
+    counts = counts + extra.astype(np.int64)
+    counts[int(np.argmax(mapped))] += total - counts.sum()
+    return np.asarray(counts, np.int64)
+
+
+def _check(counts: NDArray[np.int64], areas: Array) -> None:
+    q = len(areas)
+    if areas.ndim != 1 or counts.shape != (q, q):
+        raise ShapeError(f"{areas.shape} areas and samples of shape {counts.shape}; give q areas and q x q samples")
+    if counts.min(initial=0) < 0 or not (areas >= 0).all() or not 0 < areas.sum() < math.inf:
+        raise InputError("samples and areas must be 0 or more, and the areas finite and not all 0")
+    few = [i for i in range(q) if areas[i] > 0 and counts[i].sum() < 2]
+    if few:
+        raise InputError(
+            f"class {few[0]} of the map has {counts[few[0]].sum()} samples; label at least two in each mapped class"
+        )
+
+
+def _estimates(values: Array, errors: Array) -> tuple[Estimate, ...]:
+    return tuple(Estimate(float(value), float(error)) for value, error in zip(values, errors, strict=True))

@@ -1,0 +1,50 @@
+"""The receipts in docs/ agree with themselves, with the shipped weights and with their card."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from terradelta.metrics import Confusion
+from terradelta.runtime.recard import weights_identity
+from terradelta.runtime.weights import load_predictor
+
+RECEIPTS = sorted((Path(__file__).parents[2] / "docs" / "receipts").glob("levir_subset_*.json"))
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return load_predictor("default", threads=1)
+
+
+def test_there_are_three() -> None:
+    assert [path.stem for path in RECEIPTS] == [f"levir_subset_{name}" for name in ("robustness", "test", "val")]
+
+
+@pytest.mark.parametrize("path", RECEIPTS, ids=lambda path: path.stem)
+def test_a_receipt_adds_up(path: Path, predictor) -> None:
+    receipt = json.loads(path.read_text())
+    total = Confusion(**receipt["confusion_px"])
+    assert receipt["metrics"] == pytest.approx(total.metrics())
+    images = [Confusion(*counts) for counts in receipt["images"]["confusion_px"].values()]
+    assert sum(images, Confusion()) == total
+    assert len(images) == receipt["data"]["pairs"] == receipt["per_image"]["images"]
+    for name in ("tp", "fp", "fn"):
+        assert sum(row[name] for row in receipt["by_size"]["px"]) == getattr(total, name)
+    assert sum(row["pixels"] for row in receipt["calibration"]["reliability"]) == total.total
+    for name, (low, high) in receipt["intervals"]["metrics"].items():
+        assert low <= receipt["metrics"][name] <= high
+    assert receipt["weights"] == weights_identity(predictor)
+    assert receipt["threshold"] == predictor.card.threshold
+    assert receipt["scaling"] == {
+        "temperature": predictor.card.temperature,
+        "logit_bias": predictor.card.logit_bias,
+    }
+    held = [score for score in predictor.card.scores if score["created"] == receipt["created"]]
+    assert [score["metrics"] for score in held] == [receipt["metrics"]]
+
+
+def test_the_undisturbed_row_is_the_score() -> None:
+    receipt = json.loads(RECEIPTS[0].read_text())
+    assert receipt["robustness"]["rows"][0]["f1"] == pytest.approx(receipt["metrics"]["f1"])
+    assert len(receipt["robustness"]["rows"]) == 42

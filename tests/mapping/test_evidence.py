@@ -1,0 +1,158 @@
+"""Attributes of polygons: what both images show, and what the shift alone could explain."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pyogrio.raw
+import pytest
+from scipy import ndimage
+
+from terradelta.data.synthetic import SceneConfig, make_scene
+from terradelta.errors import OutputError
+from terradelta.geo.cog import validate_cog
+from terradelta.geo.raster import open_pair
+from terradelta.geo.registration import measure_shift
+from terradelta.mapping.evidence import add_evidence
+from terradelta.mapping.run import ChangeMap, MapOptions, map_change
+
+from .conftest import PixelPredictor, Writer
+
+ALL = MapOptions(min_area_m2=0)
+
+
+def attributes(made: ChangeMap) -> dict[str, np.ndarray]:
+    meta, _, shapes, fields = pyogrio.raw.read(made.polygons, layer="change")
+    return dict(zip(meta["fields"], fields, strict=True)) | {"geometry": shapes}
+
+
+def textured(seed: int = 0, shape: tuple[int, int] = (220, 260)) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 1, (3, *shape)), (0, 3, 3))
+    return (90 + 60 * noise / noise.std()).clip(20, 160)
+
+
+@pytest.fixture
+def objects(write_tiff: Writer) -> tuple[Path, Path]:
+    """A square that appears (bright, top left), one that vanishes, and one that changes its colour."""
+    before, after = textured() * 0.2 + 70, textured() * 0.2 + 70
+    after[:, 20:50, 20:60] = 240
+    before[:, 120:150, 30:70] = 240
+    before[:, 120:150, 160:200], after[:, 120:150, 160:200] = 180, [[[1]], [[1]], [[9]]]
+    paths = [write_tiff(f"{n}.tif", v.astype(np.uint8)) for n, v in (("a", before), ("b", after))]
+    return paths[0], paths[1]
+
+
+def test_means_and_outlines(tmp_path, objects):
+    made = map_change(*objects, tmp_path / "out", PixelPredictor(), ALL)
+    found = attributes(made)
+    assert found["outline_in"].tolist() == ["after", "before", "both"]
+    assert found["pixels"].tolist() == [1200] * 3
+    assert found["after_red"][0] == 240
+    assert found["before_red"][0] == pytest.approx(70 + 0.2 * 90, abs=6)
+    assert (found["before_red"][2], found["after_blue"][2]) == (180, 9)
+    assert found["edge_after"][0] > 5 * found["edge_before"][0]
+    assert found["shift_explains"].tolist() == [0, 0, 0]
+    evidence = json.loads((made.folder / "receipt.json").read_text())["evidence"]
+    assert evidence["outline_in"]["after"]["polygons"] == 1
+    assert evidence["outline_in"]["before"]["area_m2"] == pytest.approx(300, rel=1e-2)
+    assert evidence["shift_explains"]["polygons"] == 0
+    assert "The outline is a stronger edge after in 1 (300 m²)" in made.report.read_text()
+    validate_cog(made.change)
+
+
+def test_sums_do_not_depend_on_tiles(tmp_path, write_tiff: Writer):
+    """A polygon over the border of tiles has the mean of a naive loop."""
+    rng = np.random.default_rng(1)
+    before = rng.integers(20, 60, (3, 1100, 80)).astype(np.uint8)
+    after = before.copy()
+    after[:, 1000:1060, 10:50] += rng.integers(120, 180, (3, 60, 40)).astype(np.uint8)
+    made = map_change(write_tiff("a.tif", before), write_tiff("b.tif", after), tmp_path / "out", PixelPredictor(), ALL)
+    found = attributes(made)
+    assert found["pixels"].tolist() == [2400]
+    for date, values in (("before", before), ("after", after)):
+        for band, name in enumerate(("red", "green", "blue")):
+            mean = values[band, 1000:1060, 10:50].mean()
+            assert found[f"{date}_{name}"][0] == pytest.approx(mean)
+
+
+def test_vegetation_where_its_bands_are_named(tmp_path, write_tiff: Writer):
+    import rasterio
+
+    before = np.full((3, 100, 100), 60, np.uint8)
+    after = before.copy()
+    after[:, 30:60, 30:60] = np.array([200, 100, 250])[:, None, None]
+    paths = [write_tiff("a.tif", before), write_tiff("b.tif", after)]
+    for path in paths:
+        with rasterio.open(path, "r+") as file:
+            file.descriptions = ("nir", "red", "green")
+    with open_pair(*paths) as pair:
+        names = pair.bands
+    made = map_change(*paths, tmp_path / "out", PixelPredictor(), MapOptions(min_area_m2=0, bands=(1, 2, 3)))
+    found = attributes(made)
+    assert {"nir", "red"} <= {name.lower() for name in names}
+    assert found["ndvi_after"].tolist() == [pytest.approx((200 - 100) / 300)]
+    assert found["ndvi_before"].tolist() == [0.0]
+
+
+def test_a_pure_shift_is_flagged_and_real_change_is_not(tmp_path, write_tiff: Writer):
+    """A suburb without change, moved by two pixels, and one bright square that is new."""
+    scene = make_scene(SceneConfig(height=320, width=352, change_rate=0).without_nuisance(), 5).before
+    after = ndimage.shift(scene.astype(float), (0, 1.6, -1.2), order=3, mode="nearest").clip(1, 255).astype(np.uint8)
+    after[:, 200:240, 200:250] = [[[255]], [[20]], [[255]]]
+    made = map_change(write_tiff("a.tif", scene), write_tiff("b.tif", after), tmp_path / "out", PixelPredictor(), ALL)
+    found = attributes(made)
+    new = found["pixels"] > 1000
+    assert new.sum() == 1
+    assert found["shift_explains"][new].tolist() == [0]
+    false_px, flagged_px = found["pixels"][~new].sum(), found["pixels"][~new & (found["shift_explains"] == 1)].sum()
+    assert false_px > 500
+    assert flagged_px > 0.8 * false_px
+    evidence = made.receipt["evidence"]["shift_explains"]
+    assert evidence["polygons"] == (found["shift_explains"] == 1).sum()
+    assert "alone could explain" in made.report.read_text()
+    with sqlite3.connect(made.polygons) as database:
+        ((style,),) = database.execute("SELECT styleQML FROM layer_styles").fetchall()
+    assert "shift_explains" in style
+
+
+def test_thin_real_change_is_not_flagged(tmp_path, write_tiff: Writer):
+    """A new road as wide as the shift: no shift brings it forth."""
+    scene = make_scene(SceneConfig(height=320, width=352, change_rate=0).without_nuisance(), 5).before
+    after = ndimage.shift(scene.astype(float), (0, 1.6, -1.2), order=3, mode="nearest").clip(1, 255).astype(np.uint8)
+    after[:, 160:162, 20:300] = [[[255]], [[20]], [[255]]]
+    made = map_change(write_tiff("a.tif", scene), write_tiff("b.tif", after), tmp_path / "out", PixelPredictor(), ALL)
+    found = attributes(made)
+    road = found["pixels"].argmax()
+    assert found["after_green"][road] < 80
+    assert found["shift_explains"][road] == 0
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_an_unknown_shift_explains_nothing_and_says_so(tmp_path, write_tiff: Writer):
+    values = np.full((3, 60, 60), 60, np.uint8)
+    after = values.copy()
+    after[:, 20:40, 20:40] = 200
+    plain = {"crs": None, "transform": None}
+    paths = [write_tiff("a.tif", values, **plain), write_tiff("b.tif", after, **plain)]
+    made = map_change(*paths, tmp_path / "out", PixelPredictor(), ALL)
+    assert np.isnan(attributes(made)["shift_explains"].astype(float)).all()
+    assert made.receipt["evidence"]["shift_explains"] is None
+    assert made.receipt["evidence"]["outline_in"]["after"]["area_px"] == 400
+
+
+def test_a_map_without_change_has_the_fields(tmp_path, write_tiff: Writer):
+    values = textured().astype(np.uint8)
+    made = map_change(write_tiff("a.tif", values), write_tiff("b.tif", values), tmp_path / "out", PixelPredictor(), ALL)
+    found = attributes(made)
+    assert {"outline_in", "shift_explains", "before_red"} <= found.keys()
+    assert len(found["geometry"]) == 0
+
+
+def test_a_geopackage_that_cannot_be_changed(tmp_path, objects):
+    made = map_change(*objects, tmp_path / "out", PixelPredictor(), ALL)
+    with (
+        open_pair(*objects) as pair,
+        pytest.raises(OutputError, match=r"change.gpkg cannot be changed .duplicate column"),
+    ):
+        add_evidence(pair, made.folder, measure_shift(pair))

@@ -1,0 +1,138 @@
+"""Files from strangers stay harmless: no code in weights is run, on any way in, and models read no other files."""
+
+import ast
+import os
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from terradelta import cli
+from terradelta.card import CARD_KEY, ModelCard
+from terradelta.errors import ModelError
+from terradelta.runtime.openvino import OpenVINOPredictor
+from terradelta.runtime.weights import load_predictor
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+SOURCES = sorted((Path(__file__).parents[1] / "src").rglob("*.py"))
+UNSAFE = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+
+
+class Payload:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def poisoned(folder: Path) -> dict[str, Path]:
+    """Files with a payload in the formats that torch reads; each would make the folder ``ran``."""
+    content = {"weights": {"w": torch.zeros(1)}, CARD_KEY: Payload(folder / "ran")}
+    zipped, legacy, plain = (folder / f"{name}.ckpt" for name in ("zipped", "legacy", "plain"))
+    torch.save(content, zipped)
+    torch.save(content, legacy, _use_new_zipfile_serialization=False)
+    plain.write_bytes(pickle.dumps(content))
+    stored = folder / "array.ckpt"
+    np.save(folder / "array.npy", np.array([Payload(folder / "ran")], object), allow_pickle=True)
+    (folder / "array.npy").rename(stored)
+    return {"zipped": zipped, "legacy": legacy, "plain": plain, "array": stored}
+
+
+@pytest.mark.parametrize("kind", ["zipped", "legacy", "plain", "array"])
+def test_no_way_in_runs_code(tmp_path, kind, monkeypatch, capsys):
+    """Prediction, a run's folder, export, resumption of training, ImageNet weights; and the payload does work."""
+    from terradelta.networks import create_model
+    from terradelta.networks.pretrained import initialise_encoder
+
+    path = poisoned(tmp_path)[kind]
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("best.ckpt", "last.ckpt", "state.ckpt"):
+        (run / name).write_bytes(path.read_bytes())
+    for model in (path, run):
+        with pytest.raises(ModelError, match="is not a checkpoint"):
+            load_predictor(str(model))
+    with pytest.raises(ModelError, match="holds no weights of torch"):
+        initialise_encoder(create_model("mlla_sianet_large"), path)
+    commands = (
+        ("export", str(run), "-o", str(tmp_path / "x.onnx")),
+        ("models", str(path)),
+        ("evaluate", str(run), "--data", str(tmp_path)),
+        ("map", "a.tif", "b.tif", "--model", str(path), "-o", str(tmp_path / "out")),
+    )
+    for arguments in commands:
+        monkeypatch.setattr(sys, "argv", ["terradelta", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert end.value.code == 2, (arguments, capsys.readouterr().err)
+    assert not (tmp_path / "ran").exists()
+    if kind == "plain":
+        pickle.loads(path.read_bytes())
+        assert (tmp_path / "ran").exists()
+
+
+def test_a_training_state_runs_no_code(tmp_path):
+    from terradelta.networks.checkpoint import load_checkpoint
+
+    for path in poisoned(tmp_path).values():
+        with pytest.raises(ModelError, match="is not a checkpoint of terradelta"):
+            load_checkpoint(path)
+    with zipfile.ZipFile(tmp_path / "zipped.ckpt") as archive:
+        assert any(b"mkdir" in archive.read(name) for name in archive.namelist())
+    assert not (tmp_path / "ran").exists()
+
+
+def calls(tree: ast.AST, name: str) -> list[ast.Call]:
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [call for call in found if ast.unparse(call.func).endswith(name)]
+
+
+def keyword(call: ast.Call, name: str) -> object:
+    return next((ast.literal_eval(k.value) for k in call.keywords if k.arg == name), None)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.name))
+def test_the_code_has_no_way_to_unpickle(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    imported |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not imported & UNSAFE
+    for call in (*calls(tree, "torch.load"), *calls(tree, "load_state_dict_from_url")):
+        assert keyword(call, "weights_only") is True
+    for call in calls(tree, "np.load"):
+        assert not keyword(call, "allow_pickle")
+
+
+def test_a_model_reads_no_file_outside_its_folder(tmp_path):
+    """ONNX may keep weights in files beside the model."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    (tmp_path / "in").mkdir()
+    np.ones(27, np.float32).tofile(tmp_path / "secret.bin")
+    for location in ("../secret.bin", str(tmp_path / "secret.bin"), "../../../../../../etc/passwd"):
+        kernel = kinds(name="k", data_type=kinds.FLOAT, dims=[1, 3, 3, 3], data_location=kinds.EXTERNAL)
+        for key, value in (("location", location), ("offset", "0"), ("length", "108")):
+            kernel.external_data.add(key=key, value=value)
+        nodes = [
+            helper.make_node("Sub", ["before", "after"], ["d"]),
+            helper.make_node("Conv", ["d", "k"], ["logits"], pads=[1, 1, 1, 1]),
+        ]
+        takes = [helper.make_tensor_value_info(n, kinds.FLOAT, ["b", 3, "h", "w"]) for n in ("before", "after")]
+        gives = [helper.make_tensor_value_info("logits", kinds.FLOAT, ["b", 1, "h", "w"])]
+        graph = helper.make_graph(nodes, "g", takes, gives, [kernel])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        card = ModelCard("t", "none", ("red", "green", "blue"), (0.5,) * 3, (0.25,) * 3)
+        model.metadata_props.add(key=CARD_KEY, value=card.to_json())
+        path = tmp_path / "in" / "m.onnx"
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(ModelError, match="cannot be read as an ONNX model"):
+            OpenVINOPredictor(path, threads=1)
