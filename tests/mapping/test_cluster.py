@@ -14,7 +14,7 @@ from distributed import LocalCluster
 
 from terradelta.errors import InputError, ModelError, OutputError, RasterError
 from terradelta.mapping.batch import map_pairs
-from terradelta.mapping.cluster import Cluster, PackedModel, pack_model
+from terradelta.mapping.cluster import HERE, Cluster, PackedModel, pack_model
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.runtime.classical import load_method
 from terradelta.runtime.openvino import OpenVINOPredictor
@@ -29,7 +29,7 @@ PRODUCTS = ("probability.tif", "change.tif", "change.gpkg")
 def cluster():
     """Two workers in this process: quick, and what they see can be patched."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as made,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=HERE) as made,
         Cluster(made.scheduler_address) as cluster,
     ):
         yield cluster
@@ -59,7 +59,7 @@ def test_the_product_is_that_of_one_process_to_the_byte(tmp_path, pair, cluster,
         *(*pair, tmp_path / "made", BoxPredictor(), options(cluster)), progress=lambda *t: ticks.append(t)
     )
     assert digests(made.folder) == digests(alone.folder)
-    assert ticks[-1] == (63, 63)
+    assert ticks[-1] == (54, 54)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "alone", "b.tif", "made"]
 
 
@@ -129,6 +129,7 @@ def _refuse(_: object) -> None:
     raise InputError("another version")
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # filters of two threads mix
 def test_pairs_go_to_the_workers_whole(tmp_path, pair, cluster):
     table = tmp_path / "pairs.csv"
     lines = [f"{pair[0]},{pair[1]},p{i}" for i in range(4)] + [f"{tmp_path / 'none.tif'},{pair[1]},bad"]
@@ -162,7 +163,7 @@ def test_addresses(address, words, monkeypatch):
 
 def test_a_lost_scheduler_leaves_the_rows(tmp_path, pair):
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as made,
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=HERE) as made,
         Cluster(made.scheduler_address) as cluster,
     ):
 
@@ -204,7 +205,7 @@ def test_a_killed_worker_loses_nothing(tmp_path, write_tiff):
         workers = cluster.client.run(os.getpid)
 
         def kill(done: int, total: int) -> None:
-            if not killed and total == 169 and done >= 26:
+            if not killed and done >= total // 6:
                 killed.append(next(iter(workers.values())))
                 os.kill(killed[0], signal.SIGKILL)
 

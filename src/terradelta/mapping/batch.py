@@ -216,8 +216,11 @@ def map_pairs(
         else:
             made = (_mapped(predictor, row, out, options, announce, progress) for row in missing)
         with contextlib.closing(made):
+            waiting = {row.name for row in missing}
             for row in rows:
-                outcome = _finished(row, out) or next(made)
+                outcome = next(made) if row.name in waiting else _finished(row, out)
+                if outcome is None:
+                    raise OutputError(f"{out / row.name} has vanished while the others were mapped; run this again")
                 write(outcome)
                 yield outcome
 

@@ -36,6 +36,8 @@ __all__ = ["Cluster", "PackedModel", "pack_model"]
 
 CONNECT_S = 20
 """Seconds to wait for the scheduler, and then for a first worker."""
+HERE = "127.0.0.1:0"
+"""Where the scheduler of ``local`` puts its status page: any free port, for this machine only."""
 PROBE = "seen-by-workers"
 """A file in the journal's folder that tells a worker whether it sees the same folder."""
 
@@ -149,7 +151,7 @@ class Cluster:
         if number and not (number.isdecimal() and int(number) > 0):
             raise InputError(f"--cluster {address}: the number of processes must be 1 or more, as in local:4")
         made = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=int(number) if number else None, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=int(number) if number else None, threads_per_worker=1, processes=True, dashboard_address=HERE
         )
         return self._stack.enter_context(made)
 
