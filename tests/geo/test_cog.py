@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+import tifffile
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from terradelta.geo.cog import (
     validate_cog,
 )
 from terradelta.geo.grid import Grid
+from terradelta.geo.tiff import read_tags
 
 UTM = CRS.from_epsg(32633)
 
@@ -307,20 +309,73 @@ from affine import Affine
 from pathlib import Path
 from terradelta.geo import cog
 from terradelta.geo.grid import Grid
-cog._CACHE_BYTES = 4 << 20
-height = int(sys.argv[1])
-strip = np.random.default_rng(0).random((256, 1024), np.float32)
-with cog.probability_writer(Path(sys.argv[2]) / "p.tif", Grid(None, Affine.scale(2), (height, 1024))) as writer:
-    for first in range(0, height, 256):
+height, width = int(sys.argv[1]), int(sys.argv[2])
+strip = np.random.default_rng(0).random((4, width), np.float32)
+with cog.probability_writer(Path(sys.argv[3]) / "p.tif", Grid(None, Affine.scale(2), (height, width))) as writer:
+    for first in range(0, height, 4):
         writer.write(first, strip)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def test_memory_does_not_grow_with_the_height(tmp_path):
-    def peak_kib(height):
-        command = [sys.executable, "-c", PEAK, str(height), str(tmp_path)]
+@pytest.mark.parametrize("shape", [(20480, 1024), (512, 40960)])
+def test_memory_does_not_grow_with_the_scene(tmp_path, shape):
+    def peak_kib(height, width):
+        command = [sys.executable, "-c", PEAK, str(height), str(width), str(tmp_path)]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    # 16384 rows more hold 64 MiB.
-    assert peak_kib(20480) - peak_kib(4096) < 20 * 1024
+    # The larger scenes hold 80 MiB.
+    assert peak_kib(*shape) - peak_kib(512, 1024) < 12 * 1024
+
+
+@pytest.fixture
+def product(tmp_path):
+    values = quantise(probabilities((1300, 1501)))
+    write(probability_writer(tmp_path / "p.tif", grid(1300, 1501), {"model": "x"}), values, 77)
+    return tmp_path / "p.tif", values
+
+
+def test_another_reader_finds_the_same(product):
+    path, values = product
+    with tifffile.TiffFile(path) as file:
+        pages = [file.pages[0], *file.pages[1:]]
+        assert [page.shape for page in pages] == [(1300, 1501), (650, 751), (325, 376)]
+        assert [page.subfiletype for page in pages] == [0, 1, 1]
+        np.testing.assert_array_equal(pages[0].asarray(), values)
+        assert pages[0].tags["GDAL_NODATA"].value == "nan"
+        assert "ModelPixelScaleTag" not in pages[1].tags
+        # Every block lies between its size and its last four bytes.
+        content = path.read_bytes()
+        for page in pages:
+            for at, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+                assert content[at - 4 : at] == size.to_bytes(4, "little")
+                assert content[at + size : at + size + 4] == content[at + size - 4 : at + size]
+
+
+def test_the_header_is_the_one_of_gdals_driver(tmp_path, product):
+    path, _ = product
+    with rasterio.open(path) as file:
+        rasterio.shutil.copy(file, tmp_path / "gdal.tif", driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=512)
+    ghost = slice(8, 8 + 43 + 140)
+    assert path.read_bytes()[ghost] == (tmp_path / "gdal.tif").read_bytes()[ghost]
+    assert b"KNOWN_INCOMPATIBLE_EDITION=NO" in path.read_bytes()[ghost]
+
+
+def test_a_large_file_is_a_bigtiff(tmp_path, monkeypatch):
+    monkeypatch.setattr("terradelta.geo.tiff._CLASSIC_LIMIT", 100_000)
+    values = quantise(probabilities((1300, 1501)))
+    path = tmp_path / "p.tif"
+    write(probability_writer(path, grid(1300, 1501), {"model": "x"}), values)
+    assert path.read_bytes()[:4] == b"II+\0"
+    validate_cog(path)
+    np.testing.assert_array_equal(read(path), values)
+    np.testing.assert_array_equal(tifffile.imread(path), values)
+    with rasterio.open(path) as file:
+        assert (file.crs, file.transform, file.tags()["model"]) == (UTM, grid(1300, 1501).transform, "x")
+        assert file.overviews(1) == [2, 4]
+
+
+def test_tags_of_another_kind_of_file_are_refused():
+    for content in (b"", b"MM\0*" + bytes(20), b"II+\0" + bytes(20)):
+        with pytest.raises(OutputError, match="no little-endian classic TIFF files; unset GDAL's options"):
+            read_tags(content)

@@ -195,8 +195,10 @@ def test_the_extra_is_named_where_it_is_missing(tmp_path, pair):
 @pytest.mark.slow
 def test_a_killed_worker_loses_nothing(tmp_path, write_tiff):
     """Real processes; one gets SIGKILL in the middle of the run."""
-    rng = np.random.default_rng(0)
-    dates = [write_tiff(f"{n}.tif", rng.integers(0, 255, (3, 640, 640)).astype(np.uint8)) for n in "ab"]
+    before = np.random.default_rng(0).integers(60, 100, (3, 640, 640)).astype(np.uint8)
+    after = before.copy()
+    after[:, 100:400, 200:380] += 140
+    dates = [write_tiff("a.tif", before), write_tiff("b.tif", after)]
     method = load_method("cva")
     alone = map_change(*dates, tmp_path / "alone", method, options(None))
     killed: list[int] = []

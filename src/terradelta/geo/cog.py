@@ -1,31 +1,33 @@
 """Write a single-band product as a Cloud Optimised GeoTIFF (COG), strip by strip.
 
-The strips and their overviews go to temporary tiled files, which GDAL's COG driver puts into their final order at
-the end. Making the overviews while the strips pass takes two thirds of the time that GDAL needs with its own.
-Files are compressed with DEFLATE, which every TIFF reader knows; ZSTD is faster but less widely read, so only the
-temporary files have it.
+Every pixel is compressed once. Rows go into a file of uncompressed blocks until a row of blocks is full; then its
+blocks are compressed and appended to the file of their resolution, and half the resolution goes on to the next one. At
+the end these files are put one after the other behind the directories. So nothing that grows with the scene is held.
+Blocks are compressed with DEFLATE, which every TIFF reader knows.
 """
 
 import contextlib
 import os
 import shutil
 import tempfile
-import warnings
+from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from xml.etree import ElementTree
+from typing import IO, Any, Self
 
 import numpy as np
 import rasterio
-import rasterio.shutil
+from isal import isal_zlib
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
 from terradelta.errors import InputError, OutputError, ShapeError
+from terradelta.geo.cog_check import BLOCK, CACHE_BYTES, quiet, validate_cog
 from terradelta.geo.grid import Grid
+from terradelta.geo.tiff import Resolution, Tag, frame_block, read_tags, write_cog
 
 __all__ = [
     "BLOCK",
@@ -38,20 +40,13 @@ __all__ = [
     "validate_cog",
 ]
 
-BLOCK = 512
-"""Side of a block of the file, in pixels; also the longest side that needs no overview."""
-
 PROBABILITY_STEP = 1 / 1024
 """Probabilities are stored as multiples of this: exact in float32, and a quarter of the bytes or less."""
 
 CHANGE_COLOURS = {0: (255, 255, 255), 1: (255, 0, 0)}
 """Red, green, blue of unchanged and changed pixels. A TIFF palette has no opacity: only nodata is transparent."""
 
-_CACHE_BYTES = 64 << 20
-_ROWS = 128
-"""Height of a block of a temporary file: a low one keeps memory small and the arithmetic in the processor's cache."""
-_TEMPORARY = {"compress": "zstd", "zstd_level": 1, "tiled": True, "blockxsize": BLOCK, "blockysize": _ROWS}
-_FINAL = {"COMPRESS": "DEFLATE", "LEVEL": "1", "BLOCKSIZE": str(BLOCK), "NUM_THREADS": "ALL_CPUS"}
+_LEVEL = 1
 
 
 def quantise(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -65,7 +60,7 @@ def quantise(values: NDArray[np.float32]) -> NDArray[np.float32]:
 class CogWriter:
     """Write strips from top to bottom; the finished file appears under its name at the end, or not at all.
 
-    Use it as a context manager, or call `close`. Memory is that of two rows of blocks. Two types of product exist:
+    Use it as a context manager, or call `close`. Memory is that of a few blocks and strips. Two types of product exist:
 
     - ``float32``: probabilities. They are rounded by `quantise`, NaN is nodata, and an overview pixel is the average
       of its valid pixels.
@@ -105,9 +100,9 @@ class CogWriter:
         with self._guarded():
             folder = tempfile.TemporaryDirectory(prefix=f".{self._path.name}.", dir=self._path.parent)
             self._folder = Path(self._files.enter_context(folder))
-            self._pyramid = _Level(self._folder, 0, grid, self._dtype, nodata)
+            self._tags = _template(grid, self._dtype, nodata, (description, tags or {}), colours)
+            self._pyramid = _Level(self._folder, 0, grid.shape, self._dtype, nodata)
             self._files.callback(self._pyramid.close)
-            self._pyramid.describe(description, tags or {}, colours)
 
     def write(self, first_row: int, strip: NDArray[Any]) -> None:
         """Write the next rows.
@@ -137,9 +132,9 @@ class CogWriter:
                 f"{self._path} was not written: only {self._rows} of {self._grid.height} rows were given; write all"
             )
         with self._guarded():
-            self._pyramid.close()
+            resolutions = self._pyramid.finish()
             finished = self._folder / "cog.tif"
-            _assemble(self._folder, finished)
+            write_cog(finished, self._tags, resolutions)
             validate_cog(finished)
             os.replace(finished, self._path)
         self.discard()
@@ -165,7 +160,7 @@ class CogWriter:
     def _guarded(self) -> Iterator[None]:
         """On any error remove what is temporary; tell of failed writing in our words."""
         try:
-            with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+            with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
                 yield
         except (OSError, RasterioError, CPLE_BaseError, OutputError) as error:
             self.discard()
@@ -200,80 +195,85 @@ def change_writer(path: Path, grid: Grid, tags: Mapping[str, str] | None = None)
     return CogWriter(path, grid, "uint8", 255, description="change", tags=tags, colours=CHANGE_COLOURS)
 
 
-def validate_cog(path: Path) -> None:
-    """Check that a file is a complete Cloud Optimised GeoTIFF.
-
-    It has to be tiled, to have overviews if a side is longer than 512 pixels, and to hold, in this order: all
-    directories, the overviews from small to large, the full image. No block may be missing; the first and the last
-    one of each resolution must be readable.
-
-    Raises:
-        OutputError: if not; the message says what is wrong.
-    """
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), _quiet(), rasterio.open(path) as file:
-            problem = _header_problem(file) or _layout_problem(file)
-    except (RasterioError, CPLE_BaseError) as error:
-        problem = f"it cannot be read ({error})"
-    if problem:
-        raise OutputError(f"{path} is no valid Cloud Optimised GeoTIFF: {problem}; write it again")
-
-
 class _Level:
-    """One resolution: gathers rows until a row of blocks is full, writes it, hands half the resolution on."""
+    """One resolution: gathers rows until a row of blocks is full, compresses it, hands half the resolution on."""
 
-    def __init__(self, folder: Path, number: int, grid: Grid, dtype: np.dtype[Any], nodata: float) -> None:
-        self._shape = grid.shape
-        self._buffer = np.empty((min(_ROWS, grid.height), grid.width), dtype)
-        self._filled = 0
-        self._written = 0
-        profile = {"count": 1, "dtype": dtype, "nodata": nodata, "BIGTIFF": "IF_SAFER", **_TEMPORARY}
-        place = {"crs": grid.crs, "transform": grid.transform, "height": grid.height, "width": grid.width}
-        with _quiet():
-            self._file = rasterio.open(folder / f"{number}.tif", "w", driver="GTiff", **profile, **place)
+    def __init__(self, folder: Path, number: int, shape: tuple[int, int], dtype: np.dtype[Any], nodata: float) -> None:
+        self._shape, self._dtype, self._nodata = shape, dtype, nodata
+        self._filled = self._written = 0
+        self._path = folder / f"{number}.blocks"
+        self._sizes = array("Q")
+        self._last: tuple[bytes, bytes] = (b"", b"")
+        self._odd = np.empty((0, shape[1]), dtype)
+        self._files = contextlib.ExitStack()
+        self._blocks = self._files.enter_context(self._path.open("wb"))
+        self._rows = self._files.enter_context((folder / f"{number}.rows").open("w+b", buffering=0))
         self._coarser: _Level | None = None
-        if max(grid.shape) > BLOCK:
-            half = (-(-grid.height // 2), -(-grid.width // 2))
-            self._coarser = _Level(folder, number + 1, Grid(grid.crs, grid.transform, half), dtype, nodata)
-
-    def describe(
-        self, description: str, tags: Mapping[str, str], colours: Mapping[int, tuple[int, int, int]] | None
-    ) -> None:
-        """Set what the finished file says about itself."""
-        self._file.set_band_description(1, description)
-        self._file.update_tags(**tags)
-        if colours:
-            self._file.write_colormap(1, {value: (*colour, 255) for value, colour in colours.items()})
+        if max(shape) > BLOCK:
+            self._coarser = _Level(folder, number + 1, (-(-shape[0] // 2), -(-shape[1] // 2)), dtype, nodata)
+            self._files.callback(self._coarser.close)
 
     def push(self, strip: NDArray[Any]) -> None:
         """Take the next rows ``(rows, width)``."""
+        strip = quantise(strip) if self._dtype == np.float32 else strip.astype(self._dtype, copy=False)
+        if self._coarser:
+            self._hand_on(strip)
         while len(strip):
-            room = len(self._buffer) - self._filled
-            part, strip = strip[:room], strip[room:]
-            target = self._buffer[self._filled : self._filled + len(part)]
-            target[:] = quantise(part) if target.dtype == np.float32 else part
+            part, strip = strip[: BLOCK - self._filled], strip[BLOCK - self._filled :]
+            for col in range(0, self._shape[1], BLOCK):
+                piece = np.full((len(part), BLOCK), self._nodata, self._dtype)
+                piece[:, : self._shape[1] - col] = part[:, col : col + BLOCK]
+                self._rows.seek((col * BLOCK + self._filled * BLOCK) * self._dtype.itemsize)
+                _write_all(self._rows, piece.data.cast("B"))
             self._filled += len(part)
-            if self._filled == len(self._buffer):
-                self._flush()
+            if self._filled == BLOCK:
+                self._compress()
+
+    def finish(self) -> list[Resolution]:
+        """Compress what is left and close the files; the resolutions from here on."""
+        if self._filled:
+            self._compress()
+        if self._coarser and len(self._odd):
+            self._coarser.push(_half(self._odd))
+        self._blocks.close()
+        return [Resolution(self._shape, self._path, self._sizes), *(self._coarser.finish() if self._coarser else [])]
 
     def close(self) -> None:
-        """Write what is left and close the file; again does nothing."""
-        try:
-            self._flush()
-        finally:
-            self._file.close()
-            if self._coarser:
-                self._coarser.close()
+        """Close the files; again does nothing."""
+        self._files.close()
 
-    def _flush(self) -> None:
-        if not self._filled or self._file.closed:
-            return
-        rows = self._buffer[: self._filled]
-        stop = self._written + self._filled
-        self._file.write(rows, 1, window=((self._written, stop), (0, self._shape[1])))
-        self._written, self._filled = stop, 0
-        if self._coarser:
-            self._coarser.push(_average(rows) if rows.dtype == np.float32 else rows[::2, ::2])
+    def _hand_on(self, strip: NDArray[Any]) -> None:
+        """Give pairs of rows to the coarser resolution; an odd row waits for its partner."""
+        assert self._coarser
+        rows = np.concatenate([self._odd, strip]) if len(self._odd) else strip
+        even = len(rows) // 2 * 2
+        self._odd = rows[even:].copy()
+        if even:
+            self._coarser.push(_half(rows[:even]))
+
+    def _compress(self) -> None:
+        self._rows.seek(0)
+        unused = np.full((BLOCK - self._filled, BLOCK), self._nodata, self._dtype).tobytes()
+        size = BLOCK * BLOCK * self._dtype.itemsize
+        for _ in range(0, self._shape[1], BLOCK):
+            block = self._rows.read(size)
+            block = block[: size - len(unused)] + unused if unused else block
+            if block != self._last[0]:  # many blocks are without change, or without data
+                self._last = block, isal_zlib.compress(block, _LEVEL)
+            self._blocks.write(frame_block(self._last[1]))
+            self._sizes.append(len(self._last[1]))
+        self._filled = 0
+
+
+def _write_all(file: IO[bytes], content: memoryview) -> None:
+    """Write to an unbuffered file, which may take less than it is given."""
+    while content:
+        content = content[file.write(content) :]
+
+
+def _half(rows: NDArray[Any]) -> NDArray[Any]:
+    """Half the resolution: probabilities are averaged, of classes one pixel in four is taken."""
+    return _average(rows) if rows.dtype == np.float32 else rows[::2, ::2]
 
 
 def _average(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -293,71 +293,24 @@ def _sum_of_quads(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return pairs[:, 0::2] + pairs[:, 1::2]
 
 
-def _assemble(folder: Path, target: Path) -> None:
-    """Copy ``0.tif`` with the overviews ``1.tif``, ``2.tif``, ... into one COG, by way of a virtual raster."""
-    virtual = folder / "levels.vrt"
-    with _quiet():
-        rasterio.shutil.copy(folder / "0.tif", virtual, driver="VRT")
-        tree = ElementTree.parse(virtual)
-        band = tree.find("VRTRasterBand")
-        assert band is not None
-        for number in range(1, len(list(folder.glob("*.tif")))):
-            overview = ElementTree.SubElement(band, "Overview")
-            ElementTree.SubElement(overview, "SourceFilename", relativeToVRT="1").text = f"{number}.tif"
-            ElementTree.SubElement(overview, "SourceBand").text = "1"
-        tree.write(virtual)
-        rasterio.shutil.copy(
-            virtual, target, driver="COG", OVERVIEWS="FORCE_USE_EXISTING", BIGTIFF="IF_SAFER", **_FINAL
-        )
-
-
-def _header_problem(file: Any) -> str:  # noqa: ANN401  rasterio has no types
-    """What is missing in a dataset; empty if nothing is."""
-    if file.driver != "GTiff":
-        return f"it is a {file.driver} file"
-    rows, cols = file.block_shapes[0]
-    if rows != cols or rows % 16:
-        return f"it is not tiled (blocks of {rows} x {cols} pixels)"
-    if not file.overviews(1) and max(file.shape) > BLOCK:
-        return f"it has no overviews, which {file.height} x {file.width} pixels need"
-    if file.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") != "COG":
-        return "its header does not say LAYOUT=COG"
-    return ""
-
-
-def _layout_problem(file: Any) -> str:  # noqa: ANN401  rasterio has no types
-    """What is wrong with the order of a dataset's parts; empty if nothing is."""
-    levels = [None, *range(len(file.overviews(1)))]
-    directories = [_tiff_item(file, "IFD_OFFSET", level) for level in levels]
-    blocks = [_block_offsets(file, level) for level in levels]
-    if any(0 in offsets for offsets in blocks):
-        return "blocks are missing"
-    data = [offsets[0] for offsets in reversed(blocks)]
-    if [*directories, *data] != sorted({*directories, *data}):
-        return "its directories, overviews and image are not in this order"
-    return ""
-
-
-def _block_offsets(file: Any, level: int | None) -> list[int]:  # noqa: ANN401  rasterio has no types
-    """Where the blocks of a resolution begin in the file, 0 if missing; reads the first and the last of them."""
-    options = {} if level is None else {"overview_level": level}
-    with rasterio.open(file.name, **options) as resolution:
-        blocks = [block for block, _ in resolution.block_windows(1)]
-        for block in (blocks[0], blocks[-1]):
-            resolution.read(1, window=resolution.block_window(1, *block))
-    return [_tiff_item(file, f"BLOCK_OFFSET_{col}_{row}", level) for row, col in blocks]
-
-
-def _tiff_item(file: Any, name: str, level: int | None) -> int:  # noqa: ANN401  rasterio has no types
-    return int(file.get_tag_item(name, "TIFF", bidx=1, ovr=level) or 0)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Images without georeference are allowed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
+def _template(
+    grid: Grid,
+    dtype: np.dtype[Any],
+    nodata: float,
+    says: tuple[str, Mapping[str, str]],
+    colours: Mapping[int, tuple[int, int, int]] | None,
+) -> dict[int, Tag]:
+    """The tags of the file to make, taken from one that GDAL makes; ``says`` is the band's name and the metadata."""
+    description, tags = says
+    layout = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate", "SPARSE_OK": True}
+    profile = {"count": 1, "dtype": dtype, "nodata": nodata, "width": BLOCK, "height": BLOCK, **layout}
+    with quiet(), MemoryFile() as memory:
+        with memory.open(driver="GTiff", crs=grid.crs, transform=grid.transform, **profile) as file:
+            file.set_band_description(1, description)
+            file.update_tags(**tags)
+            if colours:
+                file.write_colormap(1, {value: (*colour, 255) for value, colour in colours.items()})
+        return read_tags(memory.read())
 
 
 def _check_product(dtype: str, nodata: float, colours: Mapping[int, tuple[int, int, int]] | None) -> None:

@@ -150,7 +150,7 @@ class Cluster:
             return address
         if number and not (number.isdecimal() and int(number) > 0):
             raise InputError(f"--cluster {address}: the number of processes must be 1 or more, as in local:4")
-        made = LocalCluster(  # type: ignore[no-untyped-call]
+        made = LocalCluster(
             n_workers=int(number) if number else None, threads_per_worker=1, processes=True, dashboard_address=HERE
         )
         return self._stack.enter_context(made)

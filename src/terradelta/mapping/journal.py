@@ -13,9 +13,11 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from terradelta.errors import InputError, OutputError
@@ -28,6 +30,8 @@ BLOCK_ROWS = 64
 STEPS = 65534
 """Probabilities are kept as counts of 1 / STEPS: a fiftieth of the step in which the product stores them."""
 NO_DATA = 65535
+LEVEL = 1
+DAMAGE = (zipfile.BadZipFile, cast(type[Exception], IsalError), KeyError, ValueError)  # its types call it an instance
 JOB, INDEX = "job.json", "index.json"
 
 
@@ -126,7 +130,7 @@ class RowWriter:
 
     def __enter__(self) -> Self:
         with _guarded(self._path):
-            self._file = zipfile.ZipFile(self._temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+            self._file = zipfile.ZipFile(self._temporary, "w")  # entries are compressed by us
         return self
 
     def add(self, first_col: int, values: NDArray[np.float32]) -> None:
@@ -134,7 +138,8 @@ class RowWriter:
         packed, part = pack(values), len(self._firsts)
         with _guarded(self._path):
             for block, start in enumerate(range(0, len(packed), BLOCK_ROWS)):
-                self._file.writestr(_entry(block, part), packed[start : start + BLOCK_ROWS].tobytes())
+                content = isal_zlib.compress(packed[start : start + BLOCK_ROWS], LEVEL)
+                self._file.writestr(_entry(block, part), content)
         self._firsts.append(first_col)
         self._shape = (len(values), first_col + values.shape[1])
 
@@ -205,7 +210,7 @@ class RowReader:
         ends = [*self._firsts[1:], self.shape[1]]
         for part, (first, stop) in enumerate(zip(self._firsts, ends, strict=True)):
             with _guarded(self._path):
-                found = np.frombuffer(self._file.read(_entry(block, part)), np.uint16)
+                found = np.frombuffer(isal_zlib.decompress(self._file.read(_entry(block, part))), np.uint16)
                 self._rows[:, first:stop] = found.reshape(height, stop - first)
         self._block = block
 
@@ -253,7 +258,7 @@ def _guarded(path: Path) -> Iterator[None]:
     """Failures with the file, in our words."""
     try:
         yield
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except DAMAGE as error:
         raise OutputError(f"{path} is damaged ({error}); start afresh with --fresh") from error
     except OSError as error:
         raise OutputError(
