@@ -63,8 +63,12 @@ def test_commands_and_options_are_frozen():
     top = get_command(cli.app)
     found = {
         name: sorted(option for p in command.params for option in p.opts if p.param_type_name == "option")
-        for name, command in {**top.commands, **top.commands["data"].commands}.items()
-        if name != "data"
+        for name, command in {
+            **top.commands,
+            **top.commands["data"].commands,
+            **top.commands["figure"].commands,
+        }.items()
+        if name not in ("data", "figure")
     }
     assert found == {
         "map": [
@@ -96,6 +100,8 @@ def test_commands_and_options_are_frozen():
             *("--against", "--calibrate", "--data", "--device", "--html", "--limit", "--out", "--patch"),
             *("--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
         ],
+        "grid": ["--data", "--device", "--limit", "--names", "--out", "--safe", "--split", "--width", "-o"],
+        "curves": ["--names", "--out", "--width", "-o"],
         "models": ["--speed"],
         "export": ["--out", "--receipt", "-o"],
         "list": [],
