@@ -31,7 +31,7 @@ STEPS = 65534
 """Probabilities are kept as counts of 1 / STEPS: a fiftieth of the step in which the product stores them."""
 NO_DATA = 65535
 LEVEL = 1
-DAMAGE = (zipfile.BadZipFile, cast(type[Exception], IsalError), KeyError, ValueError)  # its types call it an instance
+DAMAGE = (zipfile.BadZipFile, cast("type[Exception]", IsalError), KeyError, ValueError)
 JOB, INDEX = "job.json", "index.json"
 
 

@@ -1,0 +1,140 @@
+"""Speed and memory of `terradelta map` beside TorchGeo, geoai and eager PyTorch: one scene, one core, one run.
+
+    python benchmarks/compare_peers.py CACHE [--sides 4096] [--only NAME ...]
+
+CACHE is a folder for the peers' environments (about 7 GB, made at the first run) and the scenes. Each contender maps
+the same synthetic pair in a process of its own that may use one core only. Prints seconds of the whole process, start
+included (wall clock and CPU; on a machine that others use, compare CPU), peak resident memory, and ratios to ours.
+
+TorchGeo: GridGeoSampler and its FCSiamDiff (ResNet-34), windows of 512 without overlap. geoai: `predict_geotiff` with
+its default tiles (256, 64 shared, batches of 4) and the same FCSiamDiff. They make one GeoTIFF of probability; we make
+two Cloud Optimised GeoTIFFs, polygons, report and receipt. Networks differ, so the ratio is one of whole tools.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import rasterio
+from map_scene import write_scenes
+
+PEERS = {"torchgeo": ("torchgeo==0.8.1", "requests"), "geoai": ("geoai-py==0.40.1",)}
+"""TorchGeo imports requests, but does not ask for it."""
+TORCH = ("torch==2.14.1", "torchvision==0.29.1")
+SCRIPTS = Path(__file__).parent / "peers"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What mapping one scene took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def python_of(folder: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return folder / "bin" / "python"
+
+
+def install(cache: Path) -> None:
+    """Make the peers' environments, which share one torch, unless they are there."""
+    torch = cache / "torch"
+    if not torch.exists():
+        subprocess.run([sys.executable, "-m", "venv", torch], check=True)
+        subprocess.run([python_of(torch), "-m", "pip", "install", "-q", *TORCH], check=True)
+    where = "import site; print(site.getsitepackages()[0])"
+    shared = subprocess.run([python_of(torch), "-c", where], check=True, capture_output=True, text=True).stdout
+    for name, requirements in PEERS.items():
+        folder = cache / name
+        if folder.exists():
+            continue
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        own = subprocess.run([python_of(folder), "-c", where], check=True, capture_output=True, text=True).stdout
+        (Path(own.strip()) / "shared_torch.pth").write_text(shared)
+        subprocess.run([python_of(folder), "-m", "pip", "install", "-q", *requirements], check=True)
+
+
+def stack(before: Path, after: Path) -> Path:
+    """Both dates as the six bands of one file, which is how geoai takes a pair."""
+    path = before.with_name(before.name.replace("before", "stacked"))
+    if path.exists():
+        return path
+    with rasterio.open(before) as first, rasterio.open(after) as second:
+        profile = first.profile | {"count": 6}
+        with rasterio.open(path, "w", **profile) as target:
+            for _, window in first.block_windows(1):
+                target.write(first.read(window=window), [1, 2, 3], window=window)
+                target.write(second.read(window=window), [4, 5, 6], window=window)
+    return path
+
+
+def run(command: list[str | Path]) -> Cost:
+    """Run a command on one core, and measure it."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0", "CUDA_VISIBLE_DEVICES": ""}
+    began = time.perf_counter()
+    with subprocess.Popen([str(word) for word in command], env=environment, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command[1]} failed with status {process.returncode}")
+    return Cost(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+
+
+def commands(cache: Path, side: int) -> dict[str, list[str | Path]]:
+    """What each contender runs."""
+    before, after = write_scenes(cache, side)
+    out = cache / f"out_{side}"
+    return {
+        "terradelta": [sys.executable, "-m", "terradelta", "map", before, after, "-o", free(out, "")],
+        "eager": [sys.executable, SCRIPTS / "eager_scene.py", before, after, free(out, "_eager.tif")],
+        "torchgeo": [
+            *(python_of(cache / "torchgeo"), SCRIPTS / "torchgeo_scene.py", before, after),
+            free(out, "_torchgeo.tif"),
+        ],
+        "geoai": [
+            *(python_of(cache / "geoai"), SCRIPTS / "geoai_scene.py", stack(before, after)),
+            free(out, "_geoai.tif"),
+        ],
+    }
+
+
+def free(out: Path, ending: str) -> Path:
+    """A name that nothing has yet."""
+    return Path(f"{out}_{time.time_ns()}{ending}")
+
+
+def main() -> None:
+    """Parse, install, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("--sides", type=int, nargs="+", default=[4096])
+    parser.add_argument("--only", nargs="+", help="contenders to run beside terradelta")
+    arguments = parser.parse_args()
+    cache: Path = arguments.cache
+    cache.mkdir(parents=True, exist_ok=True)
+    install(cache)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    for side in arguments.sides:
+        ours: Cost | None = None
+        for name, command in commands(cache, side).items():
+            if ours is not None and arguments.only and name not in arguments.only:
+                continue
+            cost = run(command)
+            ours = ours or cost
+            print(
+                f"{side}² {name:10}: {side * side / 1e6 / cost.cpu_s:.3f} Mpx a CPU second, {cost.cpu_s:.0f} CPU s, "
+                f"{cost.wall_s:.0f} s, peak {cost.peak_mb:.0f} MB; to terradelta: {cost.cpu_s / ours.cpu_s:.2f} x CPU, "
+                f"{cost.wall_s / ours.wall_s:.2f} x time, {cost.peak_mb / ours.peak_mb:.2f} x memory",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
