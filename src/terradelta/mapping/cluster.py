@@ -9,7 +9,6 @@ The model is sent to each worker once, and to workers that come later when they 
 
 import contextlib
 import importlib.metadata
-import pickle
 import socket
 import tempfile
 import threading
@@ -44,14 +43,14 @@ PROBE = "seen-by-workers"
 
 @dataclass(frozen=True)
 class PackedModel:
-    """A predictor as it travels: an ONNX file, or a pickled predictor of this package."""
+    """A predictor as it travels: an ONNX file's bytes, or the predictor itself, which dask then serialises."""
 
     identity: str
     """Of the predictor; the worker's must have the same."""
     name: str
-    content: bytes
-    precision: str | None
-    """Of an ONNX file; None: ``content`` is pickled."""
+    content: bytes | Predictor | Method
+    precision: str | None = None
+    """Of an ONNX file."""
 
     def load(self, threads: int) -> Predictor | Method:
         """The predictor, in this process.
@@ -59,9 +58,8 @@ class PackedModel:
         Raises:
             ModelError: if this machine cannot run it as the sender does.
         """
-        if self.precision is None:
-            predictor: Predictor | Method = pickle.loads(self.content)  # from the client, whom a worker obeys anyway
-            return predictor
+        if not isinstance(self.content, bytes):
+            return self.content
         if self.precision == "bf16" and not cpu_has_bf16():
             raise ModelError(
                 f"{self.name} runs in bf16 where the run was started, and the CPU of {socket.gethostname()} has no "
@@ -83,14 +81,14 @@ def pack_model(predictor: Predictor | Method) -> PackedModel:
         ModelError: if the model's file has vanished.
     """
     if isinstance(predictor, Method):
-        return PackedModel(predictor.name, predictor.name, pickle.dumps(predictor), None)
+        return PackedModel(predictor.name, predictor.name, predictor)
     if isinstance(predictor, OpenVINOPredictor):
         try:
             content = predictor.path.read_bytes()
         except OSError as error:
             raise ModelError(f"{predictor.path} cannot be read any more ({error.strerror})") from error
         return PackedModel(predictor.identity, predictor.path.stem, content, predictor.precision)
-    return PackedModel(predictor.identity, predictor.card.name, pickle.dumps(predictor), None)
+    return PackedModel(predictor.identity, predictor.card.name, predictor)
 
 
 class _Model(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
