@@ -86,12 +86,12 @@ class FileServer:
                 first, last = int(wanted[1]), min(int(wanted[2] or len(content)), len(content) - 1)
                 headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
                 status, content = 206, content[first : last + 1]
+        self.sent += len(content) if body else 0  # before the client hears of it: a test may look at once
         request.send_response(status)
         for key, value in {**headers, "Content-Length": str(len(content))}.items():
             request.send_header(key, value)
         request.end_headers()
         if body:
-            self.sent += len(content)
             request.wfile.write(content)
 
     def close(self) -> None:

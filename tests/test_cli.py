@@ -72,7 +72,17 @@ def test_commands_and_options_are_frozen():
     }
     assert found == {
         "map": [
-            *("--allow-outside", "--aoi", "--bands", "--coregister", "--device", "--fresh", "--method", "--min-area"),
+            *(
+                "--allow-outside",
+                "--aoi",
+                "--bands",
+                "--cluster",
+                "--coregister",
+                "--device",
+                "--fresh",
+                "--method",
+                "--min-area",
+            ),
             *("--model", "--out", "--overlap", "--pairs", "--simplify", "--skip-damaged", "--threshold", "--tile"),
             *("--values", "-o"),
         ],

@@ -44,6 +44,10 @@ def test_an_svg_holds_the_exact_pixels(tmp_path):
 def test_scores_names_and_scale_bar():
     text = words(draw_grid([row(metres=300.0)], ["net"]))
     assert {"before", "after", "truth", "net", "F1 0.500", "p", "200 m"} <= set(text)
+    bar = draw_grid([row(metres=300.0)], ["net"]).axes[0].patches[0].get_bbox()
+    assert bar.width == pytest.approx(200 / 300)
+    assert bar.x0 > -0.5
+    assert bar.y1 < 1.5  # inside the image
     nothing = np.zeros((2, 4), bool)
     assert "no change" in words(draw_grid([row(label=nothing, predicted=(nothing,))], ["net"]))
 
@@ -106,3 +110,16 @@ def test_the_command_curves(tmp_path):
     assert CliRunner().invoke(cli.app, call).exit_code == 0
     assert (tmp_path / "c.png").is_file()
     assert CliRunner().invoke(cli.app, call).exit_code == 2  # it is there already
+
+
+def test_the_command_grid(tmp_path):
+    data, out = tmp_path / "d", tmp_path / "g.png"
+    made = CliRunner().invoke(cli.app, ["data", "synth", str(data), "--train", "1", "--test", "1", "--side", "64"])
+    assert made.exit_code == 0, made.output
+    call = ["figure", "grid", "default", "--data", str(data), "--limit", "1", "--safe", "-o", str(out)]
+    done = CliRunner().invoke(cli.app, call)
+    assert done.exit_code == 0, done.output
+    pixels = np.asarray(Image.open(out).convert("RGB"))
+    side = pixels.shape[1] // 4
+    tile = pixels[side // 3 : side // 3 * 2, 3 * side + side // 4 : 3 * side + side // 4 * 3].reshape(-1, 3)
+    assert {tuple(map(int, colour)) for colour in np.unique(tile, axis=0)} <= set(SAFE)

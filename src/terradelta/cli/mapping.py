@@ -1,15 +1,17 @@
 """Commands that make maps: `map` and `demo`."""
 
+import contextlib
+import dataclasses
 import math
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from terradelta.cli._base import Device, app, console, free_name, progress, say
-from terradelta.errors import InputError
+from terradelta.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from terradelta.mapping.run import ChangeMap, MapOptions
@@ -76,6 +78,10 @@ def map_command(
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Let VRTs and STAC files name files outside their folder, and URLs.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Work on a dask cluster: a scheduler's address, or local or local:N for N processes here."),
+    ] = None,
 ) -> None:
     """Map what changed between two images; the same command again goes on with a run that was stopped."""
     from terradelta.geo.aoi import parse_area
@@ -101,9 +107,11 @@ def map_command(
         return _predictor(model, method, device)
 
     if pairs is not None and before is None:
-        _map_pairs(pairs, out, options, choose)
+        with _workers(options, cluster) as options:
+            _map_pairs(pairs, out, options, choose)
     elif before is not None and after is not None and pairs is None:
-        _say_result(_map(before, after, out, options, choose))
+        with _workers(options, cluster) as options:
+            _say_result(_map(before, after, out, options, choose))
     else:
         raise InputError("give two images, BEFORE and AFTER, or a table of many with --pairs FILE.csv")
 
@@ -180,6 +188,23 @@ def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[
     print(out / SUMMARY)
     if failed:
         raise InputError(f"{failed} of {count} pairs failed; {out / SUMMARY} says why. The others are done")
+
+
+@contextlib.contextmanager
+def _workers(options: "MapOptions", address: str | None) -> Iterator["MapOptions"]:
+    """The options with the workers of a cluster, while the block runs."""
+    if address is None:
+        yield options
+        return
+    try:
+        from terradelta.mapping.cluster import Cluster
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("--cluster", "cluster") from error
+    with console.status("meeting the cluster"):
+        cluster = Cluster(address)
+    with cluster:
+        say(f"{cluster.count()} workers")
+        yield dataclasses.replace(options, workers=cluster)
 
 
 def _predictor(model: str | None, method: str | None, device: str) -> "Predictor | Method":

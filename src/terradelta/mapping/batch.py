@@ -30,6 +30,7 @@ from terradelta.runtime.predictor import Predictor
 __all__ = ["SUMMARY", "Outcome", "PairRow", "map_pairs", "parse_bands", "read_pairs"]
 
 SUMMARY, BATCH = "summary.csv", ".pairs.json"
+PAIRS_A_WORKER = 2
 _REQUIRED, _OPTIONAL = ("before", "after"), ("name", "aoi", "bands", "threshold", "values")
 _NAME = re.compile(r"[\w-][\w.-]{0,99}")
 _MAX_BYTES, _MAX_PAIRS = 64 * 2**20, 1_000_000
@@ -184,7 +185,9 @@ def map_pairs(
     announce: Callable[[Sequence[str]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Outcome]:
-    """Map many pairs, one after the other, with one model.
+    """Map many pairs with one model, one after the other; or many at once where ``options.workers`` are few for them.
+
+    With workers, whole pairs go to them if there are at least `PAIRS_A_WORKER` for each, otherwise the rows of each.
 
     Args:
         table: see `read_pairs`.
@@ -205,19 +208,30 @@ def map_pairs(
     rows = read_pairs(table)
     _claim(out, {"pairs": [row.identity() for row in rows], "job": _job(predictor, options)})
     with _summary(out / SUMMARY) as write:
-        for row in rows:
-            outcome = _finished(row, out) or _mapped(row, out, predictor, options, announce, progress)
-            write(outcome)
-            yield outcome
+        missing = [row for row in rows if _finished(row, out) is None]
+        workers = options.workers
+        if workers is not None and len(missing) >= PAIRS_A_WORKER * workers.count():
+            alone = dataclasses.replace(options, workers=None)
+            made = workers.starmap(_mapped, predictor, out, [(row, out, alone) for row in missing])
+        else:
+            made = (_mapped(predictor, row, out, options, announce, progress) for row in missing)
+        with contextlib.closing(made):
+            waiting = {row.name for row in missing}
+            for row in rows:
+                outcome = next(made) if row.name in waiting else _finished(row, out)
+                if outcome is None:
+                    raise OutputError(f"{out / row.name} has vanished while the others were mapped; run this again")
+                write(outcome)
+                yield outcome
 
 
 def _mapped(
+    predictor: Predictor | Method,
     row: PairRow,
     out: Path,
-    predictor: Predictor | Method,
     options: MapOptions,
-    announce: Callable[[Sequence[str]], None] | None,
-    progress: Callable[[int, int], None] | None,
+    announce: Callable[[Sequence[str]], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     folder = out / row.name
     if announce is not None:
@@ -266,6 +280,7 @@ def _job(predictor: Predictor | Method, options: MapOptions) -> dict[str, Any]:
     """What all pairs are mapped with, JSON-ready."""
     model = predictor.identity if isinstance(predictor, Predictor) else predictor.name
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    del fields["workers"]
     fields |= {"aoi": aoi_record(options.aoi), "fresh": None, "bands": options.bands and list(options.bands)}
     return {"model": model, "options": fields, "version": terradelta.__version__}
 

@@ -81,6 +81,24 @@ class Journal:
         """
         return RowReader(self._path(number))
 
+    def put(self, number: int, content: bytes) -> None:
+        """Take a finished row that was made elsewhere: the file that `take` gave there.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        with _guarded(self._path(number)):
+            _write_whole(self._path(number), content)
+
+    def take(self, number: int) -> bytes:
+        """The file of a finished row.
+
+        Raises:
+            OutputError: if it cannot be read.
+        """
+        with _guarded(self._path(number)):
+            return self._path(number).read_bytes()
+
     def _is_whole(self, number: int) -> bool:
         path = self._path(number)
         if not path.is_file():

@@ -3,9 +3,10 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import terradelta
 from terradelta.errors import InputError, RasterError
@@ -16,15 +17,43 @@ from terradelta.geo.shift import ShiftField
 from terradelta.geo.source import Source
 from terradelta.geo.windows import TilePlan
 from terradelta.mapping.damage import TolerantPair
+from terradelta.mapping.journal import Journal
 from terradelta.mapping.receipt import grid_record, input_stamp
 from terradelta.mapping.scene import TileReader
 from terradelta.mapping.stages import StageClock
+from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["MapOptions", "ScenePlan", "make_plan"]
+__all__ = ["MapOptions", "ScenePlan", "Workers", "make_plan"]
 
 COLUMN_BYTES = 2048
 """Memory that the writers need for each column of the scene."""
+
+
+class Workers(Protocol):
+    """Other processes that map."""
+
+    def rows(
+        self,
+        plan: "ScenePlan",
+        predictor: Predictor,
+        journal: Journal,
+        numbers: Sequence[int],
+        on_tile: Callable[[], None],
+    ) -> Generator[int]:
+        """Predict rows of tiles and give their numbers in the given order, each once it is in the journal."""
+
+    def count(self) -> int:
+        """How many processes there are at present."""
+
+    def starmap(
+        self,
+        function: Callable[..., Any],
+        predictor: Predictor | Method,
+        out: Path,
+        arguments: Sequence[tuple[Any, ...]],
+    ) -> Generator[Any]:
+        """Call ``function(predictor, *arguments[i])`` in the processes, which all see the folder ``out``, in order."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +84,9 @@ class MapOptions:
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     fresh: bool = False
     """Discard what an unfinished run left, instead of going on from there."""
+
+    workers: Workers | None = None
+    """Who predicts, e.g. a `terradelta.mapping.cluster.Cluster`; None: this process."""
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold <= 1:

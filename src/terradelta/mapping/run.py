@@ -187,7 +187,10 @@ class _Run:
                 progress(ticks, tiles.count)
 
         missing = [number for number in range(len(tiles.row_spans)) if number not in done]
-        coming = predict_rows(self.reader, tiles, self.journal, missing, on_tile)
+        if self.options.workers is None:
+            coming = predict_rows(self.reader, tiles, self.journal, missing, on_tile)
+        else:
+            coming = self.options.workers.rows(self.plan, self.reader.predictor, self.journal, missing, on_tile)
         try:
             for number in range(len(tiles.row_spans)):
                 if number not in done:

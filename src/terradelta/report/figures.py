@@ -132,7 +132,7 @@ def _scale_bar(axis: "Axes", shape: tuple[int, ...], metres: float) -> None:
     longest = width * metres / 3
     power = 10.0 ** math.floor(math.log10(longest))
     length = max(step * power for step in (1, 2, 5) if step * power <= longest)
-    left, top = 0.05 * width, 0.92 * height
+    left, top = 0.05 * width - 0.5, 0.92 * height - 0.5  # pixel (0, 0) is drawn around the origin
     bar = Rectangle((left, top), length / metres, 0.02 * height, facecolor="white", edgecolor="black", linewidth=0.3)
     axis.add_patch(bar)
     box = {"facecolor": "black", "alpha": 0.6, "pad": 0.8, "linewidth": 0}
