@@ -161,6 +161,11 @@ def test_addresses(address, words, monkeypatch):
         Cluster(address)
 
 
+def test_a_folder_that_cannot_be_written_is_no_lost_scheduler(cluster, tmp_path):
+    with pytest.raises(OutputError, match=r"seen-by-workers cannot be written \(No such file"):
+        next(cluster.starmap(print, BoxPredictor(), tmp_path / "none", [()]))
+
+
 def test_a_lost_scheduler_leaves_the_rows(tmp_path, pair):
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=HERE) as made,

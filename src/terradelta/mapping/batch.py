@@ -185,9 +185,10 @@ def map_pairs(
     announce: Callable[[Sequence[str]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Outcome]:
-    """Map many pairs with one model, one after the other; or many at once where ``options.workers`` are few for them.
+    """Map many pairs with one model.
 
-    With workers, whole pairs go to them if there are at least `PAIRS_A_WORKER` for each, otherwise the rows of each.
+    One after the other; with ``options.workers`` many at once: each pair is a worker's task if there are at least
+    `PAIRS_A_WORKER` for each worker, otherwise each row of tiles.
 
     Args:
         table: see `read_pairs`.

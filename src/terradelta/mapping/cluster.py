@@ -14,6 +14,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -81,14 +82,18 @@ def pack_model(predictor: Predictor | Method) -> PackedModel:
         ModelError: if the model's file has vanished.
     """
     if isinstance(predictor, Method):
-        return PackedModel(predictor.name, predictor.name, predictor)
+        return PackedModel(_identity(predictor), predictor.name, predictor)
     if isinstance(predictor, OpenVINOPredictor):
         try:
             content = predictor.path.read_bytes()
         except OSError as error:
             raise ModelError(f"{predictor.path} cannot be read any more ({error.strerror})") from error
-        return PackedModel(predictor.identity, predictor.path.stem, content, predictor.precision)
-    return PackedModel(predictor.identity, predictor.card.name, predictor)
+        return PackedModel(_identity(predictor), predictor.path.stem, content, predictor.precision)
+    return PackedModel(_identity(predictor), predictor.card.name, predictor)
+
+
+def _identity(predictor: Predictor | Method) -> str:
+    return predictor.name if isinstance(predictor, Method) else predictor.identity
 
 
 class _Model(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
@@ -231,12 +236,15 @@ class Cluster:
     @contextlib.contextmanager
     def _probe(self, folder: Path) -> Iterator[str]:
         """A file in the folder while the block runs; gives its text, by which a worker knows the folder."""
-        token = uuid.uuid4().hex
+        token, path = uuid.uuid4().hex, folder / PROBE
         try:
-            (folder / PROBE).write_text(token)
+            path.write_text(token)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written ({error.strerror}); make room, and run this again") from error
+        try:
             yield token
         finally:
-            (folder / PROBE).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def _in_order(
         self,
@@ -261,10 +269,9 @@ class Cluster:
                 coming = next(waiting, None)
 
     def _send(self, predictor: Predictor | Method) -> str:
-        packed = pack_model(predictor)
-        name = _plugin_name(packed.identity)
+        name = _plugin_name(_identity(predictor))
         if name not in self._sent:
-            self.client.register_plugin(_Model(packed), name=name)
+            self.client.register_plugin(_Model(pack_model(predictor)), name=name)
             self._sent.add(name)
         return name
 
@@ -285,7 +292,7 @@ class Cluster:
             ) from error
         except TerradeltaError:
             raise
-        except (CommClosedError, OSError, TimeoutError, _cancelled()) as error:
+        except (CommClosedError, OSError, TimeoutError, CancelledError) as error:
             raise OutputError(f"the scheduler at {self.address} is gone ({type(error).__name__})") from error
 
     def close(self) -> None:
@@ -297,13 +304,6 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _cancelled() -> type[BaseException]:
-    """What a future raises once its scheduler is lost; its home has moved between versions of distributed."""
-    from concurrent.futures import CancelledError
-
-    return CancelledError
 
 
 def _plugin_name(identity: str) -> str:
