@@ -1,7 +1,6 @@
 """What every registered network must do; a new one gets these tests for free."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ from terradelta.losses import LOSSES
 from terradelta.networks import ChangeNetwork, create_model, list_models, model_info
 from terradelta.networks.checkpoint import load_network, save_network
 from terradelta.runtime.torch import TorchPredictor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {"mccrnet": {"width": 0.125}, "snunet": {"width": 8}, "dasnet": {"width": 0.0625}}
 """Arguments of a narrower network of the same code, where the default one takes minutes on a CPU."""
@@ -30,14 +31,6 @@ def _create(name: str, **arguments: int) -> ChangeNetwork:
 @pytest.fixture(scope="module", params=list_models())
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
