@@ -41,6 +41,8 @@ class FileServer:
         self.ranges = True
         self.failures = 0
         """How many of the next requests are answered 503."""
+        self.held_back = 0
+        """Bytes at the end of a file that are announced but never sent, as when a connection breaks."""
         self.version = "1"
         """Part of every ETag."""
         self.token = ""
@@ -92,7 +94,7 @@ class FileServer:
             request.send_header(key, value)
         request.end_headers()
         if body:
-            request.wfile.write(content)
+            request.wfile.write(content[: len(content) - self.held_back])
 
     def close(self) -> None:
         self._http.shutdown()

@@ -103,7 +103,7 @@ def test_commands_and_options_are_frozen():
         "grid": ["--data", "--device", "--limit", "--names", "--out", "--safe", "--split", "--width", "-o"],
         "curves": ["--names", "--out", "--width", "-o"],
         "models": ["--speed"],
-        "export": ["--out", "--receipt", "-o"],
+        "export": ["--half-weights", "--out", "--receipt", "-o"],
         "list": [],
         "check": ["--fix", "--out", "-o"],
         "tile": ["--edges", "--out", "--overlap", "--size", "-o"],

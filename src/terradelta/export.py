@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError, OutputError
+from terradelta.files import whole_file
 from terradelta.networks import ChangeNetwork, receptive_field
 from terradelta.runtime.openvino import OpenVINOPredictor, Precision, cpu_has_bf16
 from terradelta.runtime.torch import TorchPredictor
@@ -73,18 +73,9 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path, *, half_wei
     entry = model.metadata_props.add()
     entry.key, entry.value = CARD_KEY, card.to_json()
     model.doc_string = f"{card.name}: {card.data}. {card.licence}"
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, make_folder=True, keep_suffix=True) as temporary:
         onnx.save(model, temporary)
-        check = _compare(eager, card, temporary, HALF_TOLERANCE if half_weights else TOLERANCE)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # it must not hide the error that is on its way
-            temporary.unlink()
-    return check
+        return _compare(eager, card, temporary, HALF_TOLERANCE if half_weights else TOLERANCE)
 
 
 def _trace(network: ChangeNetwork, bands: int, stride: int) -> onnx.ModelProto:

@@ -283,7 +283,7 @@ def test_other_grid_errors(scene):
 
 def test_write_pair_into_a_file_is_an_error(scene, tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(OutputError, match=r"taken: the pair cannot be written .*; give a folder that can be"):
+    with pytest.raises(OutputError, match=r"taken/before.tif cannot be written .*; give a place that can be"):
         write_pair(scene, tmp_path / "taken")
 
 
@@ -359,5 +359,5 @@ def test_dataset_errors(tmp_path):
     with pytest.raises(DataError, match="describes other scenes; give the same options and seed, or another folder"):
         write_dataset(tmp_path, {"val": 0}, TINY, 1)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"the data set cannot be written .*; call again to continue"):
+    with pytest.raises(OutputError, match=r"file/dataset.json cannot be written .*, and call again to continue"):
         write_dataset(tmp_path / "file", {"val": 1}, TINY, 0)

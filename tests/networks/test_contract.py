@@ -59,7 +59,7 @@ def _settled(network: ChangeNetwork) -> ChangeNetwork:
 def _opened(network: ChangeNetwork) -> ChangeNetwork:
     """Let attention through that starts at zero or next to it: behind a closed gate there is no gradient."""
     for key, p in network.named_parameters():
-        if key.endswith("gamma"):
+        if key.endswith("gamma") or (key.endswith("bn3.weight") and not p.any()):  # bn3: blocks of a fresh ResNet-50
             torch.nn.init.constant_(p, 0.3)
         elif key.startswith("attention.") and key.endswith("weight") and p.std() < 0.03:
             p.data.mul_(20)

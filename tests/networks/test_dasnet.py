@@ -75,6 +75,23 @@ def test_pooling_is_the_one_that_rounds_up(side: int, stride: int) -> None:
     assert torch.equal(CeilPool(stride)(x), expected)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_fresh_weights_tell_changed_places_from_unchanged_ones(seed: int) -> None:
+    """Whatever the depth: a distance that says nothing at first is no start for metric learning from scratch."""
+    torch.manual_seed(seed)
+    network = create_model("dasnet", width=0.125).train()
+    coarse = torch.randn(4, 3, 9, 9)
+    before = F.interpolate(coarse, size=(64, 64), mode="bicubic")
+    other = F.interpolate(torch.randn(4, 3, 9, 9), size=(64, 64), mode="bicubic")
+    changed = torch.zeros(4, 1, 64, 64, dtype=torch.bool)
+    changed[:, :, 24:48, 16:40] = True
+    after = torch.where(changed, other, before) + 0.1 * torch.randn_like(before)
+    logits = network(before, after)
+    yes, no = logits[changed], logits[~changed]
+    assert torch.searchsorted(no.sort().values, yes).double().mean() > 0.8 * len(no)
+
+
 def test_resnet50_is_dilated_in_the_last_two_stages() -> None:
     with torch.device("meta"):
         encoder = create_model("dasnet").encoder

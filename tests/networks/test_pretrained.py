@@ -1,5 +1,6 @@
 """ImageNet weights: fabricated checkpoints with torchvision's keys, no network."""
 
+import hashlib
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,94 @@ def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
     with pytest.raises(ModelError, match=r"'vgg16' cannot be downloaded from https://\S+vgg16.*give its path"):
         initialise_encoder(small(), "vgg16")
+
+
+@pytest.fixture
+def served(file_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fabricated vgg16 on a server of this machine, named after its hash as torch's are; torch's cache is empty."""
+    torch.save(vgg16(), tmp_path / "vgg16.pth")
+    content = (tmp_path / "vgg16.pth").read_bytes()
+    path = file_server.folder / f"vgg16-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    path.write_bytes(content)
+    monkeypatch.setitem(TORCHVISION, "vgg16", file_server.url(path.name))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    return path
+
+
+def cache(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "torch" / "hub" / "checkpoints").glob("*"))
+
+
+def test_downloaded_once_and_then_from_the_cache(served: Path, file_server: Any, tmp_path: Path) -> None:
+    for _ in range(2):
+        network = small()
+        initialise_encoder(network, "vgg16")
+        got = network.encoder.state_dict()
+        assert all(torch.equal(value, vgg16()[key]) for key, value in got.items())
+    assert file_server.requests == [("GET", f"/{served.name}")]
+    assert [path.name for path in cache(tmp_path)] == [served.name]
+    assert cache(tmp_path)[0].read_bytes() == served.read_bytes()
+
+
+def test_a_file_of_another_hash_is_not_taken(served: Path, tmp_path: Path) -> None:
+    weights = vgg16()
+    weights["features.0.weight"] += 1
+    torch.save(weights, served)
+    with pytest.raises(ModelError, match=r"'vgg16' cannot be downloaded .*\(invalid hash value .*give its path"):
+        initialise_encoder(small(), "vgg16")
+    assert cache(tmp_path) == []
+
+
+def test_a_connection_that_breaks_leaves_nothing(served: Path, file_server: Any, tmp_path: Path) -> None:
+    file_server.held_back = 1000
+    with pytest.raises(ModelError, match=r"'vgg16' cannot be downloaded .*vgg16-\w{8}\.pth"):
+        initialise_encoder(small(), "vgg16")
+    assert cache(tmp_path) == []
+    file_server.held_back = 0
+    initialise_encoder(small(), "vgg16")
+    assert [path.name for path in cache(tmp_path)] == [served.name]
+
+
+def test_a_server_without_the_file_or_out_of_order(served: Path, file_server: Any, tmp_path: Path) -> None:
+    file_server.failures = 1
+    with pytest.raises(ModelError, match=r"'vgg16' cannot be downloaded .*HTTP Error 503"):
+        initialise_encoder(small(), "vgg16")
+    served.unlink()
+    with pytest.raises(ModelError, match=r"'vgg16' cannot be downloaded .*HTTP Error 404"):
+        initialise_encoder(small(), "vgg16")
+    assert cache(tmp_path) == []
+
+
+def test_nobody_answers(served: Path, file_server: Any, tmp_path: Path) -> None:
+    file_server.close()
+    with pytest.raises(ModelError, match=r"'vgg16' cannot be downloaded .*[Rr]efused"):
+        initialise_encoder(small(), "vgg16")
+    assert cache(tmp_path) == []
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("left", [0, 100, 20_000])
+def test_a_damaged_file_in_the_cache(served: Path, tmp_path: Path, left: int, zipped: bool) -> None:
+    """Torch looks at the hash of what it downloads, not at what it kept."""
+    torch.save(vgg16(), served, _use_new_zipfile_serialization=zipped)
+    kept = tmp_path / "torch" / "hub" / "checkpoints" / served.name
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(served.read_bytes()[:left])
+    with pytest.raises(
+        ModelError, match=rf"{served.name} holds no weights of torch \(.*; remove it, so that 'vgg16' is"
+    ):
+        initialise_encoder(small(), "vgg16")
+
+
+def test_the_addresses_are_those_of_torchvision() -> None:
+    """As printed in torchvision's models/resnet.py and models/vgg.py for ``IMAGENET1K_V1``."""
+    assert {name: url.removeprefix("https://download.pytorch.org/models/") for name, url in TORCHVISION.items()} == {
+        "resnet18": "resnet18-f37072fd.pth",
+        "resnet34": "resnet34-b627a593.pth",
+        "resnet50": "resnet50-0676ba61.pth",
+        "vgg16": "vgg16-397923af.pth",
+    }
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_the_page_stands_alone_and_escapes_names(checkup: Checkup) -> None:
 def test_the_file_appears_whole(checkup: Checkup, tmp_path: Path) -> None:
     write_checkup(tmp_path / "sub/page.html", checkup)
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["page.html"]
-    with pytest.raises(OutputError, match=r"page.html/x.html: the page cannot be written .*; give a path that can be"):
+    with pytest.raises(OutputError, match=r"page.html/x.html cannot be written .*; give a place that can be"):
         write_checkup(tmp_path / "sub/page.html/x.html", checkup)
 
 

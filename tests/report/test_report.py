@@ -241,7 +241,7 @@ def test_write_report_replaces_and_leaves_nothing_else(quicklooks, tmp_path):
 
 
 def test_write_report_where_no_file_can_be(quicklooks, tmp_path):
-    with pytest.raises(OutputError, match=r"report.html: the report cannot be written .*; give a path that can be"):
+    with pytest.raises(OutputError, match=r"report.html cannot be written .*; give a place that can be"):
         write_report(tmp_path / "absent" / "report.html", RECEIPT, quicklooks)
 
 

@@ -124,3 +124,17 @@ def test_load_torch_predictor(tmp_path) -> None:
     np.testing.assert_allclose(loaded.predict(before, after), expected, atol=1e-5)
     with pytest.raises(ModelError, match=r"--device nowhere is not here .*use --device cpu"):
         load_torch_predictor(tmp_path, "nowhere", None)
+
+
+def test_the_identity_of_a_network_with_batch_normalisation() -> None:
+    """Its counters are single numbers; a weight that moves gives another identity, a copy the same."""
+    predictors = []
+    for _ in range(3):
+        torch.manual_seed(0)
+        predictors.append(TorchPredictor(create_model("fc_ef", in_channels=2), CARD, bf16=False))
+    first, second, third = predictors
+    assert first.identity == second.identity
+    with torch.no_grad():
+        next(third.network.parameters()).view(-1)[0] += 1e-3
+    assert third.identity != first.identity
+    assert TorchPredictor(second.network, CARD, bf16=True).identity != first.identity

@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(squares: Squares, tmp_path: Pa
     reached = _step_of(broken)
     assert 15 <= reached < 36
     time.sleep(devices - 1)  # processes of a killed run notice that and end
-    (broken / f".last.ckpt.{2**22 + 1}").write_bytes(b"unfinished")
+    (broken / f".last.ckpt.{'a' * 32}.part").write_bytes(b"unfinished")
     _fit(recipe, squares, broken, resume=True)
     assert not list(broken.glob(".last.ckpt.*"))
     for name in ("network", "average"):
@@ -178,7 +178,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(squares: Squares, tmp_path: Pa
 
 def test_killed_before_the_recipe_was_written(squares: Squares, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".recipe.json.77").write_text("{")
+    (tmp_path / "run" / f".recipe.json.{'7' * 32}.part").write_text("{")
     _fit(replace(RECIPE, steps=1), squares, tmp_path / "run")
     assert {p.name for p in (tmp_path / "run").iterdir() if not p.name.startswith("events.")} == {
         *("recipe.json", "last.ckpt", "best.ckpt", "log.csv")

@@ -12,6 +12,7 @@ from terradelta.bench.summary import Outcome, outcomes_of, summary_table
 from terradelta.bench.tiles import SYNTHETIC, bench_pairs, make_synthetic
 from terradelta.bench.worker import REQUEST, SPEED
 from terradelta.errors import InputError, OutputExistsError
+from terradelta.files import unfinished, write_whole
 from terradelta.report.tables import Table, write_tables
 
 __all__ = ["BenchResult", "run_bench"]
@@ -127,16 +128,14 @@ def _check_folder(out: Path) -> None:
 
 
 def _holds_something(out: Path) -> bool:
-    return any(path.name not in (".lock", f".{PROTOCOL}.part") for path in out.iterdir())
+    return bool({*out.iterdir()} - {out / ".lock", *unfinished(out)})
 
 
 def _settle_protocol(out: Path, protocol: Protocol) -> None:
     """Write the protocol, or check that what is there is the same."""
     path = out / PROTOCOL
     if not path.is_file():
-        temporary = out / f".{PROTOCOL}.part"
-        temporary.write_text(protocol.to_json())
-        temporary.replace(path)
+        write_whole(path, protocol.to_json())
         return
     if path.read_text() != protocol.to_json():
         raise InputError(

@@ -17,6 +17,7 @@ from terradelta.bench.machine import available_memory, cores
 from terradelta.bench.plan import Job
 from terradelta.bench.worker import JOB, RESULT, TRAINING
 from terradelta.errors import InputError, OutputError, OutputExistsError, TerradeltaError
+from terradelta.files import write_whole
 from terradelta.networks import create_model
 
 __all__ = ["FAILED", "Listener", "failure_of", "held", "run_jobs", "run_worker"]
@@ -117,9 +118,7 @@ def _start(job: Job, runs: Path, data: Path) -> _Running:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FAILED).unlink(missing_ok=True)
-        temporary = folder / f".{JOB}.part"
-        temporary.write_text(job.to_json())
-        temporary.replace(folder / JOB)
+        write_whole(folder / JOB, job.to_json())
         process = _spawn(folder, data)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written ({error}); give an output folder that can be") from error

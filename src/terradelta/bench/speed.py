@@ -15,6 +15,8 @@ import torch
 
 import terradelta
 from terradelta.bench.machine import cpu_name
+from terradelta.errors import OutputError
+from terradelta.files import write_whole
 from terradelta.networks import ChangeNetwork, create_model
 
 __all__ = ["REFERENCE", "Speed", "known_speeds", "measure_speeds", "remember_speeds"]
@@ -118,11 +120,5 @@ def remember_speeds(speeds: Mapping[str, Speed]) -> None:
     path = _cache()
     known = known_speeds() | dict(speeds)
     content = {_machine(): {name: vars(speed) for name, speed in known.items()}}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=2, sort_keys=True))
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with contextlib.suppress(OutputError):
+        write_whole(path, json.dumps(content, indent=2, sort_keys=True), make_folder=True)

@@ -27,6 +27,7 @@ from terradelta.bench.tiles import bench_pairs
 from terradelta.data import PairSource
 from terradelta.errors import TerradeltaError
 from terradelta.evaluation import evaluate, evaluation_receipt
+from terradelta.files import write_whole
 from terradelta.runtime.predictor import Predictor
 from terradelta.runtime.weights import load_predictor
 from terradelta.training.loop import fit
@@ -83,9 +84,9 @@ def run_job(job: Job, folder: Path, data: Path) -> None:
         predictor, threshold, details = _baseline(job.entry.label, val)
     found = evaluate(predictor, test, threshold=threshold)
     receipt = evaluation_receipt(found, predictor.card, test)
-    _write(folder / RECEIPT, receipt)
+    write_whole(folder / RECEIPT, json.dumps(receipt, indent=2))
     result = {name: receipt[name] for name in ("metrics", "threshold", "data")}
-    _write(folder / RESULT, {**result, **details, "peak_bytes": peak_bytes()})
+    write_whole(folder / RESULT, json.dumps({**result, **details, "peak_bytes": peak_bytes()}, indent=2))
     (folder / TRAINING / "last.ckpt").unlink(missing_ok=True)  # several times the weights; nobody goes on from it
 
 
@@ -125,13 +126,10 @@ def run_speed(folder: Path) -> None:
     request = json.loads((folder / REQUEST).read_text())
     networks = {label: (name, arguments) for label, (name, arguments) in request["networks"].items()}
     speeds = measure_speeds(networks, side=request["side"])
-    _write(folder / SPEED, {"request": request, "speeds": {label: vars(speed) for label, speed in speeds.items()}})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=2))
-    temporary.replace(path)
+    write_whole(
+        folder / SPEED,
+        json.dumps({"request": request, "speeds": {label: vars(speed) for label, speed in speeds.items()}}, indent=2),
+    )
 
 
 if __name__ == "__main__":

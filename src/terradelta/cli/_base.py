@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperGroup
 
 import terradelta
-from terradelta.errors import InputError, MissingExtraError, OutputError, OutputExistsError, TerradeltaError
+from terradelta.errors import InputError, MissingExtraError, OutputExistsError, TerradeltaError
+from terradelta.files import write_whole
 
 __all__ = [
     "DATA_HELP",
@@ -147,11 +148,7 @@ def free_name(name: str) -> Path:
 
 def write(path: Path, text: str) -> None:
     """Write a text file and the folders above it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror})") from error
+    write_whole(path, text, make_folder=True)
 
 
 def check_new(path: Path) -> None:

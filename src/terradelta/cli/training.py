@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, say, say_terms
+from terradelta.errors import InputError
 
 if TYPE_CHECKING:
     from terradelta.training.config import Recipe
@@ -60,12 +61,17 @@ def export(
     receipt: Annotated[
         list[Path] | None, typer.Option(help="Receipt of `evaluate` whose scores go into the card.")
     ] = None,
+    half_weights: Annotated[
+        bool, typer.Option("--half-weights", help="Store weights as float16: half the size, nearly the same result.")
+    ] = False,
 ) -> None:
     """Export a trained network to ONNX and compare it with the original."""
     from terradelta.evaluation import with_receipt
 
     check_new(out)
     if run.suffix.lower() == ".onnx":
+        if half_weights:
+            raise InputError(f"--half-weights needs the training run or its checkpoint; {run} is exported already")
         _copy(run, out, receipt or [])
         return
     with needs_train("export"):
@@ -75,7 +81,7 @@ def export(
     for path in receipt or []:
         card = with_receipt(card, path)
     with console.status("exporting and comparing"):
-        check = export_onnx(network, card, out)
+        check = export_onnx(network, card, out, half_weights=half_weights)
     gaps = ", ".join(f"{precision} {gap:.2g}" for precision, gap in check.largest_difference.items())
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference in probability: {gaps}")
 

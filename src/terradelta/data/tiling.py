@@ -20,8 +20,9 @@ from terradelta.data.archives import Archive, terms
 from terradelta.data.layouts import Layout
 from terradelta.data.opening import find_data
 from terradelta.data.pairs import LabelledPair, PairList
-from terradelta.data.writing import image_suffix, replace_file, write_image, write_label
+from terradelta.data.writing import image_suffix, write_image, write_label
 from terradelta.errors import DataError, InputError, OutputError, OutputExistsError
+from terradelta.files import cannot_write, unfinished, write_whole
 from terradelta.geo.grid import Grid, Tile
 
 __all__ = ["TileCounts", "Tiling", "tile_dataset", "tile_windows"]
@@ -167,7 +168,7 @@ def _begin(work: Path, description: str) -> None:
     if work.exists():
         _check_same(work, description)
     else:
-        replace_file(work / DESCRIPTION, description)
+        write_whole(work / DESCRIPTION, description, make_folder=True)
 
 
 def _all_pairs(sources: dict[str, PairList]) -> Iterator[tuple[str, PairList, int]]:
@@ -231,7 +232,7 @@ def _append(journal: Path, record: dict[str, Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
-        raise OutputError(f"{journal} cannot be written ({error}); make room and call again") from error
+        raise cannot_write(journal, error, "make room and call again") from error
 
 
 def _journal(folder: Path) -> list[dict[str, Any]]:
@@ -242,7 +243,7 @@ def _journal(folder: Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8")
     whole, cut, rest = text.rpartition("\n")
     if rest:
-        replace_file(path, whole + cut)
+        write_whole(path, whole + cut, make_folder=True)
     records = [json.loads(line) for line in whole.splitlines()]
     return list({(record["split"], record["source"]): record for record in records}.values())
 
@@ -257,10 +258,10 @@ def _finish(work: Path, out: Path, records: list[dict[str, Any]], splits: tuple[
             writer.writerow([record["split"], name, record["source"], *window, changed])
     for split in splits:
         names = [f"{tile[0]}\n" for record in records if record["split"] == split for tile in record["tiles"]]
-        replace_file(work / "list" / f"{split}.txt", "".join(names))
-    replace_file(work / MANIFEST, table.getvalue())
+        write_whole(work / "list" / f"{split}.txt", "".join(names), make_folder=True)
+    write_whole(work / MANIFEST, table.getvalue(), make_folder=True)
     try:
-        for path in work.rglob(".*.part"):  # of a run that was killed while it wrote
+        for path in unfinished(work, below=True):
             path.unlink()
         work.rename(out)
     except OSError as error:

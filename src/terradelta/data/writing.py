@@ -1,6 +1,5 @@
 """Images, labels and folders of them as files that appear whole or not at all."""
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from terradelta.errors import OutputError
+from terradelta.files import whole_file
 from terradelta.geo.access import GDAL_ERRORS
 from terradelta.geo.grid import Grid
 
-__all__ = ["image_suffix", "replace_file", "tiff_profile", "write_image", "write_label"]
+__all__ = ["image_suffix", "tiff_profile", "write_image", "write_label"]
 
 _PNG_BANDS = (1, 3)
 _BLOCK = 256
@@ -40,36 +39,15 @@ def write_image(path: Path, values: NDArray[Any], grid: Grid | None = None) -> N
     profile = {"driver": "PNG", "count": bands, "height": height, "width": width, "dtype": values.dtype}
     if path.suffix != ".png":
         profile = tiff_profile((bands, height, width), values.dtype, grid)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(temporary, "w", **profile) as target:
-                target.write(values)
-        os.replace(temporary, path)
-    except (OSError, *GDAL_ERRORS) as error:
-        raise OutputError(f"{path} cannot be written ({error}); give a place that can be, and call again") from error
+    with whole_file(path, failures=GDAL_ERRORS, make_folder=True) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(temporary, "w", **profile) as target:
+            target.write(values)
 
 
 def write_label(path: Path, label: NDArray[np.bool_], grid: Grid | None = None) -> None:
     """Write a label ``(H, W)``: 0 unchanged, 255 changed; otherwise as `write_image`."""
     write_image(path, label[None] * np.uint8(255), grid)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a text file at once: under another name first, so that no half of it is ever seen.
-
-    Raises:
-        OutputError: if the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error}); give a place that can be, and call again") from error
 
 
 def tiff_profile(shape: tuple[int, int, int], dtype: np.dtype[Any], grid: Grid | None) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from terradelta.data.pairs import LabelledPair, PairSource
-from terradelta.errors import InputError, OutputError
+from terradelta.errors import InputError
 from terradelta.evaluation.comparison import compare
 from terradelta.evaluation.perturbations import Kind, disturb, kinds_for
 from terradelta.evaluation.protocol import WHOLE, Protocol
 from terradelta.evaluation.run import image_names
+from terradelta.files import cannot_write
 from terradelta.metrics import Confusion, confusion
 from terradelta.runtime.predictor import Predictor
 
@@ -182,4 +183,4 @@ class _Journal:
             with self.path.open(mode, encoding="utf-8") as stream:
                 stream.write(json.dumps(value) + "\n")
         except OSError as error:
-            raise OutputError(f"{self.path} cannot be written ({error.strerror}); what it held is kept") from error
+            raise cannot_write(self.path, error, "what it held is kept; make room, and run this again") from error

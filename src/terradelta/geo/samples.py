@@ -12,7 +12,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
 
-from terradelta.errors import InputError, OutputError
+from terradelta.errors import InputError
+from terradelta.files import whole_file
 from terradelta.geo.access import sealed_vectors
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.tally import CLASSES, NO_DATA, ChangeRaster, PixelAreas
@@ -101,8 +102,7 @@ def write_samples(path: Path, places: NDArray[np.int64], grid: Grid) -> None:
     ids = np.arange(1, len(places) + 1)
     if path.suffix.lower() not in (".gpkg", ".csv"):
         raise InputError(f"{path}: samples are written as .gpkg or .csv; give such a name")
-    temporary = path.with_name(f".part.{path.name}")
-    try:
+    with whole_file(path, failures=(RuntimeError,), keep_suffix=True) as temporary:
         if path.suffix.lower() == ".csv":
             with temporary.open("w", newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerows(
@@ -113,11 +113,6 @@ def write_samples(path: Path, places: NDArray[np.int64], grid: Grid) -> None:
                 )
         else:
             _write_gpkg(temporary, x, y, ids, grid)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"{path} cannot be written ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_samples(path: Path, change: ChangeRaster) -> Samples:

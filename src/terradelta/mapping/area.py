@@ -13,7 +13,8 @@ import shapely
 from numpy.typing import NDArray
 
 import terradelta
-from terradelta.errors import InputError, OutputError
+from terradelta.errors import InputError
+from terradelta.files import whole_file
 from terradelta.geo.samples import Samples, draw_samples, read_samples, write_samples
 from terradelta.geo.tally import CLASSES, ChangeRaster, Region, Tally, read_regions, tally
 from terradelta.mapping.products import CHANGE
@@ -111,17 +112,11 @@ class AreaReport:
             OutputError: if the file cannot be written.
         """
         kind = path.suffix.lower()
-        temporary = path.with_name(f".part.{path.name}")
-        try:
+        with whole_file(path, failures=(RuntimeError,), keep_suffix=True) as temporary:
             if kind == ".gpkg":
                 self._write_gpkg(temporary)
             else:
                 temporary.write_text(self._text(kind, path), encoding="utf-8")
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:
-            raise OutputError(f"{path} cannot be written ({error})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _text(self, kind: str, path: Path) -> str:
         if kind == ".json":

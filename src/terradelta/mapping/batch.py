@@ -18,6 +18,7 @@ from typing import Any
 
 import terradelta
 from terradelta.errors import InputError, OutputError, OutputExistsError
+from terradelta.files import whole_file, write_whole
 from terradelta.geo.access import is_utf8
 from terradelta.geo.aoi import parse_area
 from terradelta.geo.overlap import aoi_record
@@ -31,6 +32,7 @@ __all__ = ["SUMMARY", "Outcome", "PairRow", "map_pairs", "parse_bands", "read_pa
 
 SUMMARY, BATCH = "summary.csv", ".pairs.json"
 PAIRS_A_WORKER = 2
+_ADVICE = "make room, and run this again"
 _REQUIRED, _OPTIONAL = ("before", "after"), ("name", "aoi", "bands", "threshold", "values")
 _NAME = re.compile(r"[\w-][\w.-]{0,99}")
 _MAX_BYTES, _MAX_PAIRS = 64 * 2**20, 1_000_000
@@ -274,7 +276,7 @@ def _claim(out: Path, batch: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, UnicodeError, ValueError) as error:
         raise OutputError(f"{out} cannot be made ({getattr(error, 'strerror', None) or error})") from error
-    _write(out / BATCH, text)
+    write_whole(out / BATCH, text, advice=_ADVICE)
 
 
 def _job(predictor: Predictor | Method, options: MapOptions) -> dict[str, Any]:
@@ -289,28 +291,13 @@ def _job(predictor: Predictor | Method, options: MapOptions) -> dict[str, Any]:
 @contextlib.contextmanager
 def _summary(path: Path) -> Iterator[Callable[[Outcome], None]]:
     """A table that gets a line with each call, and its name when the block ends well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.ExitStack() as stack:
-        try:
-            stream = stack.enter_context(temporary.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
-            stack.callback(temporary.unlink, missing_ok=True)
-            writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            yield lambda outcome: writer.writerow(outcome.record())
-            stream.flush()
-            temporary.replace(path)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written ({error.strerror}); make room, and run this again") from error
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written ({error.strerror}); make room, and run this again") from error
+    with (
+        whole_file(path, advice=_ADVICE) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
+        writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        yield lambda outcome: writer.writerow(outcome.record())
 
 
 def _shown(name: str) -> str:

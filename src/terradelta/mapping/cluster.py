@@ -24,6 +24,7 @@ from distributed.comm import CommClosedError
 
 import terradelta
 from terradelta.errors import InputError, ModelError, OutputError, TerradeltaError
+from terradelta.files import cannot_write
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import ScenePlan
 from terradelta.mapping.scene import predict_rows
@@ -240,7 +241,7 @@ class Cluster:
         try:
             path.write_text(token)
         except OSError as error:
-            raise OutputError(f"{path} cannot be written ({error.strerror}); make room, and run this again") from error
+            raise cannot_write(path, error, "make room, and run this again") from error
         try:
             yield token
         finally:

@@ -7,8 +7,6 @@ any process, and the products that are made from them are the same to the byte.
 
 import contextlib
 import json
-import os
-import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from terradelta.errors import InputError, OutputError
+from terradelta.files import hidden_file, unfinished, write_whole
 from terradelta.geo.windows import Span
 
 __all__ = ["BLOCK_ROWS", "Journal", "RowReader", "RowWriter"]
@@ -33,6 +32,7 @@ NO_DATA = 65535
 LEVEL = 1
 DAMAGE = (zipfile.BadZipFile, cast("type[Exception]", IsalError), KeyError, ValueError)
 JOB, INDEX = "job.json", "index.json"
+_ADVICE = "make room, then run the same command again"
 
 
 class Journal:
@@ -56,13 +56,13 @@ class Journal:
             if described.is_file():
                 _check_same(json.loads(described.read_text()), json.loads(text), folder)
             else:
-                _write_whole(described, text.encode())
+                write_whole(described, text, advice=_ADVICE)
         except (OSError, ValueError) as error:
             raise OutputError(f"{folder} cannot be used ({error}); start afresh with --fresh") from error
 
     def tidy(self) -> None:
         """Remove what writers left that were killed; call it only while nobody writes."""
-        for path in self.folder.glob("*.part"):
+        for path in unfinished(self.folder):
             path.unlink(missing_ok=True)
 
     def finished(self, rows: int) -> set[int]:
@@ -87,8 +87,7 @@ class Journal:
         Raises:
             OutputError: if it cannot be written.
         """
-        with _guarded(self._path(number)):
-            _write_whole(self._path(number), content)
+        write_whole(self._path(number), content, advice=_ADVICE, durable=True)
 
     def take(self, number: int) -> bytes:
         """The file of a finished row.
@@ -123,14 +122,16 @@ class RowWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = _temporary_name(path)
+        self._files = contextlib.ExitStack()
         self._firsts: list[int] = []
         self._shape = (0, 0)
         self._notes: list[Any] = []
 
     def __enter__(self) -> Self:
-        with _guarded(self._path):
-            self._file = zipfile.ZipFile(self._temporary, "w")  # entries are compressed by us
+        with _guarded(self._path), contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(hidden_file(self._path, durable=True))
+            self._file = zipfile.ZipFile(temporary, "w")  # entries are compressed by us
+            self._files = stack.pop_all()
         return self
 
     def add(self, first_col: int, values: NDArray[np.float32]) -> None:
@@ -150,22 +151,21 @@ class RowWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None:
-                with _guarded(self._path):
-                    self._finish()
-        finally:
+        self._files.push(self._close)
+        if kind is None:
+            with _guarded(self._path):
+                self._files.close()
+        else:
+            self._files.__exit__(kind, error, trace)
+
+    def _close(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            index = {"shape": self._shape, "firsts": self._firsts, "notes": self._notes}
+            self._file.writestr(INDEX, json.dumps(index))
+            self._file.close()
+        else:
             with contextlib.suppress(OSError, ValueError):  # the first error is the one to report
                 self._file.close()
-            self._temporary.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        index = {"shape": self._shape, "firsts": self._firsts, "notes": self._notes}
-        self._file.writestr(INDEX, json.dumps(index))
-        self._file.close()
-        with self._temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        self._temporary.replace(self._path)
 
 
 class RowReader:
@@ -242,17 +242,6 @@ def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Pat
         )
 
 
-def _temporary_name(path: Path) -> Path:
-    """No other process takes it, not even one on another machine."""
-    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = _temporary_name(path)
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
 @contextlib.contextmanager
 def _guarded(path: Path) -> Iterator[None]:
     """Failures with the file, in our words."""
@@ -261,6 +250,4 @@ def _guarded(path: Path) -> Iterator[None]:
     except DAMAGE as error:
         raise OutputError(f"{path} is damaged ({error}); start afresh with --fresh") from error
     except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written or read ({error.strerror or error}); make room, then run the same command again"
-        ) from error
+        raise OutputError(f"{path} cannot be written or read ({error.strerror or error}); {_ADVICE}") from error

@@ -13,7 +13,8 @@ from typing import Any
 
 import terradelta
 from terradelta.card import ModelCard
-from terradelta.errors import OutputError, RasterError
+from terradelta.errors import RasterError
+from terradelta.files import write_whole
 from terradelta.geo.grid import Grid
 from terradelta.geo.ground import ground_sampling_m
 from terradelta.geo.remote import probe
@@ -140,10 +141,7 @@ def write_receipt(receipt: dict[str, Any], path: Path) -> None:
         OutputError: if it cannot be written.
     """
     receipt = {"version": terradelta.__version__, "python": platform.python_version(), **receipt}
-    try:
-        path.write_text(json.dumps(_finite(receipt), indent=2, allow_nan=False, default=float) + "\n")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror})") from error
+    write_whole(path, json.dumps(_finite(receipt), indent=2, allow_nan=False, default=float) + "\n")
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401  any JSON value

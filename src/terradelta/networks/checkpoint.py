@@ -1,14 +1,13 @@
 """Checkpoints: written whole or not at all, read without unpickling code."""
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from terradelta.card import CARD_KEY, ModelCard
-from terradelta.errors import ModelError, OutputError
+from terradelta.errors import ModelError
+from terradelta.files import whole_file
 from terradelta.networks._registry import ChangeNetwork, create_model
 
 __all__ = ["load_checkpoint", "load_network", "save_checkpoint", "save_network"]
@@ -20,18 +19,12 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"checkpoint {path} cannot be written ({error}); the one before it is untouched") from error
-    finally:
-        with contextlib.suppress(OSError):  # it must not hide the error that is on its way
-            temporary.unlink()
+    advice = "make room, or give a place that can be; a checkpoint that was there is untouched"
+    with (
+        whole_file(path, advice=advice, failures=(RuntimeError,), durable=True) as temporary,
+        temporary.open("wb") as stream,
+    ):
+        torch.save(state, stream)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ paper is silent we follow the authors' released code:
 
 - ResNet-50 keeps 1/8 in its last two stages; the first block of each has half the stage's dilation. The released code
   carries ImageNet's classifier along: 50,270,378 parameters, of which 48,221,378 are used and built here.
+- Without ImageNet weights the last normalisation of each block of ResNet-50 starts at zero, see
+  `terradelta.networks.layers.resnet.ResNet`. With the released code's ones it learnt nothing in 200 steps.
 - With VGG16 the head has a quarter of the channels and no normalisation. Its pools are 3x3 with a border of one and
   round up, so that 256 pixels become 129, 65 and 33; written here as a border of one and two, which gives the same
   maps.

@@ -17,7 +17,8 @@ TORCHVISION = {
     "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
     "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
 }
-"""Checkpoints of ImageNet classifiers, bands red, green, blue."""
+"""Checkpoints of ImageNet classifiers, bands red, green, blue: ``IMAGENET1K_V1`` of torchvision's models/resnet.py and
+vgg.py. The digits are the beginning of the file's SHA-256, which is compared after the download."""
 FIRST_LAYERS = ("features.0.weight", "conv1.weight")
 """First layer of VGG and of ResNet: what an encoder is known by."""
 UNNEEDED = "num_batches_tracked"  # batch normalisation with a momentum never reads it; old checkpoints lack it
@@ -55,11 +56,17 @@ def _encoder(network: ChangeNetwork) -> torch.nn.Module:
 
 def _download(name: str) -> dict[str, Any]:
     url = TORCHVISION[name]
+    kept = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     try:
         weights: dict[str, Any] = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True
         )
-    except (OSError, RuntimeError) as error:  # RuntimeError: the hash is wrong
+    except Exception as error:  # many kinds: no network, a wrong hash, a file that an interrupted copy left damaged
+        if kept.is_file():
+            raise ModelError(
+                f"{kept} holds no weights of torch ({type(error).__name__}: {error}); remove it, so that {name!r} is "
+                "downloaded anew, or give the path of a whole file in place of the name"
+            ) from error
         raise ModelError(
             f"the weights {name!r} cannot be downloaded from {url} ({error}); download the file where there is a "
             "network and give its path in place of the name"

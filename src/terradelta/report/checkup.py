@@ -11,7 +11,8 @@ from skimage.transform import resize
 
 from terradelta.data.doctor import Checkup, Finding, Severity, grouped
 from terradelta.data.pairs import PairList
-from terradelta.errors import InputError, OutputError
+from terradelta.errors import InputError
+from terradelta.files import write_whole
 from terradelta.geo.grid import Tile
 from terradelta.report.pictures import data_uri
 from terradelta.report.text import fraction, integer, text
@@ -51,13 +52,7 @@ def write_checkup(out: Path, checkup: Checkup) -> None:
         OutputError: if the file cannot be written.
     """
     page = render_checkup(checkup)
-    temporary = out.with_name(f".{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(out)
-    except OSError as error:
-        raise OutputError(f"{out}: the page cannot be written ({error}); give a path that can be") from error
+    write_whole(out, page, make_folder=True)
 
 
 def render_checkup(checkup: Checkup) -> str:

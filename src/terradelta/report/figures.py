@@ -7,7 +7,7 @@ are drawn without interpolation; text is vector outlines in SVG and embedded Tru
 import csv
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from terradelta.errors import DataError, InputError, MissingExtraError, OutputError, ShapeError
+from terradelta.errors import DataError, InputError, MissingExtraError, ShapeError
+from terradelta.files import whole_file
 from terradelta.metrics import confusion
 from terradelta.report.error_maps import OUTCOMES, PAPER, Colour, error_map
 
@@ -224,16 +225,8 @@ def save_figure(figure: "Figure", path: Path) -> None:
     kind = path.suffix.lower()
     check_format(path)
     undated = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    temporary = path.with_name(f".{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, make_folder=True) as temporary:
         figure.savefig(temporary, format=kind[1:], metadata=undated[kind])
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):  # it must not hide the error that is on its way
-            temporary.unlink()
 
 
 def check_format(path: Path) -> None:

@@ -1,14 +1,13 @@
 """`write_report`: one HTML file with the answer first, that opens offline."""
 
 import math
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
 
 from terradelta.card import NO_LIMIT
-from terradelta.errors import OutputError
+from terradelta.files import write_whole
 from terradelta.report.area import interval_sentence
 from terradelta.report.evidence import evidence_note
 from terradelta.report.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
@@ -35,12 +34,7 @@ def write_report(out: Path, receipt: Mapping[str, Any], quicklooks: Quicklooks) 
         OutputError: if the file cannot be written.
     """
     page = render_report(receipt, quicklooks)
-    temporary = out.with_name(f".{out.name}.part")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, out)
-    except OSError as error:
-        raise OutputError(f"{out}: the report cannot be written ({error}); give a path that can be") from error
+    write_whole(out, page)
 
 
 def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:

@@ -3,13 +3,13 @@
 import csv
 import io
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from terradelta.errors import InputError, OutputError
+from terradelta.errors import InputError
+from terradelta.files import write_whole
 
 __all__ = ["FORMATS", "Cell", "Column", "Spread", "Table", "write_tables"]
 
@@ -215,12 +215,6 @@ def write_tables(table: Table, folder: Path, stem: str = "table") -> list[Path]:
     written = []
     for suffix, render in FORMATS.items():
         path = folder / f"{stem}.{suffix}"
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            with temporary.open("w", encoding="utf-8", newline="") as stream:
-                stream.write(render(table))
-            os.replace(temporary, path)
-        except OSError as error:
-            raise OutputError(f"{path}: the table cannot be written ({error}); give a folder that can be") from error
+        write_whole(path, render(table))
         written.append(path)
     return written

@@ -4,14 +4,13 @@ An ONNX file is one protocol-buffer message, a sequence of fields. The card is o
 without the library `onnx` (which the core does not have) and without reading the network.
 """
 
-import contextlib
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from terradelta.card import CARD_KEY, ModelCard
-from terradelta.errors import MissingExtraError, ModelError, OutputError
+from terradelta.errors import MissingExtraError, ModelError
+from terradelta.files import cannot_write, write_whole
 from terradelta.runtime.predictor import Predictor
 from terradelta.runtime.weights import shipped_models
 
@@ -45,16 +44,7 @@ def copy_with_card(model: str, card: ModelCard, out: Path) -> None:
         content = exchange_card(source.read_bytes(), card.to_json())
     except (OSError, ValueError) as error:
         raise ModelError(f"{source} cannot be read as an ONNX model ({error}); export it again") from error
-    temporary = out.with_name(f".{os.getpid()}-{out.name}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(out)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):  # it must not hide the error that is on its way
-            temporary.unlink()
+    write_whole(out, content, make_folder=True)
 
 
 def weights_identity(predictor: Predictor) -> str:
@@ -76,7 +66,10 @@ def _copy_checkpoint(source: Path, card: ModelCard, out: Path) -> None:
     if out.suffix.lower() == ".onnx":
         raise ModelError(f"{out}: a copy of a checkpoint is no ONNX file; name it .ckpt, then use `terradelta export`")
     network, _ = load_network(source)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
     save_network(network, card, out)
 
 

@@ -39,7 +39,7 @@ class TorchPredictor(Predictor):
         digest = hashlib.sha256(super().identity.encode())
         for name, values in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
-            digest.update(values.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+            digest.update(values.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())  # also single numbers
         return f"{digest.hexdigest()} {'bf16' if self.bf16 else 'f32'}"
 
     @torch.inference_mode()

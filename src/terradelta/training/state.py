@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import InputError, OutputExistsError
+from terradelta.files import unfinished, whole_file, write_whole
 from terradelta.networks import ChangeNetwork
 from terradelta.networks.checkpoint import load_checkpoint, save_checkpoint
 from terradelta.training.config import Recipe
@@ -74,14 +74,16 @@ def update_average(average: ChangeNetwork, network: ChangeNetwork, decay: float)
 
 
 def write_log(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write one row a step as CSV."""
+    """Write one row a step as CSV.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as stream:
+    with whole_file(path) as temporary, temporary.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, names)
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
 
 
 def check_folder(recipe: Recipe, run: Path, resume: bool) -> None:
@@ -96,21 +98,19 @@ def check_folder(recipe: Recipe, run: Path, resume: bool) -> None:
         if not resume:
             raise OutputExistsError(f"{run} holds a training run; go on with --resume, or name another folder")
         _check_same(recipe, described, run)
-    elif run.exists() and (not run.is_dir() or set(run.iterdir()) - set(_leftovers(run))):
+    elif run.exists() and (not run.is_dir() or set(run.iterdir()) - set(unfinished(run))):
         raise OutputExistsError(f"{run} is there already and holds no training run; name another folder")
 
 
 def prepare_folder(recipe: Recipe, run: Path) -> None:
     """Make the run folder if there is none, and remove unfinished files of a run that was killed while it wrote."""
     run.mkdir(parents=True, exist_ok=True)
-    for path in _leftovers(run):
+    for path in unfinished(run):
         with contextlib.suppress(OSError):
             path.unlink()
     described = run / "recipe.json"
     if not described.is_file():
-        temporary = run / f".recipe.json.{os.getpid()}"
-        temporary.write_text(recipe.to_json())
-        temporary.replace(described)
+        write_whole(described, recipe.to_json())
 
 
 def _check_same(recipe: Recipe, described: Path, run: Path) -> None:
@@ -120,8 +120,3 @@ def _check_same(recipe: Recipe, described: Path, run: Path) -> None:
             f"{run} was started with another recipe than the one given ({', '.join(changed)}); use that one (it is in "
             f"{described}), or name another folder"
         )
-
-
-def _leftovers(run: Path) -> list[Path]:
-    found = [path for name in ("recipe.json", "last.ckpt", "best.ckpt", "log.csv") for path in run.glob(f".{name}.*")]
-    return [path for path in found if path.suffix[1:].isdigit()]

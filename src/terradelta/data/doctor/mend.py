@@ -27,8 +27,9 @@ from terradelta.data.images import Image, read_image
 from terradelta.data.labels import LabelCoding, decode_label, resolve_palette
 from terradelta.data.layouts import split_order
 from terradelta.data.pairs import PairFiles, PairList
-from terradelta.data.writing import replace_file, tiff_profile, write_label
-from terradelta.errors import DataError, OutputError, OutputExistsError
+from terradelta.data.writing import tiff_profile, write_label
+from terradelta.errors import DataError, OutputExistsError
+from terradelta.files import cannot_write, write_whole
 from terradelta.geo.grid import Tile
 
 __all__ = ["LOG", "Change", "mend_dataset"]
@@ -92,7 +93,7 @@ def mend_dataset(checkup: Checkup, out: Path, *, progress: Callable[[int, int], 
     except BaseException as error:
         shutil.rmtree(work, ignore_errors=True)
         if isinstance(error, OSError | RasterioError):
-            raise OutputError(f"{out} cannot be written ({error}); give a place that can be") from error
+            raise cannot_write(out, error) from error
         raise
     return changes
 
@@ -182,12 +183,12 @@ def _new_tiff(path: Path, profile: Mapping[str, Any]) -> Iterator[Any]:
 def _write_lists(work: Path, checkup: Checkup, kept: list[PairRecord], changes: list[Change]) -> None:
     for split in dict.fromkeys(record.split for record in kept):
         names = (f"{record.name}\n" for record in kept if record.split == split)
-        replace_file(work / "list" / f"{split}.txt", "".join(names))
+        write_whole(work / "list" / f"{split}.txt", "".join(names), make_folder=True)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("split", "name", "done", "what"))
     for change in changes:
         writer.writerow((change.split, change.name, "left out" if change.left_out else "changed", change.what))
-    replace_file(work / LOG, table.getvalue())
+    write_whole(work / LOG, table.getvalue(), make_folder=True)
     content = {"source": checkup.name, "mended": f"by terradelta {terradelta.__version__}", **terms(checkup.archive)}
-    replace_file(work / "dataset.json", json.dumps(content, indent=2) + "\n")
+    write_whole(work / "dataset.json", json.dumps(content, indent=2) + "\n", make_folder=True)

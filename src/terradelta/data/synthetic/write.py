@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioIOError
 from rasterio.warp import reproject, transform_bounds
 
 from terradelta.data.folder import PairFiles
@@ -22,13 +20,16 @@ from terradelta.data.synthetic.codec import encode
 from terradelta.data.synthetic.config import SceneConfig, vary_config
 from terradelta.data.synthetic.noise import stream
 from terradelta.data.synthetic.scene import Scene, make_scene
-from terradelta.errors import DataError, InputError, OutputError
+from terradelta.errors import DataError, InputError
+from terradelta.files import cannot_write, unfinished, whole_file, write_whole
+from terradelta.geo.access import GDAL_ERRORS
 from terradelta.geo.grid import Grid
 
 __all__ = ["other_grid", "write_dataset", "write_pair"]
 
 _SPLITS = ("train", "val", "test")
 _FOLDERS = ("A", "B", "label")
+_ADVICE = "give a folder that can be, or make room, and call again to continue"
 
 
 def other_grid(grid: Grid, gsd_m: float, shift_m: tuple[float, float] = (0.0, 0.0), crs: CRS | None = None) -> Grid:
@@ -73,13 +74,9 @@ def write_pair(scene: Scene, folder: Path, after_grid: Grid | None = None) -> Pa
     before, after_path, label = (folder / f"{name}.tif" for name in ("before", "after", "label"))
     files = PairFiles(folder.name, before, after_path, label)
     after = scene.after if after_grid is None else _warp(scene.after, scene.grid, after_grid)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_tiff(files.before, scene.before, scene.grid, nodata=0)
-        _write_tiff(files.after, after, after_grid or scene.grid, nodata=0)
-        _write_tiff(files.label, scene.label[None] * np.uint8(255), scene.grid, nodata=None)
-    except (OSError, RasterioIOError) as error:
-        raise OutputError(f"{folder}: the pair cannot be written ({error}); give a folder that can be") from error
+    _write_tiff(files.before, scene.before, scene.grid, nodata=0)
+    _write_tiff(files.after, after, after_grid or scene.grid, nodata=0)
+    _write_tiff(files.label, scene.label[None] * np.uint8(255), scene.grid, nodata=None)
     return files
 
 
@@ -100,7 +97,6 @@ def _warp(image: NDArray[np.uint8], source: Grid, target: Grid) -> NDArray[np.ui
 
 
 def _write_tiff(path: Path, image: NDArray[np.uint8], grid: Grid, nodata: int | None) -> None:
-    temporary = path.with_name(f".{path.name}.part")
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "count": len(image),
@@ -117,9 +113,11 @@ def _write_tiff(path: Path, image: NDArray[np.uint8], grid: Grid, nodata: int | 
         "predictor": 2,
         "photometric": "RGB" if len(image) == 3 else "MINISBLACK",
     }
-    with rasterio.open(temporary, "w", **profile) as target:
+    with (
+        whole_file(path, failures=GDAL_ERRORS, make_folder=True) as temporary,
+        rasterio.open(temporary, "w", **profile) as target,
+    ):
         target.write(image)
-    os.replace(temporary, path)
 
 
 def write_dataset(
@@ -158,9 +156,11 @@ def write_dataset(
                 progress(done, total)
         for split, count in counts.items():
             names = "".join(f"{_name(i)}\n" for i in range(count))
-            _replace(folder / "list" / f"{split}.txt", names.encode())
+            write_whole(folder / "list" / f"{split}.txt", names, advice=_ADVICE, make_folder=True)
+        for path in unfinished(folder, below=True):
+            path.unlink()
     except OSError as error:
-        raise OutputError(f"{folder}: the data set cannot be written ({error}); call again to continue") from error
+        raise cannot_write(folder, error, _ADVICE) from error
 
 
 def _check(counts: Mapping[str, int], seed: int) -> None:
@@ -178,7 +178,7 @@ def _describe(folder: Path, config: SceneConfig, seed: int, vary: bool) -> None:
     path = folder / "dataset.json"
     text = json.dumps({"seed": seed, "vary": vary, "config": dataclasses.asdict(config)}, indent=2, sort_keys=True)
     if not path.exists():
-        _replace(path, text.encode())
+        write_whole(path, text, advice=_ADVICE, make_folder=True)
     elif path.read_text() != text:
         raise DataError(f"{path} describes other scenes; give the same options and seed, or another folder")
 
@@ -196,17 +196,9 @@ def _write_scenes(
                 for path, image in zip(
                     paths, (scene.before, scene.after, scene.label[None] * np.uint8(255)), strict=True
                 ):
-                    _replace(path, encode(image, "PNG"))
+                    write_whole(path, encode(image, "PNG"), advice=_ADVICE, make_folder=True)
             yield
 
 
 def _name(number: int) -> str:
     return f"{number:04d}.png"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file at once: under another name first, so that no half of it is ever seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -69,6 +69,10 @@ class Stage(NamedTuple):
 class ResNet(nn.Module):
     """7x7 stem at 1/2, max-pool, then the stages; without pooling and classifier.
 
+    Bottlenecks begin as their shortcuts: the last normalisation of each starts with weight zero (Goyal et al.,
+    Accurate, Large Minibatch SGD, arXiv:1706.02677, Sec. 5.1). With ones, torchvision's default, the many blocks of
+    random weights leave so little of the image in the deepest map that a few hundred steps from there teach nothing.
+
     Args:
         in_channels: bands.
         stem: channels of the stem.
@@ -112,3 +116,5 @@ class ResNet(nn.Module):
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, Bottleneck):
+        nn.init.zeros_(module.bn3.weight)
