@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from terradelta.errors import ModelError
 from terradelta.networks.checkpoint import load_network
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["TorchPredictor", "channels_last", "load_torch_predictor"]
+__all__ = ["TorchPredictor", "channels_last", "load_torch_predictor", "to_device"]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class TorchPredictor(Predictor):
@@ -65,6 +67,18 @@ def channels_last(network: nn.Module) -> None:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
+def to_device(network: Network, device: torch.device | str) -> Network:
+    """The network on a device.
+
+    Raises:
+        ModelError: if torch has no such device here.
+    """
+    try:
+        return network.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"--device {device} is not here ({error}); use --device cpu") from error
+
+
 def load_torch_predictor(path: Path, device: str, threads: int | None) -> TorchPredictor:
     """A predictor for a checkpoint or a training run's folder.
 
@@ -76,8 +90,5 @@ def load_torch_predictor(path: Path, device: str, threads: int | None) -> TorchP
     network, card = load_network(path)
     if device == "cpu":
         network = network.inference()
-    try:
-        channels_last(network.to(device))
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"--device {device} is not here ({error}); use --device cpu") from error
+    channels_last(to_device(network, device))
     return TorchPredictor(network, card, device, bf16=torch.device(device).type == "cuda")
