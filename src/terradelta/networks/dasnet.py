@@ -36,7 +36,7 @@ from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
 from terradelta.networks.layers.attention import AttentionLayer, Box, attend_tokens, attention_map
 from terradelta.networks.layers.conv import conv_bn_relu
-from terradelta.networks.layers.distance import channel_distance, logit_of_distance
+from terradelta.networks.layers.distance import distance_logits, upsampled_to
 from terradelta.networks.layers.resnet import Bottleneck, ResNet, Stage
 from terradelta.networks.layers.vgg import VGG16_WIDTHS, vgg_features
 
@@ -183,9 +183,8 @@ class DASNet(ChangeNetwork):
         """
         self.check_inputs(before, after, self.in_channels)
         dates = [self.head(self.encoder(date)[-1]) for date in (before, after)]
-        small = [logit_of_distance(channel_distance(e1, e2)) for e1, e2 in zip(*dates, strict=True)]
-        full = F.interpolate(small[0], size=before.shape[2:], mode="bilinear", align_corners=True)
-        return [full, *small]
+        small = [distance_logits(e1, e2) for e1, e2 in zip(*dates, strict=True)]
+        return [upsampled_to(before, small[0]), *small]
 
 
 def _conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:

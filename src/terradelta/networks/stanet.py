@@ -33,7 +33,7 @@ from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
 from terradelta.networks.layers.attention import AttentionLayer, Box, attend_tokens, mean_attention, query_share
 from terradelta.networks.layers.conv import conv_bn_relu
-from terradelta.networks.layers.distance import channel_distance, logit_of_distance
+from terradelta.networks.layers.distance import distance_logits, upsampled_to
 from terradelta.networks.layers.resnet import ResNet, Stage
 
 __all__ = ["BasicAttention", "Extractor", "PyramidAttention", "STANet", "stanet"]
@@ -220,11 +220,8 @@ class STANet(ChangeNetwork):
         self.check_inputs(before, after, self.in_channels)
         dates = [self.extractor(self.encoder(date)) for date in (before, after)]
         both, width = self.attention(torch.cat(dates, 3)), dates[0].shape[3]
-        distance = channel_distance(
-            both[..., :width], both[..., width:]
-        )  # `chunk` would fix an exported network's width
-        full = F.interpolate(distance, size=before.shape[2:], mode="bilinear", align_corners=True)
-        return [logit_of_distance(full)]
+        small = distance_logits(both[..., :width], both[..., width:])  # `chunk` would fix an exported network's width
+        return [upsampled_to(before, small)]
 
 
 @register_model(paper=PAPER, year=2020, loss="bcl")
