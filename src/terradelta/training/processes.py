@@ -91,10 +91,11 @@ def leave_unreached(network: ChangeNetwork, loss: Callable[[list[Tensor], Tensor
     dates = (torch.randn(1, bands, side, side, generator=generator) for _ in range(2))
     label = torch.zeros(1, 1, side, side)
     label[..., : side // 2] = 1
-    loss(probe.forward_with_aux(*dates), label).backward()
-    for own, tried in zip(network.parameters(), probe.parameters(), strict=True):
-        if tried.grad is None:
-            own.requires_grad_(requires_grad=False)
+    trained, tried = ([p for p in each.parameters() if p.requires_grad] for each in (network, probe))
+    gradients = torch.autograd.grad(loss(probe.forward_with_aux(*dates), label), tried, allow_unused=True)
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        if gradient is None:
+            parameter.requires_grad = False
 
 
 def _in_process(work: Work, stderr: bool, quiet: bool, fabric: Fabric) -> bool:
