@@ -9,8 +9,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
-for name in ("COLUMNS", "LINES"):  # readline leaves them to xdist's workers, and rich would keep to them
-    os.environ.pop(name, None)
+os.environ.pop("COLUMNS", None)  # readline leaves it to xdist's workers, and rich would wrap by it
+os.environ.pop("LINES", None)
 
 import pytest
 from hypothesis import HealthCheck, settings
