@@ -178,8 +178,8 @@ class _Trial:
         gap = np.concatenate([np.abs(found - wanted) for found, wanted in results])
         line = self.card.threshold
         moved = np.concatenate([(found >= line) != (wanted >= line) for found, wanted in results])
-        numbers = [float(x) for x in (gap.mean(), np.percentile(gap, 99.9), gap.max(), moved.mean())]
-        return Int8Check(*numbers, len(layers), tuple(kept))
+        mean, p999, largest = float(gap.mean()), float(np.percentile(gap, 99.9)), float(gap.max())
+        return Int8Check(mean, p999, largest, float(moved.mean()), len(layers), tuple(kept))
 
     def _results(
         self, kept: Collection[str], crops: int | None
