@@ -52,6 +52,7 @@ _STYLE: dict[Any, Any] = {
 }
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
+"""Neighbours differ in colour and dash, so that they are told apart in grey too; 28 runs differ in one of the two."""
 _PANELS = (("loss", "loss", "log"), ("val_f1", "F1, validation", "linear"), ("lr", "learning rate", "log"))
 
 
@@ -211,7 +212,7 @@ def draw_curves(
     for axis, (key, title, scale) in zip(figure.subplots(1, 3), _PANELS, strict=True):
         for k, (name, columns) in enumerate(runs):
             there = np.isfinite(columns[key])
-            style = {"color": _LINES[k % len(_LINES)], "linestyle": _DASHES[k // len(_LINES) % len(_DASHES)]}
+            style = {"color": _LINES[k % len(_LINES)], "linestyle": _DASHES[k % len(_DASHES)]}
             marker = "o" if key == "val_f1" else None
             axis.plot(columns["step"][there], columns[key][there], marker=marker, markersize=2, label=name, **style)
         axis.set(xlabel="step", title=title, yscale=scale)

@@ -61,10 +61,14 @@ class TorchPredictor(Predictor):
 
 
 def channels_last(network: nn.Module) -> None:
-    """Lay out the convolution kernels as channels-last, in place: the quicker layout on CPUs with bf16 and on CUDA."""
+    """Lay out the convolution kernels as channels-last, in place: the quicker layout on CPUs with bf16 and on CUDA.
+
+    Kernels of one value a channel too, which torch counts as channels-last whatever their strides are; their gradients
+    have those of the layout, and training on several devices warns where the two differ.
+    """
     for weight in network.parameters():
         if weight.ndim == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            weight.data = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight.data)
 
 
 def to_device(network: Network, device: torch.device | str) -> Network:
