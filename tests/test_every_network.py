@@ -30,6 +30,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dasnet", {"width": 0.125, "backbone": "vgg16"}),
     ("stanet", {"attention": "base"}),
     ("stanet", {"attention": "bam"}),
+    ("sfearnet", {"size": "b1"}),
     ("mccrnet", {"width": 0.125, "aspca": False}),
     ("mccrnet", {"width": 0.125, "ccr": False}),
     ("snunet", {"width": 8, "ecam": False}),
