@@ -29,6 +29,17 @@ def shared_data() -> Path:
     return folder.resolve()
 
 
+@pytest.fixture(scope="session")
+def one_thread() -> Iterator[None]:
+    """torch works on one thread, whatever the environment says."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 class FileServer:
     """Serves a folder on 127.0.0.1 with byte ranges, and keeps account of what was asked for."""
 

@@ -102,6 +102,10 @@ def test_commands_and_options_are_frozen():
         ],
         "grid": ["--data", "--device", "--limit", "--names", "--out", "--safe", "--split", "--width", "-o"],
         "curves": ["--names", "--out", "--width", "-o"],
+        "heat": [
+            *("--at", "--bands", "--device", "--label", "--layer", "--layers", "--names", "--opacity", "--out"),
+            *("--reduce", "--width", "--window", "-o"),
+        ],
         "models": ["--speed"],
         "export": ["--half-weights", "--out", "--receipt", "-o"],
         "list": [],

@@ -1,5 +1,4 @@
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from terradelta.networks import ChangeNetwork, create_model, list_models, recept
 from terradelta.runtime.openvino import OpenVINOPredictor, cpu_has_bf16
 from terradelta.runtime.torch import TorchPredictor
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DEFAULT = "mlla_sianet"
 NETWORKS = [pytest.param(n, marks=() if n == DEFAULT else pytest.mark.slow) for n in list_models()]
 
@@ -29,14 +30,6 @@ class Exported:
     card: ModelCard
     path: Path
     check: ExportCheck
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _network(name: str) -> ChangeNetwork:

@@ -7,12 +7,13 @@ import sys
 import terradelta
 
 TRAINING = ("terradelta.networks", "terradelta.losses", "terradelta.training", "terradelta.export", "terradelta.bench")
+WITH_TORCH = ("terradelta.runtime.torch", "terradelta.runtime.layers")
 HEAVY = ("torch", "lightning_fabric", "kornia", "onnx", "onnxscript")
 
 
 def _core() -> list[str]:
     names = [m.name for m in pkgutil.walk_packages(terradelta.__path__, "terradelta.", onerror=lambda name: None)]
-    return ["terradelta", *(n for n in names if not n.startswith(TRAINING) and n != "terradelta.runtime.torch")]
+    return ["terradelta", *(n for n in names if not n.startswith(TRAINING) and n not in WITH_TORCH)]
 
 
 def _loaded_after(imports: str) -> set[str]:

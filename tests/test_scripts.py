@@ -77,6 +77,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 FULL = "-r {venv}/dev.txt -e .[all]"
+PARALLEL = "<-n><logical><--maxprocesses><4><--dist><loadfile>"
 
 
 def full(project: Project) -> str:
@@ -106,8 +107,16 @@ def test_test_adds_what_a_demo_lacks_and_demo_takes_what_test_made(project: Proj
 
 def test_pytest_gets_arguments_whole_and_slow_tests_only_on_request(project: Project, tmp_path: Path) -> None:
     where = f" in {project.root} with 1 thread\n"
-    assert project.run("test", "-k", "a or b", cwd=tmp_path).stdout == "<-m><not slow><-k><a or b>" + where
-    assert project.run("test", "-q", "--all", "tests/geo").stdout == "<-q><tests/geo>" + where
+    assert project.run("test", "-k", "a or b", cwd=tmp_path).stdout == PARALLEL + "<-m><not slow><-k><a or b>" + where
+    assert project.run("test", "-q", "--all", "tests/geo").stdout == PARALLEL + "<-q><tests/geo>" + where
+
+
+def test_tests_run_in_a_process_a_core_unless_told_otherwise(project: Project) -> None:
+    """pytest takes the last -n that it is given, and knows none without the plug-in."""
+    ending = f" in {project.root} with 1 thread\n"
+    assert project.run("test", "-n", "0").stdout == PARALLEL + "<-m><not slow><-n><0>" + ending
+    assert project.run("test", "--all", "-p", "no:xdist").stdout == "<-p><no:xdist>" + ending
+    assert project.run("test", "--all", "-pno:xdist").stdout == "<-pno:xdist>" + ending
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
@@ -241,7 +250,7 @@ def test_ci_fails_when_lint_fails_and_ends_with_the_last_line_of_the_tests(
     shutil.copytree(ROOT / ".ci", project.root / ".ci")
     found = project.run("../.ci/run", FAIL_TOOL=failing)
     assert found.returncode == code
-    assert found.stdout.splitlines()[-1] == f"<-m><not slow> in {project.root} with 1 thread, CI=true"
+    assert found.stdout.splitlines()[-1] == f"{PARALLEL}<-m><not slow> in {project.root} with 1 thread, CI=true"
 
 
 def test_ci_fails_when_the_tests_fail(project: Project) -> None:

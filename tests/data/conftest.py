@@ -9,6 +9,8 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
+from .doctor_scenes import Builder
+
 DRIVERS = {".png": "PNG", ".jpg": "JPEG", ".tif": "GTiff", ".bmp": "BMP"}
 WriteImage = Callable[..., Path]
 
@@ -46,3 +48,9 @@ def noise() -> Callable[..., NDArray[np.uint8]]:
         return np.random.default_rng(seed).integers(0, 256, (bands, height, width), np.uint8)
 
     return make
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_image: WriteImage) -> Builder:
+    """A healthy data set of five pairs in ``tmp_path / "data"``."""
+    return Builder(tmp_path / "data", write_image).healthy()

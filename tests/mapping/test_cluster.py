@@ -143,6 +143,27 @@ def test_pairs_go_to_the_workers_whole(tmp_path, pair, cluster):
     assert [outcome.resumed for outcome in again] == [True] * 4 + [False]
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_pairs_with_an_onnx_file_whose_copy_on_the_worker_is_gone(tmp_path, write_tiff, pair_values, cluster):
+    before, after = (write_tiff(f"{n}.tif", v[:, 90:154, 190:254]) for n, v in zip("ab", pair_values, strict=True))
+    predictor = OpenVINOPredictor(shipped_models()[DEFAULT_MODEL], threads=1)
+    table = tmp_path / "pairs.csv"
+    table.write_text("before,after\n" + f"{before},{after}\n" * 4)
+    made = list(map_pairs(table, tmp_path / "out", predictor, options(cluster)))
+    alone = map_change(before, after, tmp_path / "alone", predictor, options(None))
+    assert [outcome.message for outcome in made] == [""] * 4
+    assert all(digests(outcome.folder) == digests(alone.folder) for outcome in made)
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_worker_without_room_is_not_a_lost_scheduler(tmp_path, cluster):
+    with pytest.raises(OutputError, match=r"No space left on device \(on worker \d.*; make room there"):
+        next(cluster.starmap(_no_room, BoxPredictor(), tmp_path, [()]))
+
+
 def test_pairs_need_a_folder_that_workers_see(tmp_path, pair, cluster, monkeypatch):
     monkeypatch.setattr("terradelta.mapping.cluster._sees", lambda *_: False)
     table = tmp_path / "pairs.csv"

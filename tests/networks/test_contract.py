@@ -1,7 +1,6 @@
 """What every registered network must do; a new one gets these tests for free."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,13 @@ from terradelta.networks import ChangeNetwork, create_model, list_models, model_
 from terradelta.networks.checkpoint import load_network, save_network
 from terradelta.runtime.torch import TorchPredictor
 
-SMALL = {"mccrnet": {"width": 0.125}, "snunet": {"width": 8}, "dasnet": {"width": 0.0625}}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = {"mccrnet": {"width": 0.125}, "snunet": {"width": 8}, "dasnet": {"width": 0.0625}, "ifn": {"width": 0.25}}
 """Arguments of a narrower network of the same code, where the default one takes minutes on a CPU."""
+
+WIDER = {"mlla_sianet_large"}
+"""Names of the same class as another, only wider and deeper: their tests are slow ones."""
 
 CANCELS = {"bit": {"decoder.7.mlp.2.bias"}}
 """Parameters without effect by the method's own construction: a constant in both dates cancels in |X1 - X2|."""
@@ -27,17 +31,12 @@ def _create(name: str, **arguments: int) -> ChangeNetwork:
     return create_model(name, **SMALL.get(name, {}), **arguments)
 
 
-@pytest.fixture(scope="module", params=list_models())
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in WIDER else name for name in list_models()]
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +106,7 @@ def test_the_gradient_reaches_every_parameter(name: str) -> None:
 
 
 def test_the_gradient_is_the_numerical_slope(name: str) -> None:
-    """Along random directions through all parameters at once, in float64."""
+    """Along a random direction through all parameters at once, in float64."""
     torch.manual_seed(0)
     network = _opened(_settled(_create(name))).double().eval()
     dates = _dates(1, 3, 64, 64, torch.float64)
@@ -119,16 +118,14 @@ def test_the_gradient_is_the_numerical_slope(name: str) -> None:
 
     value().backward()
     parameters = list(network.parameters())
-    for _ in range(2):
-        direction = [torch.randn_like(p) * (p.detach().abs().mean() + 1e-3) for p in parameters]
-        expected = sum((p.grad * d).sum() for p, d in zip(parameters, direction, strict=True)).item()
-        ends = []
-        with torch.no_grad():
-            for step in (1e-8, -2e-8):  # short: a ReLU that switches bends the line
-                _move(parameters, direction, step)
-                ends.append(value().item())
-            _move(parameters, direction, 1e-8)
-        assert (ends[0] - ends[1]) / 2e-8 == pytest.approx(expected, rel=1e-4)
+    direction = [torch.randn_like(p) * (p.detach().abs().mean() + 1e-3) for p in parameters]
+    expected = sum((p.grad * d).sum() for p, d in zip(parameters, direction, strict=True)).item()
+    ends = []
+    with torch.no_grad():
+        for step in (1e-8, -2e-8):  # short: a ReLU that switches bends the line
+            _move(parameters, direction, step)
+            ends.append(value().item())
+    assert (ends[0] - ends[1]) / 2e-8 == pytest.approx(expected, rel=1e-4)
 
 
 def _move(parameters: list[Tensor], direction: list[Tensor], step: float) -> None:

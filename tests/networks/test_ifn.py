@@ -3,10 +3,12 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from terradelta.errors import ModelError
 from terradelta.networks.ifn import FusionStage, VGG16Encoder, ifn
 from terradelta.networks.layers.attention import ChannelAttention, SpatialAttention
 
@@ -107,3 +109,13 @@ def test_dropout_and_frozen_encoder() -> None:
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 21_012_861
     with torch.device("meta"):
         assert {module.p for module in ifn().modules() if isinstance(module, nn.Dropout)} == {0.6}
+
+
+def test_a_narrower_one_has_the_same_layers_and_a_width_that_is_too_small_is_refused() -> None:
+    wide, narrow = ifn().state_dict(), ifn(width=0.125).state_dict()
+    assert wide.keys() == narrow.keys()
+    key = "stages.3.stage.convs.2.0.weight"
+    assert (wide[key].shape, narrow[key].shape) == ((16, 32, 3, 3), (2, 4, 3, 3))
+    assert narrow["encoder.features.28.weight"].shape == (64, 64, 3, 3)
+    with pytest.raises(ModelError, match=r"width 0.06 must be at least 0.0625: the last stage has 16 channels"):
+        ifn(width=0.06)

@@ -1,7 +1,5 @@
 """MLLA_SiaNet against naive numpy, and what its size promises."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -20,15 +18,9 @@ from terradelta.networks.mlla_sianet import (
     mlla_sianet_large,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Array = NDArray[np.float64]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _randomised(module: torch.nn.Module) -> torch.nn.Module:

@@ -24,7 +24,7 @@ def luminance(colour: tuple[int, int, int]) -> float:
 
 def test_the_safe_colours_differ_in_blue_and_yellow_not_only_in_red_and_green() -> None:
     (_, fp, fn, _) = SAFE
-    assert abs(fp[2] - fn[2]) > 200  # blue is seen with every common kind of colour vision
+    assert abs(fp[2] - fn[2]) > 150  # blue is seen with every common kind of colour vision
     assert PAPER[1][2] == PAPER[2][2] == 0
     assert 0.1 < luminance(fp) < 0.9
     assert 0.1 < luminance(fn) < 0.9

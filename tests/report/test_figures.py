@@ -37,7 +37,7 @@ def test_an_svg_holds_the_exact_pixels(tmp_path):
     parts = re.findall(r"base64,([A-Za-z0-9+/=\s]+)", (tmp_path / "g.svg").read_text())
     pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(part))).convert("RGB")) for part in parts]
     assert len(pictures) == 4
-    assert pictures[3].tolist() == [[[0, 0, 0], [230, 159, 0], [86, 180, 233], [255, 255, 255]]] * 2
+    assert pictures[3].tolist() == [[[0, 0, 0], [230, 159, 0], [0, 114, 178], [255, 255, 255]]] * 2
     assert pictures[2].tolist() == [[[0] * 3, [0] * 3, [255] * 3, [255] * 3]] * 2
 
 

@@ -10,7 +10,7 @@ from terradelta.errors import BandError, ModelError, ShapeError
 from terradelta.networks import create_model
 from terradelta.networks.checkpoint import save_network
 from terradelta.runtime.predictor import Predictor, pad_reflect, sigmoid
-from terradelta.runtime.torch import TorchPredictor, load_torch_predictor
+from terradelta.runtime.torch import TorchPredictor, channels_last, load_torch_predictor
 
 CARD = ModelCard("w", "none", ("a", "b"), (0.25, 0.5), (0.5, 0.25), scale=100.0, stride=8)
 
@@ -138,3 +138,11 @@ def test_the_identity_of_a_network_with_batch_normalisation() -> None:
         next(third.network.parameters()).view(-1)[0] += 1e-3
     assert third.identity != first.identity
     assert TorchPredictor(second.network, CARD, bf16=True).identity != first.identity
+
+
+def test_channels_last_kernels_have_the_strides_that_their_gradients_get() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(8, 4, 3), torch.nn.Conv2d(4, 1, 1))
+    before = [p.clone() for p in network.parameters()]
+    channels_last(network)
+    assert [p.stride() for p in network.parameters() if p.ndim == 4] == [(72, 1, 24, 8), (4, 1, 4, 4)]
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))

@@ -1,21 +1,17 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-import torch
 from rasterio.errors import NotGeoreferencedWarning
 
 from terradelta.data.folder import PairFolder
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread: None) -> None:
+    """For all tests of training."""
 
 
 def _write(path: Path, values: np.ndarray) -> None:

@@ -117,6 +117,36 @@ def test_two_processes_are_one_with_the_doubled_batch(
     assert "MASTER_PORT" not in os.environ
 
 
+class Needed(Plain):
+    """Every parameter has a gradient; a 3x3 kernel of several input channels, as channels-last layouts need."""
+
+    def forward_with_aux(self, before: Tensor, after: Tensor) -> list[Tensor]:
+        hidden = self.body[:-1](torch.cat([before, after], 1))
+        return [self.body[-1](hidden) + self.unused(hidden)]
+
+
+@pytest.mark.parametrize("network", [Plain, Needed])
+def test_two_processes_have_nothing_to_warn_of(
+    squares: Squares, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, network: type
+) -> None:
+    """Torch warns if it is to look for parameters without a gradient and there are none, and fails if it is not to."""
+    info = _registry.NetworkInfo("plain", "no paper", 2026, "For tests.", network)
+    monkeypatch.setitem(_registry._NETWORKS, "plain", info)
+    _fit(replace(RECIPE, devices=2, batch_size=1, accumulate=2), squares, tmp_path / "two")
+    said = capfd.readouterr()
+    assert "warn" not in (said.out + said.err).lower()
+
+
+def test_only_what_the_loss_never_reaches_is_left_out() -> None:
+    for network, expected in ((Plain(), {"unused.weight", "unused.bias"}), (Needed(), set())):
+        network.body[0].bias.requires_grad_(requires_grad=False)
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        processes.leave_unreached(network, lambda outputs, label: (outputs[0] - label).square().mean(), 3)
+        left = {name for name, p in network.named_parameters() if not p.requires_grad}
+        assert left == expected | {"body.0.bias"}
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_another_batch_is_another_course(squares: Squares, tmp_path: Path) -> None:
     """The comparisons above can fail: half the pairs give other losses."""
     _fit(RECIPE, squares, tmp_path / "four")

@@ -1,4 +1,4 @@
-"""The commands `figure grid` and `figure curves`."""
+"""The commands `figure grid` and `figure curves`; `figure heat` is in ``heat.py``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from terradelta.report.figures import GridRow
     from terradelta.runtime.predictor import Predictor
 
-__all__ = ["curves", "figure_app", "grid"]
+__all__ = ["Names", "Width", "curves", "figure_app", "grid", "heads_of"]
 
-figure_app = typer.Typer(no_args_is_help=True, help="Figures for papers: networks side by side, training curves.")
+figure_app = typer.Typer(no_args_is_help=True, help="Figures for papers: networks side by side, curves, heat maps.")
 app.add_typer(figure_app, name="figure")
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="File to write: .png, .svg or .pdf.")]
@@ -45,7 +45,7 @@ def grid(
     check_new(out)
     check_format(out)
     predictors = [load_predictor(model, device=device) for model in models]
-    heads = _heads(names, [predictor.card.name for predictor in predictors])
+    heads = heads_of(names, [predictor.card.name for predictor in predictors])
     say_terms(data)
     pairs = thinned(open_pairs(data, split), limit)
     rows = []
@@ -69,13 +69,18 @@ def curves(
 
     check_new(out)
     check_format(out)
-    heads = _heads(names, [run.resolve().name for run in runs])
+    heads = heads_of(names, [run.resolve().name for run in runs])
     logs = [(head, read_log(run)) for head, run in zip(heads, runs, strict=True)]
     save_figure(draw_curves(logs, width), out)
     print(out)
 
 
-def _heads(names: str | None, default: list[str]) -> list[str]:
+def heads_of(names: str | None, default: list[str]) -> list[str]:
+    """The names to show.
+
+    Raises:
+        InputError: if they are not as many as there are things to name.
+    """
     if names is None:
         return default
     heads = [name.strip() for name in names.split(",")]

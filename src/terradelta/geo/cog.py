@@ -7,14 +7,10 @@ Blocks are compressed with DEFLATE, which every TIFF reader knows.
 """
 
 import contextlib
-import os
-import shutil
-import tempfile
 from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 import rasterio
@@ -27,6 +23,7 @@ from rasterio.io import MemoryFile
 from terradelta.errors import InputError, OutputError, ShapeError
 from terradelta.geo.cog_check import BLOCK, CACHE_BYTES, quiet, validate_cog
 from terradelta.geo.grid import Grid
+from terradelta.geo.staged import StagedWriter
 from terradelta.geo.tiff import Resolution, Tag, frame_block, read_tags, write_cog
 
 __all__ = [
@@ -57,7 +54,7 @@ def quantise(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return rounded
 
 
-class CogWriter:
+class CogWriter(StagedWriter):
     """Write strips from top to bottom; the finished file appears under its name at the end, or not at all.
 
     Use it as a context manager, or call `close`. Memory is that of a few blocks and strips. Two types of product exist:
@@ -92,14 +89,12 @@ class CogWriter:
         colours: Mapping[int, tuple[int, int, int]] | None = None,
     ) -> None:
         _check_product(dtype, nodata, colours)
-        self._path = Path(path)
         self._grid = grid
         self._dtype = np.dtype(dtype)
         self._rows = 0
-        self._files = contextlib.ExitStack()
+        needed = grid.height * grid.width * self._dtype.itemsize * 8 // 3  # two raw copies, each with overviews
+        super().__init__(path, (RasterioError, CPLE_BaseError, OutputError), needed)
         with self._guarded():
-            folder = tempfile.TemporaryDirectory(prefix=f".{self._path.name}.", dir=self._path.parent)
-            self._folder = Path(self._files.enter_context(folder))
             self._tags = _template(grid, self._dtype, nodata, (description, tags or {}), colours)
             self._pyramid = _Level(self._folder, 0, grid.shape, self._dtype, nodata)
             self._files.callback(self._pyramid.close)
@@ -131,47 +126,19 @@ class CogWriter:
             raise OutputError(
                 f"{self._path} was not written: only {self._rows} of {self._grid.height} rows were given; write all"
             )
-        with self._guarded():
-            resolutions = self._pyramid.finish()
-            finished = self._folder / "cog.tif"
-            write_cog(finished, self._tags, resolutions)
-            validate_cog(finished)
-            os.replace(finished, self._path)
-        self.discard()
+        super().close()
 
-    def discard(self) -> None:
-        """Remove everything temporary. What was written is lost unless `close` has finished."""
-        # A file that could not be written cannot be flushed either; the first error is the one to report.
-        with contextlib.suppress(OSError, RasterioError, CPLE_BaseError):
-            self._files.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
+    def _finish(self) -> Path:
+        resolutions = self._pyramid.finish()
+        finished = self._folder / "cog.tif"
+        write_cog(finished, self._tags, resolutions)
+        validate_cog(finished)
+        return finished
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
-        """On any error remove what is temporary; tell of failed writing in our words."""
-        try:
-            with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-                yield
-        except (OSError, RasterioError, CPLE_BaseError, OutputError) as error:
-            self.discard()
-            raise OutputError(_failure(self._path, self._bytes_needed(), error)) from error
-        except BaseException:
-            self.discard()
-            raise
-
-    def _bytes_needed(self) -> int:
-        """At most: two uncompressed copies, each with overviews."""
-        return self._grid.height * self._grid.width * self._dtype.itemsize * 8 // 3
+        with super()._guarded(), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+            yield
 
     def _check_strip(self, first_row: int, strip: NDArray[Any]) -> None:
         height, width = self._grid.shape
@@ -322,14 +289,3 @@ def _check_product(dtype: str, nodata: float, colours: Mapping[int, tuple[int, i
         raise InputError("colours are for uint8 products; a float32 product has none")
     if dtype == "uint8" and nodata not in range(256):
         raise InputError(f"nodata of a uint8 product must be a whole number from 0 to 255, not {nodata}")
-
-
-def _failure(path: Path, needed: int, error: BaseException) -> str:
-    try:
-        free = f"{shutil.disk_usage(path.parent).free / 1e6:,.0f} MB are free"
-    except OSError:
-        free = "the folder cannot be used"
-    return (
-        f"{path} was not written ({error}). In {path.parent} {free}; at most {needed / 1e6:,.0f} MB are needed. "
-        "Make room, or write elsewhere"
-    )

@@ -2,22 +2,18 @@
 
 import contextlib
 import datetime
-import os
-import shutil
 import sqlite3
-import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import shapely
 
-from terradelta.errors import InputError, OutputError
+from terradelta.errors import InputError
 from terradelta.geo.grid import Grid
 from terradelta.geo.polygons import ChangePolygon
+from terradelta.geo.staged import StagedWriter
 
 __all__ = ["LAYER", "GpkgWriter"]
 
@@ -28,7 +24,7 @@ _BATCH = 5000
 """Polygons that are written at once."""
 
 
-class GpkgWriter:
+class GpkgWriter(StagedWriter):
     """Write polygons to a GeoPackage that QGIS opens with its style; the file appears at the end, or not at all.
 
     The layer is called ``change`` and has the fields ``id`` (from 1), ``area_m2``, ``perimeter_m`` (``area_px`` and
@@ -45,17 +41,15 @@ class GpkgWriter:
     """
 
     def __init__(self, path: Path, grid: Grid, date: datetime.datetime | None = None) -> None:
-        self._path = Path(path)
         date = datetime.datetime.now(datetime.UTC) if date is None else date.astimezone(datetime.UTC)
         self._date = date.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self._crs = None if grid.crs is None else grid.crs.to_wkt()
         self._unit = "px" if grid.crs is None else "m"
         self._pending: list[ChangePolygon] = []
         self._written = 0
-        self._files = contextlib.ExitStack()
-        with self._guarded():
-            folder = tempfile.TemporaryDirectory(prefix=f".{self._path.name}.", dir=self._path.parent)
-            self._temporary = Path(self._files.enter_context(folder)) / "change.gpkg"
+        # pyogrio's errors are RuntimeErrors without a common base of their own.
+        super().__init__(path, (RuntimeError, sqlite3.Error))
+        self._temporary = self._folder / "change.gpkg"
 
     def add(self, polygons: Iterable[ChangePolygon]) -> None:
         """Add polygons.
@@ -71,34 +65,11 @@ class GpkgWriter:
             if len(self._pending) == _BATCH:
                 self._flush()
 
-    def close(self) -> None:
-        """Finish the file and put it in place.
-
-        Raises:
-            OutputError: if writing failed; nothing is left behind then.
-        """
+    def _finish(self) -> Path:
         if self._pending or not self._written:
             self._flush()
-        with self._guarded():
-            _finish_gpkg(self._temporary, self._written, self._date)
-            os.replace(self._temporary, self._path)
-        self.discard()
-
-    def discard(self) -> None:
-        """Remove everything temporary. What was added is lost unless `close` has finished."""
-        with contextlib.suppress(OSError):
-            self._files.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
+        _finish_gpkg(self._temporary, self._written, self._date)
+        return self._temporary
 
     def _flush(self) -> None:
         batch, self._pending = self._pending, []
@@ -134,19 +105,6 @@ class GpkgWriter:
                 append=self._written > 0,
             )
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """On any error remove what is temporary; tell of failed writing in our words."""
-        try:
-            yield
-        # pyogrio's errors are RuntimeErrors without a common base of their own.
-        except (OSError, RuntimeError, sqlite3.Error) as error:
-            self.discard()
-            raise OutputError(_failure(self._path, error)) from error
-        except BaseException:
-            self.discard()
-            raise
-
 
 def _finish_gpkg(path: Path, polygons: int, date: str) -> None:
     """Embed the style and check that all polygons are there."""
@@ -167,14 +125,6 @@ def _finish_gpkg(path: Path, polygons: int, date: str) -> None:
         (state,) = database.execute("PRAGMA quick_check").fetchone()
     if found != polygons or state != "ok":
         raise OSError(f"the file holds {found} of {polygons} polygons, its state is {state!r}")
-
-
-def _failure(path: Path, error: BaseException) -> str:
-    try:
-        free = f"{shutil.disk_usage(path.parent).free / 1e6:,.0f} MB are free"
-    except OSError:
-        free = "the folder cannot be used"
-    return f"{path} was not written ({error}). In {path.parent} {free}. Make room, or write elsewhere"
 
 
 # The table as QGIS makes it, and a style in QGIS's own format.

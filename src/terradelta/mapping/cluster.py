@@ -315,17 +315,14 @@ def _make_row(plan: ScenePlan, model: str, folder: str, token: str, number: int)
     """On a worker: make a row of tiles. Gives the row's file, or None where it lies in the journal's folder already."""
     worker = get_worker()
     _check_job(plan)
-    try:
-        with worker.plugins[model].use() as predictor, plan.open(predictor, StageClock()) as reader:
-            if _sees(folder, token):
-                _predict(reader, plan, Journal(Path(folder), plan.job), number)
-                return None
-            with tempfile.TemporaryDirectory(dir=worker.local_directory) as own:
-                journal = Journal(Path(own), plan.job)
-                _predict(reader, plan, journal, number)
-                return journal.take(number)
-    except (InputError, OutputError) as error:
-        raise type(error)(f"{error} (on worker {worker.name}, {socket.gethostname()})") from error
+    with _named(worker), worker.plugins[model].use() as predictor, plan.open(predictor, StageClock()) as reader:
+        if _sees(folder, token):
+            _predict(reader, plan, Journal(Path(folder), plan.job), number)
+            return None
+        with tempfile.TemporaryDirectory(dir=worker.local_directory) as own:
+            journal = Journal(Path(own), plan.job)
+            _predict(reader, plan, journal, number)
+            return journal.take(number)
 
 
 def _call(function: Callable[..., Any], model: str, out: str, token: str, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
@@ -336,8 +333,20 @@ def _call(function: Callable[..., Any], model: str, out: str, token: str, argume
             f"worker {worker.name} on {socket.gethostname()} does not see the folder {out}; to map many pairs, it must "
             "lie where all workers find it under the same name"
         )
-    with worker.plugins[model].use() as predictor:
+    with _named(worker), worker.plugins[model].use() as predictor:
         return function(predictor, *arguments)
+
+
+@contextlib.contextmanager
+def _named(worker: Any) -> Iterator[None]:  # noqa: ANN401  distributed's worker
+    """Failures on a worker, with its name; none of them looks like one of the scheduler."""
+    where = f"(on worker {worker.name}, {socket.gethostname()})"
+    try:
+        yield
+    except (InputError, OutputError) as error:
+        raise type(error)(f"{error} {where}") from error
+    except OSError as error:
+        raise OutputError(f"a file cannot be used: {error} {where}; make room there, or mend its disk") from error
 
 
 def _predict(reader: Any, plan: ScenePlan, journal: Journal, number: int) -> None:  # noqa: ANN401

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
+from terradelta.networks.layers.attention import AttentionLayer, Box
 from terradelta.networks.layers.resnet import ResNet, Stage
 
 __all__ = ["BIT", "Attention", "Tokenizer", "bit"]
@@ -41,8 +42,10 @@ STAGES = (Stage(64, 1, (1, 1)), Stage(128, 2, (1, 1)), Stage(256, 1, (1, 1)))
 """ResNet-18 up to stage 3, which keeps stage 2's size."""
 
 
-class Tokenizer(nn.Module):
+class Tokenizer(AttentionLayer):
     """Semantic tokens: means of the pixels' features under L learned attention maps."""
+
+    by_place = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,13 +56,20 @@ class Tokenizer(nn.Module):
         weights: Tensor = self.maps(x).flatten(2).softmax(-1)  # (B, L, N)
         return weights @ x.flatten(2).transpose(1, 2)
 
+    def attention_maps(self, at: Box | None, x: Tensor) -> dict[str, Tensor]:
+        """See `AttentionLayer`: where each token looks; ``at`` plays no part."""
+        maps = self.maps(x)[0]
+        return _by_token(maps.flatten(1).softmax(1).view_as(maps) * maps[0].numel())
 
-class Attention(nn.Module):
+
+class Attention(AttentionLayer):
     """Multi-head attention of queries to tokens.
 
     Args:
         head_width: channels D of each of the heads.
     """
+
+    by_place = False
 
     def __init__(self, head_width: int) -> None:
         super().__init__()
@@ -77,9 +87,19 @@ class Attention(nn.Module):
         out: Tensor = self.out(heads.flatten(2))
         return out
 
+    def attention_maps(self, at: Box | None, x: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+        """See `AttentionLayer`: how much each pixel looks at each token, mean of the heads; ``at`` plays no part."""
+        q, k = self._heads(self.query(x)), self._heads(self.key(tokens))
+        weights = (q @ k.transpose(2, 3) * CHANNELS**-0.5).softmax(-1)[0].mean(0)  # (N, T)
+        return _by_token(weights.T * tokens.shape[1])
+
     @staticmethod
     def _heads(x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], HEADS, -1).transpose(1, 2)  # (B, N, K D) -> (B, K, N, D)
+
+
+def _by_token(maps: Tensor) -> dict[str, Tensor]:
+    return {f"token{i}": each for i, each in enumerate(maps, 1)}
 
 
 class Layer(nn.Module):

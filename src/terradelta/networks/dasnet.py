@@ -34,9 +34,9 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
-from terradelta.networks.layers.attention import attend_tokens
+from terradelta.networks.layers.attention import AttentionLayer, Box, attend_tokens, attention_map
 from terradelta.networks.layers.conv import conv_bn_relu
-from terradelta.networks.layers.distance import channel_distance, logit_of_distance
+from terradelta.networks.layers.distance import distance_logits, upsampled_to
 from terradelta.networks.layers.resnet import Bottleneck, ResNet, Stage
 from terradelta.networks.layers.vgg import VGG16_WIDTHS, vgg_features
 
@@ -50,7 +50,7 @@ VGG16_DILATIONS = (1, 1, 1, 1, 2)
 DROPOUT = 0.1
 
 
-class PositionAttention(nn.Module):
+class PositionAttention(AttentionLayer):
     """PAM (Fu et al., DANet, CVPR 2019): each position gathers values by the likeness of its query to all keys."""
 
     def __init__(self, channels: int) -> None:
@@ -65,6 +65,10 @@ class PositionAttention(nn.Module):
         q_BND, k_BND, v_BNC = (y(x).flatten(2).transpose(1, 2) for y in (self.query, self.key, self.value))
         out_BNC = attend_tokens(q_BND, k_BND, v_BNC, scale=1.0)
         return x + self.gamma * out_BNC.transpose(1, 2).reshape(x.shape)
+
+    def attention_maps(self, at: Box | None, x: Tensor) -> dict[str, Tensor]:
+        """See `AttentionLayer`."""
+        return {"": attention_map(self.query(x), self.key(x), at, scale=1.0)}
 
 
 class ChannelSelfAttention(nn.Module):
@@ -179,9 +183,8 @@ class DASNet(ChangeNetwork):
         """
         self.check_inputs(before, after, self.in_channels)
         dates = [self.head(self.encoder(date)[-1]) for date in (before, after)]
-        small = [logit_of_distance(channel_distance(e1, e2)) for e1, e2 in zip(*dates, strict=True)]
-        full = F.interpolate(small[0], size=before.shape[2:], mode="bilinear", align_corners=True)
-        return [full, *small]
+        small = [distance_logits(e1, e2) for e1, e2 in zip(*dates, strict=True)]
+        return [upsampled_to(before, small[0]), *small]
 
 
 def _conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:

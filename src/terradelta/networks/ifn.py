@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
 from terradelta.networks.layers.attention import ChannelAttention, SpatialAttention
 from terradelta.networks.layers.vgg import VGG16_WIDTHS, vgg_features
@@ -38,9 +39,9 @@ CHANNEL_RATIO = 8
 class VGG16Encoder(nn.Module):
     """VGG16 without its last pooling; keys as in torchvision's ``vgg16``."""
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, width: float = 1.0) -> None:
         super().__init__()
-        self.features = vgg_features(in_channels, VGG16_WIDTHS)[:-1]
+        self.features = vgg_features(in_channels, [_scaled(block, width) for block in VGG16_WIDTHS])[:-1]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """``(B, in, H, W)`` -> the last map of each of the five blocks, coarse to fine."""
@@ -114,6 +115,10 @@ class IFN(ChangeNetwork):
         in_channels: bands of one date.
         dropout: share of values that each unit drops in training. The paper's is 0.6; several ports leave it out.
         freeze_encoder: keep VGG16's weights as they are, as in the paper.
+        width: factor for all widths, for work on a CPU.
+
+    Raises:
+        ModelError: if the width is too small.
     """
 
     stride = 16
@@ -121,15 +126,20 @@ class IFN(ChangeNetwork):
     tile = 256
     overlap = 128
 
-    def __init__(self, in_channels: int = 3, *, dropout: float = 0.6, freeze_encoder: bool = False) -> None:
+    def __init__(
+        self, in_channels: int = 3, *, dropout: float = 0.6, freeze_encoder: bool = False, width: float = 1.0
+    ) -> None:
         super().__init__()
+        if not width >= 1 / 16:
+            raise ModelError(f"width {width} must be at least 0.0625: the last stage has 16 channels")
         self.in_channels = in_channels
-        self.encoder = VGG16Encoder(in_channels)
+        self.encoder = VGG16Encoder(in_channels, width)
         self.encoder.requires_grad_(not freeze_encoder)
-        dates = [block[-1] for block in reversed(VGG16_WIDTHS)]
-        self.first = Stage(2 * dates[0], STAGES[0], dropout)
-        outs = [widths[-1] for widths in STAGES]
-        stages = zip(outs, dates[1:], STAGES[1:], strict=False)
+        dates = _scaled([block[-1] for block in reversed(VGG16_WIDTHS)], width)
+        all_widths = [_scaled(widths, width) for widths in STAGES]
+        self.first = Stage(2 * dates[0], all_widths[0], dropout)
+        outs = [widths[-1] for widths in all_widths]
+        stages = zip(outs, dates[1:], all_widths[1:], strict=False)
         self.stages = nn.ModuleList(FusionStage(before, date, widths, dropout) for before, date, widths in stages)
 
     def forward_with_aux(self, before: Tensor, after: Tensor) -> list[Tensor]:
@@ -144,7 +154,11 @@ class IFN(ChangeNetwork):
         return outputs[::-1]
 
 
+def _scaled(widths: Sequence[int], factor: float) -> list[int]:
+    return [round(width * factor) for width in widths]
+
+
 @register_model(paper=PAPER, year=2020)
-def ifn(in_channels: int = 3, *, dropout: float = 0.6, freeze_encoder: bool = False) -> IFN:
+def ifn(in_channels: int = 3, *, dropout: float = 0.6, freeze_encoder: bool = False, width: float = 1.0) -> IFN:
     """IFN (DSIFN): VGG16, attention, deep supervision at five scales."""
-    return IFN(in_channels, dropout=dropout, freeze_encoder=freeze_encoder)
+    return IFN(in_channels, dropout=dropout, freeze_encoder=freeze_encoder, width=width)

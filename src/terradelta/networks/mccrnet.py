@@ -36,7 +36,7 @@ from torch.nn import functional as F
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
 from terradelta.networks.layers import conv
-from terradelta.networks.layers.attention import attend_tokens
+from terradelta.networks.layers.attention import AttentionLayer, Box, WeightLayer, attend_tokens, attention_map
 from terradelta.networks.layers.vgg import vgg_features
 
 __all__ = ["MCCRNet", "mccrnet"]
@@ -101,7 +101,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return attend_tokens(q_BNC, k_BNC, v_BNC, scale=1.0).transpose(1, 2).reshape(value.shape)
 
 
-class CrossPositionAttention(nn.Module):
+class CrossPositionAttention(AttentionLayer):
     """ASPCPA: each position of one date gathers values of its own date by its likeness to the other date."""
 
     def __init__(self, channels: int) -> None:
@@ -121,6 +121,15 @@ class CrossPositionAttention(nn.Module):
         s1 = a + self.weight1 * attend(query, key, self.value1(a))  # Eq. (2), (4), (5)
         s2 = b + self.weight2 * attend(key, query, self.value2(b))  # Eq. (3), (6), (7)
         return s1, s2
+
+    def attention_maps(self, at: Box | None, f1: Tensor, f2: Tensor) -> dict[str, Tensor]:
+        """See `AttentionLayer`: Π12, where a position of the first date looks on the second one; Π21, the reverse."""
+        a, b = dates_of(self.pyramid(torch.cat([f1, f2], 0)), f1.shape[0])
+        query, key = self.query(a), self.key(b)
+        return {
+            "before-after": attention_map(query, key, at, scale=1.0),
+            "after-before": attention_map(key, query, at, scale=1.0),
+        }
 
 
 def _full_precision(x: Tensor) -> AbstractContextManager[None]:
@@ -199,6 +208,17 @@ class DecoderBlock(nn.Module):
         return out
 
 
+class RegionRelation(WeightLayer):
+    """How much each pixel belongs to each region, Eq. (15): no weights of its own, so that it can be looked at."""
+
+    weighs = ("unchanged", "changed")
+
+    def forward(self, keys: Tensor, queries: Tensor) -> Tensor:
+        """``(B, C/2, 2), (B, C/2, H, W) -> (B, 2, H, W)``; the two add up to 1."""
+        relation_B2N = (keys.transpose(1, 2) @ queries.flatten(2)).softmax(1)
+        return relation_B2N.view(-1, 2, *queries.shape[2:])
+
+
 class ContextualRefinement(nn.Module):
     """CCR: describe the changed and the unchanged region, and give each pixel the description of its own."""
 
@@ -210,6 +230,7 @@ class ContextualRefinement(nn.Module):
         self.region_key = conv_bn_relu(channels, half)  # the paper's σ
         self.pixel_query = conv_bn_relu(channels, half)  # φ
         self.region_value = conv_bn_relu(channels, half)  # δ
+        self.relation = RegionRelation()
         self.expand = conv_bn_relu(half, channels)  # ρ
         self.fuse = conv_bn_relu(2 * channels, channels)
         self.head = nn.Conv2d(channels, 2, 1)
@@ -219,8 +240,8 @@ class ContextualRefinement(nn.Module):
         pixels, coarse = self.pixels(x), self.coarse(x)
         regions = describe_regions(coarse, pixels)  # (B, C, 2, 1)
         keys, values = self.region_key(regions).flatten(2), self.region_value(regions).flatten(2)  # (B, C/2, 2)
-        relation = (keys.transpose(1, 2) @ self.pixel_query(pixels).flatten(2)).softmax(1)  # Eq. (15): (B, 2, N)
-        context = self.expand((values @ relation).unflatten(2, x.shape[2:]))  # Eq. (16): (B, C, H, W)
+        relation = self.relation(keys, self.pixel_query(pixels))  # Eq. (15): (B, 2, H, W)
+        context = self.expand((values @ relation.flatten(2)).unflatten(2, x.shape[2:]))  # Eq. (16): (B, C, H, W)
         return [self.head(self.fuse(torch.cat([context, pixels], 1))), coarse]
 
 

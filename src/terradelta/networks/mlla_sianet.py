@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
-from terradelta.networks.layers.attention import SpatialAttention
+from terradelta.networks.layers.attention import SpatialAttention, WeightLayer
 from terradelta.networks.layers.conv import conv_bn_relu
 from terradelta.networks.layers.resnet import BasicBlock
 
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         return levels
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(WeightLayer):
     """Channel attention over a neighbourhood of cells: mean- and max-pooled MLP, sigmoid (CBAM, Woo et al. 2018)."""
 
     def __init__(self, channels: int, cell: int) -> None:

@@ -30,7 +30,14 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
-from terradelta.networks.layers.attention import ChannelAttention, SpatialAttention
+from terradelta.networks.layers.attention import (
+    AttentionLayer,
+    Box,
+    ChannelAttention,
+    SpatialAttention,
+    mean_attention,
+    query_share,
+)
 from terradelta.networks.layers.conv import conv_bn_relu
 
 __all__ = ["CBAM", "EdgeGuidance", "EfficientAttention", "PyramidMerge", "SFEARNet", "SemanticFlow", "sfearnet"]
@@ -55,7 +62,7 @@ def separable(in_channels: int, out_channels: int, kernel: int, dilation: int = 
     return nn.Sequential(depthwise, conv_bn_relu(in_channels, out_channels, bias=bias))
 
 
-class EfficientAttention(nn.Module):
+class EfficientAttention(AttentionLayer):
     """Multi-head attention of all positions to the positions of a smaller map.
 
     Args:
@@ -75,13 +82,24 @@ class EfficientAttention(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """``(B, N, C)`` of a map of ``size`` ``-> (B, N, C)``."""
-        source = x
-        if self.shrink is not None and self.norm is not None:
-            source = self.norm(_tokens(self.shrink(_map(x, size))))
-        key, value = self.key_value(source).chunk(2, 2)
+        key, value = self.key_value(self._source(x, size)).chunk(2, 2)
         out = F.scaled_dot_product_attention(self._split(self.query(x)), self._split(key), self._split(value))
         merged: Tensor = self.out(out.transpose(1, 2).flatten(2))
         return merged
+
+    def attention_maps(self, at: Box | None, x: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """See `AttentionLayer`: mean of the heads, on the smaller map."""
+        key, _ = self.key_value(self._source(x, size)).chunk(2, 2)
+        q_KND, k_KMD = self._split(self.query(x))[0], self._split(key)[0]
+        share = query_share(size, at, x).flatten(1).expand(self.heads, -1)
+        return {"": mean_attention(q_KND, k_KMD, share).mean(0)}
+
+    def _source(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """What keys and values are taken from, ``(B, M, C)``."""
+        if self.shrink is None or self.norm is None:
+            return x
+        out: Tensor = self.norm(_tokens(self.shrink(_map(x, size))))
+        return out
 
     def _split(self, x: Tensor) -> Tensor:
         batch, tokens, channels = x.shape

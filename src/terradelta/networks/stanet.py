@@ -31,9 +31,9 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks._registry import ChangeNetwork, register_model
-from terradelta.networks.layers.attention import attend_tokens
+from terradelta.networks.layers.attention import AttentionLayer, Box, attend_tokens, mean_attention, query_share
 from terradelta.networks.layers.conv import conv_bn_relu
-from terradelta.networks.layers.distance import channel_distance, logit_of_distance
+from terradelta.networks.layers.distance import distance_logits, upsampled_to
 from terradelta.networks.layers.resnet import ResNet, Stage
 
 __all__ = ["BasicAttention", "Extractor", "PyramidAttention", "STANet", "stanet"]
@@ -72,7 +72,7 @@ class Extractor(nn.Module):
         return out
 
 
-class BasicAttention(nn.Module):
+class BasicAttention(AttentionLayer):
     """BAM: every position of both dates gathers values of all positions of both dates; added to the input.
 
     Args:
@@ -95,8 +95,16 @@ class BasicAttention(nn.Module):
         out = out_BNC.transpose(1, 2).reshape(pooled.shape)
         return x + F.interpolate(out, scale_factor=float(self.pool), mode="nearest")
 
+    def attention_maps(self, at: Box | None, x: Tensor) -> dict[str, Tensor]:
+        """See `AttentionLayer`: where positions of one date look on either."""
+        pooled = F.avg_pool2d(x, self.pool)
+        q_BNK, k_BNK = (y(pooled).flatten(2).transpose(1, 2) for y in (self.query, self.key))
+        shares = _shares_of_dates(at, pooled)
+        maps = [mean_attention(q_BNK, k_BNK, share.flatten(1)).reshape(pooled.shape[2:]) for share in shares]
+        return _by_dates(maps)
 
-class PartitionAttention(nn.Module):
+
+class PartitionAttention(AttentionLayer):
     """A branch of PAM: attention within each of ``parts`` x ``parts`` parts of the scene, over both dates.
 
     Args:
@@ -118,6 +126,14 @@ class PartitionAttention(nn.Module):
         out_PNC = attend_tokens(q_PNK, k_PNK, v_PNC)  # scale: 1 / sqrt(K)
         return F.interpolate(self._joined(out_PNC.transpose(1, 2), x), scale_factor=float(self.pool), mode="nearest")
 
+    def attention_maps(self, at: Box | None, x: Tensor) -> dict[str, Tensor]:
+        """See `AttentionLayer`: where positions of one date look on either; zero outside of their parts."""
+        x = F.avg_pool2d(x, self.pool)
+        q_PNK, k_PNK = (self._parts(y(x)).transpose(1, 2) for y in (self.query, self.key))
+        shares = _shares_of_dates(at, x)
+        seen = [mean_attention(q_PNK, k_PNK, self._parts(share).flatten(1)) for share in shares]
+        return _by_dates([self._joined(each.unsqueeze(1), shares[0])[0, 0] for each in seen])
+
     def _parts(self, x: Tensor) -> Tensor:
         """``(B, C, h, 2w) -> (B s s, C, N)``: a part's tokens are its positions in both dates."""
         s, channels, width = self.parts, x.shape[1], x.shape[3] // 2
@@ -131,6 +147,20 @@ class PartitionAttention(nn.Module):
         s, (_, channels, height, width) = self.parts, like.shape
         x = parts.reshape(-1, s, s, channels, height // s, 2, width // (2 * s))
         return x.permute(0, 3, 1, 4, 5, 2, 6).reshape(-1, channels, height, width)
+
+
+def _shares_of_dates(at: Box | None, x: Tensor) -> list[Tensor]:
+    """For queries of the first date and of the second one: their shares, ``(1, 1, h, 2w)``."""
+    share = query_share((x.shape[2], x.shape[3] // 2), at, x)
+    none = torch.zeros_like(share)
+    return [torch.cat(halves, 3) for halves in ([share, none], [none, share])]
+
+
+def _by_dates(maps: list[Tensor]) -> dict[str, Tensor]:
+    """Maps ``(h, 2w)`` of the queries of each date -> maps ``(h, w)`` by query's and key's date."""
+    names = ("before", "after")
+    halves = {one: dict(zip(names, each.chunk(2, 1), strict=True)) for one, each in zip(names, maps, strict=True)}
+    return {f"{one}-{other}": half for one, both in halves.items() for other, half in both.items()}
 
 
 class PyramidAttention(nn.Module):
@@ -190,11 +220,8 @@ class STANet(ChangeNetwork):
         self.check_inputs(before, after, self.in_channels)
         dates = [self.extractor(self.encoder(date)) for date in (before, after)]
         both, width = self.attention(torch.cat(dates, 3)), dates[0].shape[3]
-        distance = channel_distance(
-            both[..., :width], both[..., width:]
-        )  # `chunk` would fix an exported network's width
-        full = F.interpolate(distance, size=before.shape[2:], mode="bilinear", align_corners=True)
-        return [logit_of_distance(full)]
+        small = distance_logits(both[..., :width], both[..., width:])  # `chunk` would fix an exported network's width
+        return [upsampled_to(before, small)]
 
 
 @register_model(paper=PAPER, year=2020, loss="bcl")

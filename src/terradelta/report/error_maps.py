@@ -21,8 +21,8 @@ OUTCOMES = ("TN", "FP", "FN", "TP")
 """The order of the colours of a palette: rightly unchanged, false alarm, missed, rightly changed."""
 PAPER: tuple[Colour, ...] = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (255, 255, 255))
 """The colours of the papers."""
-SAFE: tuple[Colour, ...] = ((0, 0, 0), (230, 159, 0), (86, 180, 233), (255, 255, 255))
-"""The same for every kind of colour vision: FP orange, FN sky blue."""
+SAFE: tuple[Colour, ...] = ((0, 0, 0), (230, 159, 0), (0, 114, 178), (255, 255, 255))
+"""The same for every kind of colour vision, and for print in grey: FP orange, FN blue."""
 _NO_DATA: Colour = (128, 128, 128)
 _PERCENTILES = (2, 98)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "GridRow", "check_format", "draw_curves", "draw_grid", "read_log", "save_figure"]
+__all__ = [
+    "FORMATS",
+    "GridRow",
+    "check_format",
+    "draw_curves",
+    "draw_grid",
+    "new_figure",
+    "read_log",
+    "save_figure",
+    "scale_bar",
+    "styled",
+]
 
 FORMATS = (".png", ".svg", ".pdf")
 """What a figure can be saved as."""
@@ -41,11 +52,12 @@ _STYLE: dict[Any, Any] = {
 }
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
+"""Neighbours differ in colour and dash, so that they are told apart in grey too; 28 runs differ in one of the two."""
 _PANELS = (("loss", "loss", "log"), ("val_f1", "F1, validation", "linear"), ("lr", "learning rate", "log"))
 
 
 @contextmanager
-def _styled() -> Iterator[None]:
+def styled() -> Iterator[None]:
     """Matplotlib's settings for what is drawn or saved inside; those of the caller are left as they were."""
     try:
         import matplotlib as mpl
@@ -74,7 +86,7 @@ class GridRow:
     """Side of a pixel on the ground, for a scale bar; None: not known, no bar."""
 
 
-@_styled()
+@styled()
 def draw_grid(
     rows: Sequence[GridRow], networks: Sequence[str], palette: tuple[Colour, ...] = PAPER, width_mm: float = 180
 ) -> "Figure":
@@ -98,7 +110,7 @@ def draw_grid(
             raise ShapeError(f"pair {row.name} has {len(row.predicted)} predictions for {len(networks)} networks")
     heads = ("before", "after", "truth", *networks)
     tile = width_mm / len(heads)
-    figure = _figure(width_mm, sum(tile * row.label.shape[0] / row.label.shape[1] + 4 for row in rows) + 12)
+    figure = new_figure(width_mm, sum(tile * row.label.shape[0] / row.label.shape[1] + 4 for row in rows) + 12)
     cells = figure.subplots(len(rows), len(heads), squeeze=False)
     for axes, row in zip(cells, rows, strict=True):
         _draw_row(axes, row, palette)
@@ -122,11 +134,17 @@ def _draw_row(axes: Sequence["Axes"], row: GridRow, palette: tuple[Colour, ...])
         axis.set_xlabel(text, labelpad=2, fontsize=6)
     axes[0].set_xlabel(row.name, labelpad=2, fontsize=6)
     if row.metres is not None:
-        _scale_bar(axes[0], row.label.shape, row.metres)
+        scale_bar(axes[0], row.label.shape, row.metres)
 
 
-def _scale_bar(axis: "Axes", shape: tuple[int, ...], metres: float) -> None:
-    """A white bar with a dark edge, of 1, 2 or 5 times a power of ten metres, at most a third of the width."""
+def scale_bar(axis: "Axes", shape: tuple[int, ...], metres: float) -> None:
+    """A white bar with a dark edge, of 1, 2 or 5 times a power of ten metres, at most a third of the width.
+
+    Args:
+        axis: shows an image, its first pixel around the origin.
+        shape: (height, width) of the image in pixels.
+        metres: side of a pixel.
+    """
     from matplotlib.patches import Rectangle
 
     height, width = shape
@@ -173,7 +191,7 @@ def read_log(run: Path) -> dict[str, NDArray[np.float64]]:
     return columns
 
 
-@_styled()
+@styled()
 def draw_curves(
     runs: Sequence[tuple[str, dict[str, NDArray[np.float64]]]],
     width_mm: float = 180,
@@ -190,11 +208,11 @@ def draw_curves(
     """
     if not runs:
         raise InputError("0 runs make no curves; give 1 or more")
-    figure = _figure(width_mm, max(width_mm / 3.2, 40) + 4 * len(runs))
+    figure = new_figure(width_mm, max(width_mm / 3.2, 40) + 4 * len(runs))
     for axis, (key, title, scale) in zip(figure.subplots(1, 3), _PANELS, strict=True):
         for k, (name, columns) in enumerate(runs):
             there = np.isfinite(columns[key])
-            style = {"color": _LINES[k % len(_LINES)], "linestyle": _DASHES[k // len(_LINES) % len(_DASHES)]}
+            style = {"color": _LINES[k % len(_LINES)], "linestyle": _DASHES[k % len(_DASHES)]}
             marker = "o" if key == "val_f1" else None
             axis.plot(columns["step"][there], columns[key][there], marker=marker, markersize=2, label=name, **style)
         axis.set(xlabel="step", title=title, yscale=scale)
@@ -205,16 +223,26 @@ def draw_curves(
     return figure
 
 
-def _figure(width_mm: float, height_mm: float) -> "Figure":
+def new_figure(width_mm: float, height_mm: float, layout: Literal["constrained"] | None = "constrained") -> "Figure":
+    """An empty figure; to be used within `styled`.
+
+    Args:
+        width_mm: width.
+        height_mm: height.
+        layout: None: axes stay where they are put.
+
+    Raises:
+        InputError: if the width is out of range.
+    """
     low, high = _WIDTHS_MM
     if not low <= width_mm <= high:
         raise InputError(f"a figure of {width_mm:g} mm cannot be drawn; give a width of {low:g} to {high:g} mm")
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width_mm / _MM_PER_INCH, height_mm / _MM_PER_INCH), dpi=_DPI, layout="constrained")
+    return Figure(figsize=(width_mm / _MM_PER_INCH, height_mm / _MM_PER_INCH), dpi=_DPI, layout=layout)
 
 
-@_styled()
+@styled()
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure whole or not at all, as what the name's suffix says; the same figure gives the same bytes.
 

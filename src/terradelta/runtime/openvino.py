@@ -54,6 +54,7 @@ class OpenVINOPredictor(Predictor):
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
+        self._identity = _identity(self.path, precision)
         try:
             self._request = _core().compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
@@ -61,9 +62,8 @@ class OpenVINOPredictor(Predictor):
 
     @property
     def identity(self) -> str:
-        """Hash of the file, and the precision."""
-        with self.path.open("rb") as stream:
-            return f"{hashlib.file_digest(stream, 'sha256').hexdigest()} {self.precision}"
+        """Hash of the file as it was read, and the precision."""
+        return self._identity
 
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
@@ -75,6 +75,11 @@ class OpenVINOPredictor(Predictor):
                 "export it again"
             ) from error
         return np.array(found["logits"], np.float32)
+
+
+def _identity(path: Path, precision: str) -> str:
+    with path.open("rb") as stream:
+        return f"{hashlib.file_digest(stream, 'sha256').hexdigest()} {precision}"
 
 
 def _read(path: Path) -> ov.Model:

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from terradelta.errors import ModelError
 from terradelta.networks.checkpoint import load_network
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["TorchPredictor", "channels_last", "load_torch_predictor"]
+__all__ = ["TorchPredictor", "channels_last", "load_torch_predictor", "to_device"]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class TorchPredictor(Predictor):
@@ -59,10 +61,26 @@ class TorchPredictor(Predictor):
 
 
 def channels_last(network: nn.Module) -> None:
-    """Lay out the convolution kernels as channels-last, in place: the quicker layout on CPUs with bf16 and on CUDA."""
+    """Lay out the convolution kernels as channels-last, in place: the quicker layout on CPUs with bf16 and on CUDA.
+
+    Kernels of one value a channel too, which torch counts as channels-last whatever their strides are; their gradients
+    have those of the layout, and training on several devices warns where the two differ.
+    """
     for weight in network.parameters():
         if weight.ndim == 4:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            weight.data = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight.data)
+
+
+def to_device(network: Network, device: torch.device | str) -> Network:
+    """The network on a device.
+
+    Raises:
+        ModelError: if torch has no such device here.
+    """
+    try:
+        return network.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"--device {device} is not here ({error}); use --device cpu") from error
 
 
 def load_torch_predictor(path: Path, device: str, threads: int | None) -> TorchPredictor:
@@ -76,8 +94,5 @@ def load_torch_predictor(path: Path, device: str, threads: int | None) -> TorchP
     network, card = load_network(path)
     if device == "cpu":
         network = network.inference()
-    try:
-        channels_last(network.to(device))
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"--device {device} is not here ({error}); use --device cpu") from error
+    channels_last(to_device(network, device))
     return TorchPredictor(network, card, device, bf16=torch.device(device).type == "cuda")

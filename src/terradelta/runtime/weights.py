@@ -7,7 +7,7 @@ from pathlib import Path
 from terradelta.errors import MissingExtraError, ModelError
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["DEFAULT_MODEL", "load_predictor", "shipped_models"]
+__all__ = ["DEFAULT_MODEL", "find_checkpoint", "load_predictor", "shipped_models"]
 
 DEFAULT_MODEL = "mlla_sianet_levir_subset"
 
@@ -48,6 +48,23 @@ def load_predictor(model: str = "default", *, device: str = "cpu", threads: int 
             "or the folder of a training run"
         )
     return _torch_predictor(path, device, threads)
+
+
+def find_checkpoint(model: str) -> Path:
+    """The checkpoint or the training run that a model is, for what needs its layers.
+
+    Raises:
+        ModelError: if there is no such model, or it is an ONNX file.
+    """
+    path = shipped_models().get(DEFAULT_MODEL if model == "default" else model, Path(model))
+    if path.suffix.lower() == ".onnx":
+        raise ModelError(
+            f"{model} is an ONNX file, whose layers cannot be told apart; give the training run or the checkpoint that "
+            "it was exported from (`terradelta train` makes one)"
+        )
+    if not os.path.exists(path):  # also False where the name itself is impossible
+        raise ModelError(f"there is no model {model!r}; give a checkpoint or the folder of a training run")
+    return path
 
 
 def _torch_predictor(path: Path, device: str, threads: int | None) -> Predictor:

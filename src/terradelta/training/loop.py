@@ -29,7 +29,7 @@ from terradelta.training.checks import check_pairs
 from terradelta.training.config import Recipe
 from terradelta.training.crops import crop_loader
 from terradelta.training.interrupts import Interrupt, ParentWatch
-from terradelta.training.processes import launch, make_fabric
+from terradelta.training.processes import launch, leave_unreached, make_fabric
 from terradelta.training.schedule import learning_rate, make_optimiser
 from terradelta.training.state import RunState, check_folder, prepare_folder, update_average, write_log
 from terradelta.training.validation import CollapseWarning, first_card, validate
@@ -133,6 +133,8 @@ class _Trainer:
         """Train to the end, or until asked to stop."""
         state, fabric, recipe = self.state, self.fabric, self.recipe
         channels_last(state.network)
+        if fabric.world_size > 1:
+            leave_unreached(state.network, self.loss, len(recipe.bands))
         model, optimizer = fabric.setup(self._with_shared_statistics(), state.optimizer)
         model.mark_forward_method("forward_with_aux")
         state.average.to(fabric.device)

@@ -1,29 +1,34 @@
 """One process a device, through Lightning Fabric: start them, pass Ctrl-C on, give their errors back as errors."""
 
+import copy
 import datetime
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from rich.console import Console
+from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from terradelta import errors
 from terradelta.errors import InputError, TerradeltaError
+from terradelta.networks import ChangeNetwork
 from terradelta.training.config import Recipe
 from terradelta.training.interrupts import Forwarded
 
-__all__ = ["launch", "make_fabric"]
+__all__ = ["launch", "leave_unreached", "make_fabric"]
 
 START_METHOD = "spawn"
 LONGEST_VALIDATION = datetime.timedelta(days=1)
 """The other processes wait this long for the first one, which validates."""
+
+_PROBE_SIDE = 64
 
 Work = Callable[[Fabric, Console], None]
 
@@ -36,10 +41,8 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
     """
     options: dict[str, Any] = {"accelerator": device, "devices": recipe.devices, "precision": recipe.precision}
     if recipe.devices > 1:
-        # Ablations and losses that leave out an auxiliary head have parameters without a gradient.
         options["strategy"] = DDPStrategy(
             start_method=START_METHOD,  # type: ignore[arg-type]
-            find_unused_parameters=True,
             timeout=LONGEST_VALIDATION,
         )
     try:
@@ -71,8 +74,31 @@ def launch(fabric: Fabric, work: Work, console: Console) -> None:
         raise KeyboardInterrupt
 
 
+def leave_unreached(network: ChangeNetwork, loss: Callable[[list[Tensor], Tensor], Tensor], bands: int) -> None:
+    """Say of parameters that the loss does not depend on that they need no gradient.
+
+    Ablations have them, and losses that leave an auxiliary head out. Processes that share gradients wait for all that
+    need one. Torch can look for the others in every step; that costs time, and torch warns where there are none.
+
+    Args:
+        network: stays as it is but for this.
+        loss: of its outputs and a label.
+        bands: of one date.
+    """
+    probe = copy.deepcopy(network).eval()
+    side = max(_PROBE_SIDE // network.stride, 1) * network.stride
+    generator = torch.Generator().manual_seed(0)
+    dates = (torch.randn(1, bands, side, side, generator=generator) for _ in range(2))
+    label = torch.zeros(1, 1, side, side)
+    label[..., : side // 2] = 1
+    trained, tried = ([p for p in each.parameters() if p.requires_grad] for each in (network, probe))
+    gradients = torch.autograd.grad(loss(probe.forward_with_aux(*dates), label), tried, allow_unused=True)
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        if gradient is None:
+            parameter.requires_grad = False
+
+
 def _in_process(work: Work, stderr: bool, quiet: bool, fabric: Fabric) -> bool:
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True")
     try:
         work(fabric, Console(stderr=stderr, quiet=quiet or not fabric.is_global_zero))
     except KeyboardInterrupt:

@@ -11,8 +11,9 @@ reduces the last axis, the width, today, without a word. Here the axis is named.
 """
 
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["SCALE", "THRESHOLD", "channel_distance", "logit_of_distance"]
+__all__ = ["SCALE", "THRESHOLD", "channel_distance", "distance_logits", "logit_of_distance", "upsampled_to"]
 
 SCALE = 4.0
 THRESHOLD = 1.0
@@ -30,3 +31,13 @@ def channel_distance(f1: Tensor, f2: Tensor) -> Tensor:
 def logit_of_distance(distance: Tensor) -> Tensor:
     """The line through ``THRESHOLD``; the shape is kept."""
     return SCALE * (distance - THRESHOLD)
+
+
+def distance_logits(f1: Tensor, f2: Tensor) -> Tensor:
+    """Logits of the distance of both dates' features: ``(B, C, h, w) x 2 -> (B, 1, h, w)``."""
+    return logit_of_distance(channel_distance(f1, f2))
+
+
+def upsampled_to(image: Tensor, logits: Tensor) -> Tensor:
+    """Logits at the size of an image ``(B, C, H, W)``, with aligned corners, as the published codes do it."""
+    return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True)
