@@ -1,12 +1,13 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terradelta.errors import ShapeError
-from terradelta.geo.windows import Span, TilePlan, plan_axis
+from terradelta.geo.windows import Span, TilePlan, fit_tiles, plan_axis
 
 
 @st.composite
@@ -83,6 +84,43 @@ def test_a_plan_covers_every_pixel(size, width):
         hits[each.slices] += 1
     assert hits.min() >= 1
     assert len(tiles) == len(set(tiles)) == plan.count
+
+
+def work(shape, tile, overlap, multiple):
+    plan = TilePlan(shape, tile, overlap, multiple)
+    return sum(each.height * each.width for row in plan.rows() for each in row)
+
+
+@settings(max_examples=40)
+@given(sizes(90), st.integers(1, 90), st.integers(0, 4000))
+def test_fitted_tiles_are_the_cheapest_of_all(size, width, more):
+    length, _, overlap, multiple = size
+    shape, least = (length, width), max(2 * overlap, multiple)
+    pixels = least * least + more
+    least = max(least, math.isqrt(pixels) // 4 // multiple * multiple)
+    sides = fit_tiles(shape, pixels, overlap, multiple)
+    assert min(sides[0], length) * min(sides[1], width) <= pixels
+    choices = range(least, max(*shape, least) + multiple, multiple)
+    cheapest = min(
+        work(shape, (height, across), overlap, multiple)
+        for height, across in itertools.product(choices, choices)
+        if min(height, length) * min(across, width) <= pixels
+    )
+    assert work(shape, sides, overlap, multiple) == cheapest
+
+
+def test_fitted_tiles_worked_by_hand():
+    # 4096 + 5 * 320 = 6 * 949.3, in multiples of 16: 960; 4096 + 4 * 320 = 5 * 1075.2: 1088; 960 * 1088 < 1024 * 1024.
+    assert fit_tiles((4096, 4096), 1024**2, 320, 16) == (960, 1088)
+    assert fit_tiles((500, 700), 1024**2, 320, 16) == (640, 704)  # one tile
+    assert fit_tiles((1025, 1025), 1100**2, 320, 16) == (1040, 1040)
+
+
+def test_tiles_that_cannot_hold_their_overlaps_are_refused():
+    with pytest.raises(ShapeError, match="tiles of 100 pixels are too small; with this overlap, 1024 are the least"):
+        fit_tiles((99, 99), 100, 16, 16)
+    with pytest.raises(ShapeError, match="overlap is 20; it must be 0 or a multiple of 16"):
+        fit_tiles((99, 99), 10000, 20, 16)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyogrio.raw
 import pytest
+import shapely
 from scipy import ndimage
 
 from terradelta.data.synthetic import SceneConfig, make_scene
@@ -14,7 +15,7 @@ from terradelta.errors import OutputError
 from terradelta.geo.cog import validate_cog
 from terradelta.geo.raster import open_pair
 from terradelta.geo.registration import measure_shift
-from terradelta.mapping.evidence import add_evidence
+from terradelta.mapping.evidence import _geojson, _is_outline, add_evidence
 from terradelta.mapping.run import ChangeMap, MapOptions, map_change
 
 from .conftest import PixelPredictor, Writer
@@ -156,3 +157,16 @@ def test_a_geopackage_that_cannot_be_changed(tmp_path, objects):
         pytest.raises(OutputError, match=r"change.gpkg cannot be changed .duplicate column"),
     ):
         add_evidence(pair, made.folder, measure_shift(pair))
+
+
+def test_an_outline_is_where_any_neighbour_differs():
+    labels = np.random.default_rng(0).integers(0, 3, (40, 50)).astype(np.int32)
+    labels[10:30, 10:40] = 2
+    found = ndimage.minimum_filter(labels, 3) != ndimage.maximum_filter(labels, 3)
+    assert (_is_outline(labels) == found).all()
+
+
+def test_polygons_for_rasterio_are_those_of_shapely():
+    ring = shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(1, 1), (2, 1), (2, 2)], [(5, 5), (6, 5), (6, 6)]])
+    shapes = [shapely.box(0, 0, 1, 2), ring, shapely.box(4, 4, 5, 6)]
+    assert [shapely.geometry.shape(each) for each in _geojson(shapes)] == shapes

@@ -213,16 +213,31 @@ def _components(
     totals = np.bincount(ids, values, minlength=count)
     peaks = np.full(count, -np.inf)
     np.maximum.at(peaks, ids, values)
-    pieces: list[Any] = [None] * count
+    rings: list[Any] = []
+    owners: list[int] = []
     # One pixel beside: for the identity rasterio would have to silence a warning, which is not safe in threads.
     shift = Affine.translation(1, first_row)
     for shape, label in rasterio.features.shapes(labels, mask=inside, connectivity=4, transform=shift):
-        shell, *holes = (np.array(ring) - (1, 0) for ring in shape["coordinates"])
-        pieces[int(label) - 1] = shapely.Polygon(shell, holes)
+        rings += shape["coordinates"]
+        owners += [int(label) - 1] * len(shape["coordinates"])
+    pieces = _polygons(rings, np.array(owners), count)
     return [
         _Component([piece], number, total, peak)
-        for piece, number, total, peak in zip(pieces, pixels.tolist(), totals.tolist(), peaks.tolist(), strict=True)
+        for piece, number, total, peak in zip(
+            pieces.tolist(), pixels.tolist(), totals.tolist(), peaks.tolist(), strict=True
+        )
     ]
+
+
+def _polygons(rings: list[Any], owners: NDArray[np.intp], count: int) -> Polygons:
+    """Polygon ``i`` of ``count`` from the rings of owner ``i``, its shell first; all at once, which is far quicker."""
+    order = np.argsort(owners, kind="stable")
+    rings = [rings[i] for i in order.tolist()]
+    points = np.array(list(itertools.chain.from_iterable(rings))) - (1, 0)
+    lines = shapely.linearrings(points, indices=np.repeat(np.arange(len(rings)), [len(ring) for ring in rings]))
+    made: Polygons = shapely.polygons(lines, indices=owners[order])
+    assert len(made) == count
+    return made
 
 
 def _without_straight_vertices(polygon: shapely.Polygon) -> shapely.Polygon:

@@ -13,6 +13,7 @@ what was not registered is a large part of what looks changed; Townshend et al. 
 Khorram 1998 (doi:10.1109/36.718860).
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from itertools import product
@@ -228,9 +229,7 @@ def block_shift(
     amplitude = np.abs(spectrum)
     if not amplitude.any():
         return 0.0, 0.0, 0.0, 0.0
-    squared = (2 * np.pi * fft.fftfreq(valid.shape[0])) ** 2
-    damping = np.exp(-0.5 * _DAMPING_PX**2 * (squared[:, None] + squared))
-    spectrum *= damping / (amplitude + 1e-9 * amplitude.max()) ** _WHITENING
+    spectrum *= _damping(valid.shape[0]) / (amplitude + 1e-9 * amplitude.max()) ** _WHITENING
     reach = valid.shape[0] // 4
     surface = np.roll(fft.ifft2(spectrum).real, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
     row, col = (int(i) for i in np.unravel_index(surface.argmax(), surface.shape))
@@ -241,44 +240,61 @@ def block_shift(
     return down, right, peak / float(far.std()), 1 - float(far.max()) / peak
 
 
+@functools.cache
+def _damping(side: int) -> NDArray[np.float32]:
+    squared = (2 * np.pi * fft.fftfreq(side)) ** 2
+    return np.asarray(np.exp(-0.5 * _DAMPING_PX**2 * (squared[:, None] + squared)), np.float32)
+
+
 def _starts(length: int, side: int) -> list[int]:
     """First pixels of blocks that overlap by half at most, and cover the axis evenly."""
     count = min(_BLOCKS_ALONG, max(1, round((length - side) / (side / 2)) + 1))
     return [int(start) for start in np.unique(np.linspace(0, length - side, count).round())]
 
 
-def _edges(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.complex128]:
+def _edges(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.complex64]:
     """``(C, N, N)`` to ``(N, N)``: compressed gradients with double angles, without mean, faded out at the border."""
     grey = _grey(values, valid)
     down = ndimage.gaussian_filter(grey, _SIGMA_PX, order=(1, 0))
     right = ndimage.gaussian_filter(grey, _SIGMA_PX, order=(0, 1))
-    gradient = right + 1j * down
-    length = np.abs(gradient)
-    inside = ndimage.binary_erosion(valid, iterations=_EDGE_PX, border_value=1)
+    length = np.sqrt(down * down + right * right)
+    inside = valid if valid.all() else ndimage.binary_erosion(valid, iterations=_EDGE_PX, border_value=1)
     typical = float(np.median(length[inside])) if inside.any() else 0.0
     if not typical > 0:
         typical = float(length.mean()) or 1.0
-    edges = np.divide(gradient**2, length * (length + typical), out=np.zeros_like(gradient), where=length > 0)
-    edges[~inside] = 0
+    weight = length * (length + np.float32(typical))
+    np.divide(1, weight, out=weight, where=length > 0)
+    weight *= inside
+    edges = np.empty(grey.shape, np.complex64)
+    edges.real = (right * right - down * down) * weight  # the square of right + i down, which doubles its angle
+    edges.imag = 2 * right * down * weight
     if inside.any():
-        edges[inside] -= edges[inside].mean()
-    window = np.hanning(valid.shape[0])
-    return np.asarray(edges * np.outer(window, window))
+        edges -= edges.sum() / np.complex64(inside.sum()) * inside
+    return edges * _fading(grey.shape[0])
 
 
-def _grey(values: NDArray[Any], valid: NDArray[np.bool_]) -> Array:
+@functools.cache
+def _fading(side: int) -> NDArray[np.float32]:
+    window = np.hanning(side)
+    return np.outer(window, window).astype(np.float32)
+
+
+def _grey(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Mean of the bands, each in its own standard deviations; 0 where not valid."""
-    grey = np.zeros(valid.shape)
+    grey = np.zeros(valid.shape, np.float32)
+    known = ... if valid.all() else valid
     for band in values:
         with np.errstate(over="ignore", invalid="ignore"):
-            inside = band[valid].astype(np.float64)
-            spread = inside.std() if inside.size else 0.0
+            inside = band[known].astype(np.float64)
+            inside -= inside.mean() if inside.size else 0.0
+            spread = np.sqrt(np.mean(inside * inside)) if inside.size else 0.0
             if 0 < spread < np.inf:
-                grey[valid] += (inside - inside.mean()) / spread
+                inside /= spread
+                grey[known] += inside
     return grey
 
 
-def _refine(spectrum: NDArray[np.complex128], row: int, col: int) -> tuple[float, float]:
+def _refine(spectrum: NDArray[np.complex64], row: int, col: int) -> tuple[float, float]:
     """The peak near a whole pixel: on a grid of eighths of a pixel, then by parabolas."""
     steps = np.arange(-_FINE_STEPS - 1, _FINE_STEPS + 2) / _FINE_STEPS
     waves = 2j * np.pi * fft.fftfreq(spectrum.shape[0])
@@ -292,7 +308,7 @@ def _refine(spectrum: NDArray[np.complex128], row: int, col: int) -> tuple[float
     )
 
 
-def _vertex(values: Array) -> float:
+def _vertex(values: NDArray[np.floating]) -> float:
     """Where the parabola through values at -1, 0 and 1 has its top; 0 if it has none, at most 1 away."""
     low, middle, high = values.tolist()
     bend = low - 2 * middle + high

@@ -4,6 +4,7 @@ Every tile starts at a multiple of the network's stride, so that the network's o
 tiles and the tiling leaves no pattern in the result.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from functools import cached_property
 from terradelta.errors import ShapeError
 from terradelta.geo.grid import Tile
 
-__all__ = ["Span", "TilePlan", "plan_axis"]
+__all__ = ["Span", "TilePlan", "fit_tiles", "plan_axis"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,50 @@ def plan_axis(length: int, tile: int, overlap: int, multiple: int) -> tuple[Span
     return tuple(Span(start, min(start + tile, length)) for start in starts)
 
 
+def fit_tiles(shape: tuple[int, int], pixels: int, overlap: int, multiple: int) -> tuple[int, int]:
+    """The (height, width) of tiles that cover a scene with the least work and have at most ``pixels`` pixels.
+
+    Tiles of a fixed side leave a remainder at the end of an axis, which the last one computes twice. These divide each
+    axis evenly, and are as large as they may be, so that little is computed for the overlap.
+
+    Args:
+        shape: (height, width) of the scene in pixels.
+        pixels: the most pixels of a tile; at least ``4 * overlap**2`` and ``multiple**2``.
+        overlap: as in `plan_axis`.
+        multiple: as in `plan_axis`.
+
+    Raises:
+        ShapeError: if a size is out of its range or no multiple.
+    """
+    for length in shape:
+        _check_sizes(length, multiple * (2 * abs(overlap) + 1), overlap, multiple)
+    least = max(2 * overlap, multiple)
+    if pixels < least * least:
+        raise ShapeError(f"tiles of {pixels} pixels are too small; with this overlap, {least * least} are the least")
+    # Thin tiles have long edges: they never pay.
+    least = max(least, math.isqrt(pixels) // 4 // multiple * multiple)
+    heights, widths = (_even_sides(length, least, overlap, multiple) for length in shape)
+    # Of equal work the largest tile, of these the squarest: fewest and shortest edges.
+    return min(
+        (rows * cols, -height * width, abs(height - width), (height, width))
+        for height, rows in heights.items()
+        for width, cols in widths.items()
+        if min(height, shape[0]) * min(width, shape[1]) <= pixels
+    )[-1]
+
+
+def _even_sides(length: int, least: int, overlap: int, multiple: int) -> dict[int, int]:
+    """Sides that divide an axis evenly, the last one ``least``; with each, how many pixels are computed along it."""
+    found = {}
+    for count in range(1, length + 2):
+        side = max(-(-(length + (count - 1) * overlap) // (count * multiple)) * multiple, least)
+        spans = plan_axis(length, side, overlap, multiple)
+        found[side] = sum(span.length for span in spans)
+        if side == least:
+            break
+    return found
+
+
 @dataclass(frozen=True)
 class TilePlan:
     """Tiles that cover a scene, row by row.
@@ -65,26 +110,31 @@ class TilePlan:
 
     shape: tuple[int, int]
     """(height, width) of the scene in pixels."""
-    tile: int
-    """Side of a tile in pixels."""
+    tile: int | tuple[int, int]
+    """Side of a tile in pixels, or its (height, width)."""
     overlap: int
     """Pixels that neighbouring tiles share."""
     multiple: int
     """Every tile starts at a multiple of this."""
 
     def __post_init__(self) -> None:
-        for length in self.shape:
-            _check_sizes(length, self.tile, self.overlap, self.multiple)
+        for length, side in zip(self.shape, self.sides, strict=True):
+            _check_sizes(length, side, self.overlap, self.multiple)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(height, width) of a tile in pixels."""
+        return (self.tile, self.tile) if isinstance(self.tile, int) else self.tile
 
     @cached_property
     def row_spans(self) -> tuple[Span, ...]:
         """Rows of each tile row, top to bottom."""
-        return plan_axis(self.shape[0], self.tile, self.overlap, self.multiple)
+        return plan_axis(self.shape[0], self.sides[0], self.overlap, self.multiple)
 
     @cached_property
     def col_spans(self) -> tuple[Span, ...]:
         """Columns of each tile column, left to right."""
-        return plan_axis(self.shape[1], self.tile, self.overlap, self.multiple)
+        return plan_axis(self.shape[1], self.sides[1], self.overlap, self.multiple)
 
     @property
     def count(self) -> int:

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import rasterio.features
 import shapely
-import shapely.affinity
+from affine import Affine
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -37,6 +38,7 @@ from terradelta.mapping.products import CHANGE, POLYGONS
 __all__ = ["add_evidence"]
 
 Array = NDArray[np.float64]
+Places = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 _MARGIN_PX = 16
 _MOST_BANDS = 16
@@ -44,6 +46,7 @@ _LEAST_SHIFT_PX = 0.25
 _EXPLAINED = 0.5
 _EDGE_RATIO = 1.5
 _SIGMA_PX = 1.0
+_THIN, _ENOUGH_PX = 4, 1000
 _OUTLINE_PX = 5  # a network's outline is off by some pixels: the strongest gradient of 5 x 5 pixels counts
 _RED, _NIR = ("red", "b04", "b4"), ("nir", "nir08", "nir1", "near infrared", "b08", "b8")
 _LARGEST = 1e100
@@ -92,7 +95,7 @@ def add_evidence(pair: Pair, folder: Path, registration: Registration) -> dict[s
             database.execute("UPDATE layer_styles SET styleQML = ?", (STYLE,))
             assigned = ", ".join(f'"{name}" = ?' for name in fields.columns)
             for number, sums in _measured(pair, change, database, registration):
-                database.execute(f'UPDATE "{LAYER}" SET {assigned} WHERE "id" = ?', (*fields.of(sums), number))
+                database.execute(f'UPDATE "{LAYER}" SET {assigned} WHERE "fid" = ?', (*fields.of(sums), number))
             return _summary(database, registration.field is not None)
     except (OSError, sqlite3.Error) as error:
         raise OutputError(f"{path} cannot be changed ({error}); make room, or write elsewhere") from error
@@ -137,7 +140,7 @@ class _Fields:
 def _measured(
     pair: Pair, change: ChangeRaster, database: sqlite3.Connection, registration: Registration
 ) -> Iterator[tuple[int, _Sums]]:
-    """(id, sums) of every polygon, once no further row of tiles can add to it."""
+    """(fid, sums) of every polygon, once no further row of tiles can add to it."""
     opened: dict[int, _Sums] = {}
     for tile in change.tiles():
         if tile.col == 0:
@@ -154,10 +157,10 @@ def _ended(opened: dict[int, _Sums], row: int) -> Iterator[tuple[int, _Sums]]:
 
 
 def _polygons(database: sqlite3.Connection, grid: Grid, tile: Tile) -> dict[int, shapely.Polygon]:
-    """Polygons that touch a tile, by id, in pixels (col, row)."""
+    """Polygons that touch a tile, by fid, in pixels (col, row)."""
     left, low, right, high = grid.crop(tile).bounds
     rows = database.execute(
-        f'SELECT "id", "geom" FROM "{LAYER}" WHERE "fid" IN (SELECT "id" FROM "rtree_{LAYER}_geom" '
+        f'SELECT "fid", "geom" FROM "{LAYER}" WHERE "fid" IN (SELECT "id" FROM "rtree_{LAYER}_geom" '
         'WHERE "maxx" >= ? AND "minx" <= ? AND "maxy" >= ? AND "miny" <= ?)',
         (left, right, low, high),
     ).fetchall()
@@ -180,9 +183,11 @@ def _add(
     numbers = [number for number, shape in polygons.items() if shape.area > 0]
     if not numbers:
         return
-    placed = (shapely.affinity.translate(polygons[number], -tile.col, -tile.row) for number in numbers)
     labels = rasterio.features.rasterize(
-        ((shape, i) for i, shape in enumerate(placed, 1)), out_shape=(tile.height, tile.width), dtype="int32"
+        zip(_geojson([polygons[number] for number in numbers]), range(1, len(numbers) + 1), strict=True),
+        out_shape=(tile.height, tile.width),
+        transform=Affine.translation(tile.col, tile.row),
+        dtype="int32",
     )
     labels[~mask] = 0
     height, width = pair.grid.shape
@@ -190,82 +195,133 @@ def _add(
     bottom, right = min(height, tile.stop_row + _MARGIN_PX), min(width, tile.stop_col + _MARGIN_PX)
     around = Tile(top, left, bottom - top, right - left)
     window = pair.read(around)
-    inner = Tile(tile.row - top, tile.col - left, tile.height, tile.width).slices
-    # Beyond this, no image has values; squares of larger ones would overflow.
-    before, after = (
-        x[:_MOST_BANDS].astype(np.float64).clip(-_LARGEST, _LARGEST) for x in (window.before, window.after)
-    )
-    columns = [band[inner] for band in (*before, *after)]
-    columns += [plane[inner] for plane in _planes(before, after, window.valid, around, registration)]
-    inside = labels > 0
-    ids = labels[inside]
-    outline = ids * (ndimage.minimum_filter(labels, 3) != ndimage.maximum_filter(labels, 3))[inside]
-    n = len(before)
-    for i, sums in enumerate(_sums(columns, inside, ids, outline, len(numbers), n).T):
+    n = min(len(window.before), _MOST_BANDS)
+    first, second = (_date(values[:n], window.valid) for values in (window.before, window.after))
+    at = np.nonzero(labels)
+    ids, on_outline = labels[at], _is_outline(labels)[at]
+    at = (at[0] + (tile.row - top), at[1] + (tile.col - left))
+    shift = np.zeros((2, len(ids))) if registration.field is None else registration.field.on(around)[:, *at]
+    values = [*first.at(at), *second.at(at), *_edges(first, second, at, on_outline), *_gaps(first, second, at, shift)]
+    for i, sums in enumerate(_sums(values, ids, on_outline, len(numbers), n).T):
         if sums[2 * n] > 0:
             known = opened.setdefault(numbers[i], _Sums(polygons[numbers[i]], np.zeros(2 * n + _EXTRA)))
             known.values += sums
 
 
-def _sums(
-    columns: list[Array],
-    inside: NDArray[np.bool_],
-    ids: NDArray[np.int32],
-    outline: NDArray[np.int32],
-    count: int,
-    bands: int,
-) -> Array:
+def _geojson(shapes: list[shapely.Polygon]) -> Iterator[dict[str, Any]]:
+    """Polygons as rasterio takes them; shapely's own way makes them one vertex at a time."""
+    rings, owner = shapely.get_rings(shapes, return_index=True)
+    ends = np.cumsum(shapely.get_num_coordinates(rings))[:-1]
+    lines = iter([part.tolist() for part in np.split(shapely.get_coordinates(rings), ends)])
+    for count in np.bincount(owner).tolist():
+        yield {"type": "Polygon", "coordinates": [next(lines) for _ in range(count)]}
+
+
+def _is_outline(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Whether any of a pixel's eight neighbours has another label."""
+    found = np.zeros(labels.shape, bool)
+    for one, other in (
+        (np.s_[1:], np.s_[:-1]),
+        (np.s_[:, 1:], np.s_[:, :-1]),
+        (np.s_[1:, 1:], np.s_[:-1, :-1]),
+        (np.s_[1:, :-1], np.s_[:-1, 1:]),
+    ):
+        differ = labels[one] != labels[other]
+        found[one] |= differ
+        found[other] |= differ
+    return found
+
+
+def _sums(values: list[Array], ids: NDArray[np.int32], on_outline: NDArray[np.bool_], count: int, bands: int) -> Array:
     """``(2 * bands + _EXTRA, count)``: sums over each polygon, over its outline for the edges."""
 
-    def total(values: Array, keys: NDArray[np.int32]) -> Array:
-        return np.asarray(np.bincount(keys, np.nan_to_num(values), minlength=count + 1)[1:], np.float64)
+    def total(each: Array) -> Array:
+        return np.asarray(np.bincount(ids, np.nan_to_num(each), minlength=count + 1)[1:], np.float64)
 
-    planes = [plane[inside] for plane in columns]
-    ones = np.ones(len(ids))
-    edges, rest = planes[2 * bands : 2 * bands + 2], planes[2 * bands + 2 :]
-    return np.stack(
-        [
-            *(total(plane, ids) for plane in planes[: 2 * bands]),
-            total(ones, ids),
-            total(ones, outline),
-            *(total(plane, outline) for plane in edges),
-            *(total(plane, ids) for plane in rest),
-        ]
-    )
+    planes, rest = values[: 2 * bands], values[2 * bands :]
+    return np.stack([total(each) for each in (*planes, np.ones(len(ids)), on_outline.astype(np.float64), *rest)])
 
 
-def _planes(
-    before: Array, after: Array, valid: NDArray[np.bool_], tile: Tile, registration: Registration
-) -> list[Array]:
-    """Edges before and after, difference as read, difference with the shift undone, length of the shift: ``(h, w)``."""
-    first, second = _standard(before, valid), _standard(after, valid)
-    difference = np.abs(first - second).mean(axis=0)
-    shift = np.zeros((2, *valid.shape)) if registration.field is None else registration.field.on(tile)
+@dataclass(frozen=True)
+class _Date:
+    """The bands of one date in a window, and what makes them comparable."""
+
+    bands: list[NDArray[Any]]
+    """``(h, w)`` each: finite raw values, their mean where not valid."""
+    valid: NDArray[np.bool_]
+    means: list[float]
+    spreads: list[float]
+    """Standard deviation of each band; 1 where it has none."""
+
+    def at(self, places: Places) -> list[Array]:
+        """``(N,)`` each: raw values of the bands at N pixels."""
+        return [band[places].astype(np.float64) for band in self.bands]
+
+    def between(self, places: Array) -> list[Array]:
+        """As `at` for places between pixels, interpolated linearly; ``(2, N)`` rows and columns."""
+        return [ndimage.map_coordinates(b, places, np.float64, order=1, mode="nearest") for b in self.bands]
+
+    def standard(self, values: list[Array]) -> Array:
+        """``(C, N)``: raw values in each band's standard deviations around its mean."""
+        return np.stack([(v - m) / s for v, m, s in zip(values, self.means, self.spreads, strict=True)])
+
+    def grey(self) -> NDArray[np.float32]:
+        """``(h, w)``: mean of the bands in their standard deviations."""
+        total = np.zeros(self.valid.shape, np.float32)
+        for band, mean, spread in zip(self.bands, self.means, self.spreads, strict=True):
+            exact = band if band.dtype.itemsize > 2 else band.astype(np.float32)
+            total += (exact - exact.dtype.type(mean)) * exact.dtype.type(1 / (spread * len(self.bands)))
+        return total
+
+
+def _date(values: NDArray[Any], valid: NDArray[np.bool_]) -> _Date:
+    date = _Date([], valid, [], [])
+    thin = _thinned(valid)
+    for band in values:
+        # Beyond this, no image has values; squares of larger ones would overflow.
+        finite = band.astype(np.float64).clip(-_LARGEST, _LARGEST) if band.dtype.itemsize > 2 else band
+        sample = finite[thin][valid[thin]].astype(np.float64)
+        mean = float(sample.mean()) if sample.size else 0.0
+        date.means.append(mean)
+        date.spreads.append(float(sample.std()) or 1.0 if sample.size else 1.0)
+        date.bands.append(finite if valid.all() else np.where(valid, finite, finite.dtype.type(mean)))
+    return date
+
+
+def _thinned(valid: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Every fourth row and column, if that leaves enough valid pixels for statistics; else all."""
+    thin = np.s_[::_THIN, ::_THIN]
+    return thin if valid[thin].sum() >= _ENOUGH_PX else np.s_[:, :]
+
+
+def _gaps(first: _Date, second: _Date, at: Places, shift: Array) -> list[Array]:
+    """``(N,)`` each at N pixels: difference as read, difference with the shift undone, length of the shift."""
     length = np.hypot(*shift)
-    undone = difference
-    if length.max() >= _LEAST_SHIFT_PX:
-        places = np.indices(valid.shape) + shift
-        moved = [ndimage.map_coordinates(band, places, order=1, mode="nearest") for band in second]
-        undone = np.abs(first - moved).mean(axis=0)
-    return [_edge_strength(first, valid), _edge_strength(second, valid), difference, undone, length]
+    before = first.standard(first.at(at))
+    gap = undone = np.abs(before - second.standard(second.at(at))).mean(axis=0)
+    if length.size and length.max() >= _LEAST_SHIFT_PX:
+        undone = np.abs(before - second.standard(second.between(at + shift))).mean(axis=0)
+    return [gap, undone, length]
 
 
-def _standard(values: Array, valid: NDArray[np.bool_]) -> Array:
-    """Bands in their own standard deviations around their mean; 0 where not valid."""
-    out = np.zeros(values.shape)
-    for band, target in zip(values, out, strict=True):
-        inside = band[valid]
-        if inside.size:
-            target[valid] = (inside - inside.mean()) / (inside.std() or 1.0)
-    return out
+def _edges(first: _Date, second: _Date, at: Places, on_outline: NDArray[np.bool_]) -> list[Array]:
+    """``(N,)`` each at N pixels: the edge before and after; 0 off the outlines."""
+    found = []
+    for date in (first, second):
+        edges = np.zeros(len(on_outline))
+        edges[on_outline] = _edge_strength(date, (at[0][on_outline], at[1][on_outline]))
+        found.append(edges)
+    return found
 
 
-def _edge_strength(bands: Array, valid: NDArray[np.bool_]) -> Array:
-    """Strongest gradient nearby, in medians of the tile."""
-    gradient = ndimage.gaussian_gradient_magnitude(bands.mean(axis=0), _SIGMA_PX)
-    strongest = ndimage.maximum_filter(gradient, _OUTLINE_PX)
-    typical = float(np.median(strongest[valid])) if valid.any() else 0.0
-    return np.asarray(strongest / (typical or 1.0))
+def _edge_strength(date: _Date, at: Places) -> Array:
+    """``(N,)``: the strongest gradient near N pixels, in medians of the window."""
+    gradient = ndimage.gaussian_gradient_magnitude(date.grey(), _SIGMA_PX)
+    near = sliding_window_view(np.pad(gradient, _OUTLINE_PX // 2, mode="edge"), (_OUTLINE_PX, _OUTLINE_PX))
+    thin = _thinned(date.valid)
+    sample = near[thin][date.valid[thin]].max(axis=(1, 2))
+    typical = float(np.median(sample)) if sample.size else 0.0
+    return np.asarray(near[at].max(axis=(1, 2)) / (typical or 1.0), np.float64)
 
 
 def _outline_in(before: float | None, after: float | None) -> str | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import terradelta
+from terradelta.card import ModelCard
 from terradelta.errors import InputError, RasterError
 from terradelta.geo.overlap import Aoi, aoi_record
 from terradelta.geo.raster import Pair, Reading, open_pair
 from terradelta.geo.scaling import Scaling
 from terradelta.geo.shift import ShiftField
 from terradelta.geo.source import Source
-from terradelta.geo.windows import TilePlan
+from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.receipt import grid_record, input_stamp
@@ -71,7 +72,7 @@ class MapOptions:
     simplify_m: float = 0.0
     """Tolerance for simpler outlines, metres (pixels without georeference); 0: outlines follow the pixels."""
     tile: int | None = None
-    """Side of a tile, pixels."""
+    """Side of a tile, pixels; None: tiles that divide the scene evenly, with about the pixels that the card says."""
     overlap: int | None = None
     """Pixels that neighbouring tiles share."""
     coregister: bool = False
@@ -167,9 +168,7 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         InputError: if the scene is too wide for this machine's memory.
     """
     card = predictor.card
-    tile = card.tile if options.tile is None else options.tile
-    overlap = card.overlap if options.overlap is None else options.overlap
-    tiles = TilePlan(pair.grid.shape, tile, overlap, card.stride)
+    tiles = _tiles(pair.grid.shape, card, options)
     _check_width(tiles)
     job = {
         "inputs": [input_stamp(source) for source in pair.sources],
@@ -177,7 +176,7 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         "values": [source.conversion and [list(each) for each in source.conversion] for source in pair.sources],
         "area of interest": options.record()["aoi"],
         "grid": grid_record(pair.grid),
-        "tiles": [tiles.tile, tiles.overlap, tiles.multiple],
+        "tiles": [*tiles.sides, tiles.overlap, tiles.multiple],
         "model": predictor.identity,
         "skip-damaged": options.skip_damaged,
         "coregister": None if pair.shift is None else pair.shift.to_dict(),
@@ -195,6 +194,15 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         tiles,
         job,
     )
+
+
+def _tiles(shape: tuple[int, int], card: ModelCard, options: MapOptions) -> TilePlan:
+    """The tiles of a scene: they depend on nothing but its size, the card and the options."""
+    overlap = card.overlap if options.overlap is None else options.overlap
+    if options.tile is not None or 2 * overlap > card.tile:
+        return TilePlan(shape, options.tile or card.tile, overlap, card.stride)
+    sides = fit_tiles(shape, card.tile**2, overlap, card.stride)
+    return TilePlan(shape, sides, overlap, card.stride)
 
 
 def _check_width(plan: TilePlan) -> None:

@@ -244,7 +244,7 @@ class _Run:
         pair, tiles, predictor = self.reader.pair, self.plan.tiles, self.reader.predictor
         used = {
             "threshold": self._threshold,
-            "tile": tiles.tile,
+            "tile": tiles.tile if isinstance(tiles.tile, int) else list(tiles.sides),
             "overlap": tiles.overlap,
             "bands": list(pair.bands),
         }

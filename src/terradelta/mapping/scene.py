@@ -25,15 +25,16 @@ __all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
 READ_AHEAD = 2
 TRIM = 0.375
 """Share of an overlap, at each tile's inner edge, whose values are not used; see docs/seams.md."""
-PIECE_ROWS = 32
-"""Rows of the scene that are joined at once: what grows with the scene's width is held for so many rows only."""
+PIECE_PX, PIECE_ROWS = 1 << 19, (32, 128)
+"""Pixels of the scene that are joined at once, and the fewest and the most rows of them: what grows with the scene's
+width is held for so many rows only."""
 
 
 @dataclass(frozen=True)
 class _Loaded:
     """One tile as the network takes it; without a valid pixel there are no dates."""
 
-    dates: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    dates: tuple[NDArray[Any], NDArray[Any]] | None
     valid: NDArray[np.bool_]
     damage: Sequence[Damage] = ()
 
@@ -133,7 +134,8 @@ class SceneRows:
         """
         for old in [each for each in self._open if each < number - 2]:
             self._open.pop(old).close()
-        yield from RowJoiner(self.plan, TRIM).pieces(number, self._read, PIECE_ROWS)
+        rows = min(max(PIECE_PX // self.plan.shape[1], PIECE_ROWS[0]), PIECE_ROWS[1])
+        yield from RowJoiner(self.plan, TRIM).pieces(number, self._read, rows)
 
     def close(self) -> None:
         """Close all files."""
@@ -176,8 +178,8 @@ def write_rows(scene: SceneRows, write: Callable[[int, NDArray[np.float32]], Non
             background.shutdown(wait=True, cancel_futures=True)
 
 
-def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[np.float32]:
-    return values.astype(np.float32) if scaling is None else scaling.apply(values)
+def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[Any]:
+    return values if scaling is None else scaling.apply(values)
 
 
 def _predict(predictor: Predictor, tile: Tile, loaded: _Loaded) -> NDArray[np.float32]:

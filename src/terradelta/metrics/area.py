@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit  # quantiles, without the long import of scipy.stats
 
 from terradelta.errors import InputError, ShapeError
 
@@ -34,7 +34,7 @@ class Estimate:
     value: float
     error: float
     """Standard error."""
-    quantile: float = float(norm.ppf(0.5 + _LEVEL / 2))
+    quantile: float = float(ndtri(0.5 + _LEVEL / 2))
     """Standard errors to either side of the interval."""
 
     @property
@@ -157,7 +157,7 @@ def area_from_images(images: ArrayLike, changed_area: float, unchanged_area: flo
     pull = changed_area * (tp - share * changed) / changed.sum()
     pull += unchanged_area * (fn - missed * unchanged) / unchanged.sum()
     error = math.sqrt(len(rows) / (len(rows) - 1) * float((pull**2).sum()))
-    quantile = float(t.ppf(0.5 + _LEVEL / 2, len(rows) - 1))
+    quantile = float(stdtrit(len(rows) - 1, 0.5 + _LEVEL / 2))
     return Estimate(float(changed_area * share + unchanged_area * missed), error, quantile)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from terradelta.errors import DataError, ShapeError
 
@@ -140,6 +139,8 @@ class LogitHistogram:
             raise DataError(
                 "calibration needs changed and unchanged pixels; this split has only one kind. Use another split"
             )
+        from scipy.optimize import minimize  # slow to import, and mapping needs none of it
+
         logits, sign, weight = self._logits(LogitScaling()), np.array([[1.0], [-1.0]]), self._counts / self.total
 
         def loss(parameters: Values) -> tuple[float, Values]:

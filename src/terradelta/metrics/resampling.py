@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri  # the normal distribution, without the long import of scipy.stats
 
 from terradelta.errors import ShapeError
 
@@ -77,12 +77,12 @@ def _bca(found: float, drawn: Values, left_out: Values, level: float) -> Interva
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     below = ((drawn < found).mean() + (drawn <= found).mean()) / 2
     if 0 < below < 1:
-        bias = norm.ppf(below)
+        bias = ndtri(below)
         away = left_out.mean() - left_out
         spread = 6 * (away**2).sum() ** 1.5
         acceleration = (away**3).sum() / spread if spread else 0.0
-        z = bias + norm.ppf(tails)
-        tails = norm.cdf(bias + z / (1 - acceleration * z))
+        z = bias + ndtri(tails)
+        tails = ndtr(bias + z / (1 - acceleration * z))
     low, high = np.quantile(drawn, tails)
     return Interval(float(low), float(high))
 
