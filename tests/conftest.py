@@ -9,6 +9,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.pop("COLUMNS", None)  # readline leaves it to xdist's workers, and rich would wrap by it
+os.environ.pop("LINES", None)
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -107,7 +107,7 @@ def test_commands_and_options_are_frozen():
             *("--reduce", "--width", "--window", "-o"),
         ],
         "models": ["--speed"],
-        "export": ["--half-weights", "--out", "--receipt", "-o"],
+        "export": ["--half-weights", "--int8", "--out", "--receipt", "-o"],
         "list": [],
         "check": ["--fix", "--out", "-o"],
         "tile": ["--edges", "--out", "--overlap", "--size", "-o"],

@@ -6,9 +6,16 @@ import sys
 
 import terradelta
 
-TRAINING = ("terradelta.networks", "terradelta.losses", "terradelta.training", "terradelta.export", "terradelta.bench")
+TRAINING = (
+    "terradelta.networks",
+    "terradelta.losses",
+    "terradelta.training",
+    "terradelta.export",
+    "terradelta.quantise",
+    "terradelta.bench",
+)
 WITH_TORCH = ("terradelta.runtime.torch", "terradelta.runtime.layers")
-HEAVY = ("torch", "lightning_fabric", "kornia", "onnx", "onnxscript")
+HEAVY = ("torch", "lightning_fabric", "kornia", "onnx", "onnxscript", "onnxruntime")
 
 
 def _core() -> list[str]:

@@ -72,6 +72,8 @@ class ModelCard:
     """Receipts of evaluations: data, split, protocol, threshold, metrics as fractions."""
     training: dict[str, Any] = field(default_factory=dict)
     """How the weights were trained: steps, seed, hardware, duration."""
+    quantisation: dict[str, Any] = field(default_factory=dict)
+    """How the weights were made int8, and how far they are from float32; empty for weights in floating point."""
     code_version: str = ""
     """terradelta version that wrote the weights."""
 
@@ -179,7 +181,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("mean", "std"), (_list_of(_is_number), "a list of finite numbers")),
     **dict.fromkeys(("scale", "temperature", "logit_bias"), (_is_number, "a finite number")),
     **dict.fromkeys(("stride", "receptive_field", "overlap", "tile"), (_is_size, "a whole number, 0 or more")),
-    **dict.fromkeys(("network_args", "training"), (_is_object, "an object")),
+    **dict.fromkeys(("network_args", "training", "quantisation"), (_is_object, "an object")),
     "bands": (_list_of(_is_text), "a list of texts"),
     "threshold": (_is_share, "a number above 0 and at most 1"),
     "gsd_m": (_is_range, "null or two finite numbers"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from terradelta.mapping.area import interval_from_scores
 from terradelta.metrics import Confusion
 from terradelta.runtime.recard import weights_identity
 from terradelta.runtime.weights import load_predictor
@@ -42,9 +43,17 @@ def test_a_receipt_adds_up(path: Path, predictor) -> None:
     }
     held = [score for score in predictor.card.scores if score["created"] == receipt["created"]]
     assert [score["metrics"] for score in held] == [receipt["metrics"]]
+    assert held[0]["images_px"] == list(receipt["images"]["confusion_px"].values())
 
 
 def test_the_undisturbed_row_is_the_score() -> None:
     receipt = json.loads(RECEIPTS[0].read_text())
     assert receipt["robustness"]["rows"][0]["f1"] == pytest.approx(receipt["metrics"]["f1"])
     assert len(receipt["robustness"]["rows"]) == 42
+
+
+def test_the_card_gives_a_map_an_interval(predictor) -> None:
+    card = predictor.card
+    found = interval_from_scores(card.scores, card.threshold, 5_000.0, 95_000.0)
+    assert found["area"]["low"] < found["area"]["value"] < found["area"]["high"]
+    assert found["basis"].startswith("Scores of 20 images (levir_cd_subset, test).")

@@ -296,6 +296,6 @@ def test_the_job_holds_what_the_rows_depend_on(tmp_path, pair):
         map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=stop_after(30))
     work = next(p for p in tmp_path.iterdir() if p.name.startswith(".out"))
     job = json.loads((work / "rows" / "job.json").read_text())
-    assert job["tiles"] == [64, 16, 16]
+    assert job["tiles"] == [64, 64, 16, 16]
     assert [Path(each[0]).name for each in job["inputs"]] == ["a.tif", "b.tif"]
     assert isinstance(Journal(work / "rows", job), Journal)

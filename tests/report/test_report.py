@@ -12,9 +12,10 @@ from rasterio.io import MemoryFile
 
 from terradelta.errors import OutputError, ShapeError
 from terradelta.report import Quicklooks, write_report
+from terradelta.report.area import interval_sentence
 from terradelta.report.html import render_report
 from terradelta.report.pictures import CHANGE_COLOUR, RAMP, change_picture, data_uri, probability_picture
-from terradelta.report.text import area, fraction, metres, number, place, seconds
+from terradelta.report.text import area, area_range, fraction, metres, number, place, seconds
 
 VOID = {"meta", "img", "input", "br"}
 RECEIPT = {
@@ -107,7 +108,7 @@ def test_page_shows_every_part(quicklooks):
         "of the 960,000 pixels",
         "200 m", "Grid north is up.", "90.0 %", "73.5 %", "410 m²", "88 m", "0.93", "30.25000° N, 97.74000° W",
         "1 of 71; all are in change.gpkg", "The second image was resampled.", "Licence. Research only.",
-        "F1 87.5 %, split test", "sha256 abab", "800 × 1,200 pixels (rows × columns), EPSG:32614", "tile: 512",
+        "Score on set, test F1 87.5 %", "sha256 abab", "800 × 1,200 pixels (rows × columns), EPSG:32614", "tile: 512",
         "6.25 s", "4 min 10 s", "terradelta 1.2.3", "changed from 0.40 on", "QGIS",
     ):  # fmt: skip
         assert expected in text, expected
@@ -117,6 +118,32 @@ def test_answer_comes_first(quicklooks):
     page = Page(render_report(RECEIPT, quicklooks))
     sections = [attrs["aria-labelledby"] for tag, attrs in page.tags if tag == "section"]
     assert sections == ["answer", "pictures", "maps", "scores", "polygons", "preflight", "model", "run", "qgis"]
+
+
+def test_each_score_of_a_card_has_its_line(quicklooks):
+    scores = [
+        {"data": "set", "split": split, "pairs": pairs, "threshold": 0.123456789, "metrics": {"f1": f1}}
+        for split, pairs, f1 in (("val", 9, 0.5), ("test", 8, 0.25), ("test", 20, 0.75))
+    ]
+    model = {**RECEIPT["model"], "scores": scores, "threshold": 0.123456789}
+    text = Page(render_report({**RECEIPT, "model": model, "options": {"threshold": 0.123456789}}, quicklooks)).text
+    lines = ("Score on set, val, 9 pairs F1 50.0 %", "set, test, 8 pairs F1 25.0 %", "set, test, 20 pairs F1 75.0 %")
+    assert all(line in text for line in lines)
+    assert "Threshold 0.1235" in text
+    assert "threshold: 0.1235" in text
+
+
+def test_an_interval_has_its_unit_once_and_no_line_ends_in_an_option():
+    interval = {
+        "area": {"value": 9000.0, "low": 8000.0, "high": 9500.0},
+        "basis": "See (terradelta area --draw) --x <b>.",
+    }
+    said = interval_sentence(interval, pixels=False)
+    assert "95 % interval 8,000 to 9,500 m²." in said
+    assert 'area <span class="nobreak">--draw)</span> <span class="nobreak">--x</span> &lt;b&gt;.' in said
+    assert area_range(8000.0, 12000.0) == "8,000 m² to 1.20 ha"
+    assert area_range(None, 12000.0) == "– to 1.20 ha"
+    assert "8,000 to 9,500 pixels" in interval_sentence(interval, pixels=True)
 
 
 def test_nothing_is_loaded_from_outside(quicklooks):

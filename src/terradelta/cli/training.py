@@ -1,13 +1,14 @@
 """Commands of people who train: `train`, `export`."""
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, say, say_terms
-from terradelta.errors import InputError
+from terradelta.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from terradelta.training.config import Recipe
@@ -64,26 +65,69 @@ def export(
     half_weights: Annotated[
         bool, typer.Option("--half-weights", help="Store weights as float16: half the size, nearly the same result.")
     ] = False,
+    int8: Annotated[
+        str | None,
+        typer.Option(
+            help="Make it int8, with ranges from this data: labelled pairs, two images BEFORE,AFTER, or a CSV file of "
+            "such pairs. Labels are not read."
+        ),
+    ] = None,
 ) -> None:
     """Export a trained network to ONNX and compare it with the original."""
+    check_new(out)
+    exported = run.suffix.lower() == ".onnx"
+    if half_weights and (exported or int8 is not None):
+        wanted = "floating point, so leave --int8 out" if int8 is not None else "the training run or its checkpoint"
+        raise InputError(f"--half-weights needs {wanted}" + f"; {run} is exported already" * exported)
+    if int8 is not None:
+        if receipt:
+            raise InputError("--int8 changes the result, so older receipts do not hold; evaluate the new file instead")
+        _export_int8(run, out, int8)
+    elif exported:
+        _copy(run, out, receipt or [])
+    else:
+        _export(run, out, receipt or [], half_weights=half_weights)
+
+
+def _export(run: Path, out: Path, receipts: list[Path], *, half_weights: bool = False) -> None:
+    """Export a checkpoint."""
     from terradelta.evaluation import with_receipt
 
-    check_new(out)
-    if run.suffix.lower() == ".onnx":
-        if half_weights:
-            raise InputError(f"--half-weights needs the training run or its checkpoint; {run} is exported already")
-        _copy(run, out, receipt or [])
-        return
     with needs_train("export"):
         from terradelta.export import export_onnx
         from terradelta.networks.checkpoint import load_network
     network, card = load_network(run)
-    for path in receipt or []:
+    for path in receipts:
         card = with_receipt(card, path)
     with console.status("exporting and comparing"):
         check = export_onnx(network, card, out, half_weights=half_weights)
     gaps = ", ".join(f"{precision} {gap:.2g}" for precision, gap in check.largest_difference.items())
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference in probability: {gaps}")
+
+
+def _export_int8(run: Path, out: Path, data: str) -> None:
+    """Export to a temporary file unless it is exported, then quantise."""
+    from terradelta.data.calibration import read_calibration
+    from terradelta.runtime.weights import load_predictor
+
+    try:
+        from terradelta.quantise import CROP_SIDE, CROPS, quantise_onnx
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("--int8", "quantize") from error
+    with tempfile.TemporaryDirectory() as folder:
+        source = run
+        if run.suffix.lower() != ".onnx":
+            source = Path(folder) / "float32.onnx"
+            _export(run, source, [])
+        with console.status("reading pairs") as status:
+            crops = read_calibration(data, load_predictor(str(source), threads=1).card, CROPS, CROP_SIDE)
+            check = quantise_onnx(source, crops, out, advance=status.update)
+    kept = f", {len(check.kept_float)} of {check.layers} layers in float32" if check.kept_float else ""
+    say(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB, calibrated on {crops.pairs} pairs{kept}. Difference in "
+        f"probability: mean {check.mean_difference:.2g}, 99.9 % of pixels below {check.p999_difference:.2g}, largest "
+        f"{check.largest_difference:.2g}; {check.class_changed:.3%} of pixels change class. Evaluate it before use"
+    )
 
 
 def _copy(model: Path, out: Path, receipts: list[Path]) -> None:

@@ -199,8 +199,10 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
 def _tiles(shape: tuple[int, int], card: ModelCard, options: MapOptions) -> TilePlan:
     """The tiles of a scene: they depend on nothing but its size, the card and the options."""
     overlap = card.overlap if options.overlap is None else options.overlap
-    if options.tile is not None or 2 * overlap > card.tile:
-        return TilePlan(shape, options.tile or card.tile, overlap, card.stride)
+    if options.tile is not None:
+        return TilePlan(shape, options.tile, overlap, card.stride)
+    if 2 * overlap > card.tile:
+        return TilePlan(shape, card.tile, overlap, card.stride)  # which says what is wrong
     sides = fit_tiles(shape, card.tile**2, overlap, card.stride)
     return TilePlan(shape, sides, overlap, card.stride)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from terradelta.report.text import area, fraction, integer, text
+from terradelta.report.text import area, area_range, fraction, integer, sentence, text
 
 __all__ = ["area_page", "interval_sentence"]
 
@@ -15,7 +15,7 @@ def area_page(record: Mapping[str, Any]) -> str:
     whole = _dict(record, "whole_map")
     pixels = record.get("unit") == "px"
     regions = [each for each in record.get("regions") or [] if isinstance(each, Mapping)]
-    sections = [_answer(whole, pixels, text(record.get("basis") or whole.get("note") or "")), _accuracy(record)]
+    sections = [_answer(whole, pixels, sentence(record.get("basis") or whole.get("note") or "")), _accuracy(record)]
     if regions:
         rows = "".join(_row(each, pixels) for each in regions)
         head = "".join(
@@ -37,7 +37,7 @@ def interval_sentence(interval: Mapping[str, Any], pixels: bool) -> str:
     """The ``changed_area_interval`` of a map's receipt as a paragraph; empty where there is none."""
     if not interval:
         return ""
-    estimate, basis = _dict(interval, "area"), text(interval.get("basis"))
+    estimate, basis = _dict(interval, "area"), sentence(interval.get("basis"))
     if not estimate:
         return f'<p class="muted">The changed area has no interval. {basis}</p>'
     value = _size(estimate.get("value"), pixels)
@@ -91,7 +91,8 @@ def _size(value: Any, pixels: bool) -> str:  # noqa: ANN401  from JSON
 
 
 def _interval(estimate: Mapping[str, Any], pixels: bool) -> str:
-    return f"{_size(estimate.get('low'), pixels)} to {_size(estimate.get('high'), pixels)}"
+    low, high = estimate.get("low"), estimate.get("high")
+    return f"{integer(low)} to {integer(high)} pixels" if pixels else area_range(low, high)
 
 
 def _share(estimate: Mapping[str, Any]) -> str:

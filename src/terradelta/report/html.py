@@ -311,10 +311,10 @@ def _model(receipt: Mapping[str, Any]) -> str:
     if not model:
         return ""
     facts = {"name": "Name", "summary": "Summary", "paper": "Paper", "data": "Fitted on", "threshold": "Threshold"}
-    rows = {label: text(model[key]) for key, label in facts.items() if model.get(key) not in (None, "")}
+    rows = {label: text(_short(model[key])) for key, label in facts.items() if model.get(key) not in (None, "")}
     for score in _list(model, "scores"):
         if isinstance(score, Mapping):
-            rows[f"Score on {text(score.get('data', 'unnamed data'))}"] = _score_line(score)
+            rows[_score_name(score)] = _score_line(score)
     licence = model.get("licence")
     if licence == NO_LIMIT:
         rows |= _fitted("Parameter", _dict(model, "network_args")) | _fitted("Fitted", _dict(model, "training"))
@@ -334,16 +334,25 @@ def _fitted(kind: str, values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _short(value: Any) -> str:  # noqa: ANN401  from JSON
-    """A number with four significant digits; lists in brackets."""
+    """A number with four significant digits; lists in brackets; a dash for None."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(_short(item) for item in value)}]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "–" if value is None else str(value)
+
+
+def _score_name(score: Mapping[str, Any]) -> str:
+    """Data, split and number of pairs: what tells the scores of a card apart."""
+    parts = [text(score.get("data", "unnamed data")), *([text(score["split"])] if score.get("split") else [])]
+    parts += [f"{integer(score['pairs'])} pairs"] if score.get("pairs") else []
+    return f"Score on {', '.join(parts)}"
 
 
 def _score_line(score: Mapping[str, Any]) -> str:
     metrics = _dict(score, "metrics") or dict(score)
     parts = [f"{name} {fraction(metrics[key])}" for key, name in _SCORES.items() if key in metrics]
-    parts += [f"{key} {text(score[key])}" for key in ("split", "protocol") if score.get(key)]
+    parts += [f"protocol {text(score['protocol'])}"] if score.get("protocol") else []
     return ", ".join(parts) or "–"
 
 
@@ -368,7 +377,7 @@ def _run(receipt: Mapping[str, Any]) -> str:
 
 
 def _option(value: Any) -> str:  # noqa: ANN401  from JSON
-    return " ".join(map(text, value)) if isinstance(value, list | tuple) else text(value)
+    return " ".join(map(text, value)) if isinstance(value, list | tuple) else text(_short(value))
 
 
 def _timings(timings: Mapping[str, Any]) -> str:

@@ -174,9 +174,12 @@ _STYLE = """
 body{margin:2rem auto;max-width:min(110rem,96vw)}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.3rem .7rem;text-align:left;border-bottom:1px solid #8884}
+th,td{padding:.3rem .6rem;font-size:.9375rem;text-align:left;border-bottom:1px solid #8884}
 thead th{border-bottom:2px solid currentColor;vertical-align:bottom}
-.n{text-align:right;white-space:nowrap}
+.n{text-align:right}
+td{white-space:nowrap}
+td:last-child{white-space:normal;min-width:8rem}
+h1{font-size:clamp(1.3rem,3.5vw,2rem);line-height:1.25}
 ul{font-size:.875rem;max-width:70rem}
 """
 

@@ -1,12 +1,26 @@
 """Numbers and places as a reader wants them. Every function takes what JSON may hold and never fails on it."""
 
 import math
+import re
 from html import escape
 from typing import Any
 
-__all__ = ["area", "finite", "fraction", "integer", "metres", "number", "place", "seconds", "text"]
+__all__ = [
+    "area",
+    "area_range",
+    "finite",
+    "fraction",
+    "integer",
+    "metres",
+    "number",
+    "place",
+    "seconds",
+    "sentence",
+    "text",
+]
 
 _MISSING = "–"
+_OPTION = re.compile(r"(?<!\S)\(?--[a-z-]+\)?")
 
 
 def finite(value: Any) -> float | None:  # noqa: ANN401  from JSON
@@ -22,6 +36,11 @@ def finite(value: Any) -> float | None:  # noqa: ANN401  from JSON
 def text(value: Any) -> str:  # noqa: ANN401  from JSON
     """Any value as escaped text; a dash for None."""
     return _MISSING if value is None else escape(str(value))
+
+
+def sentence(value: Any) -> str:  # noqa: ANN401  from JSON
+    """As `text`, for the body of a page: no line ends within an option such as ``--draw``."""
+    return _OPTION.sub(lambda found: f'<span class="nobreak">{found[0]}</span>', text(value))
 
 
 def number(value: Any, digits: int = 2) -> str:  # noqa: ANN401  from JSON
@@ -58,6 +77,15 @@ def area(value: Any) -> str:  # noqa: ANN401  from JSON
     if abs(amount) < 1e4:
         return f"{amount:,.0f} m²"
     return f"{amount / 1e4:,.2f} ha" if abs(amount) < 1e6 else f"{amount / 1e6:,.2f} km²"
+
+
+def area_range(low: Any, high: Any) -> str:  # noqa: ANN401  from JSON
+    """Two areas; the unit once where it is the same."""
+    ends = [area(low), area(high)]
+    unit = ends[1].rpartition(" ")[2]
+    if finite(low) is not None and ends[0].endswith(f" {unit}"):
+        ends[0] = ends[0].removesuffix(f" {unit}")
+    return " to ".join(ends)
 
 
 def seconds(value: Any) -> str:  # noqa: ANN401  from JSON
