@@ -3,6 +3,7 @@
 import http.server
 import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from hypothesis import HealthCheck, settings
 # Machines are shared and slow at times: a test fails for what it finds, not for how long it took to find it.
 settings.register_profile("terradelta", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("terradelta")
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so do the children of that; some tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 

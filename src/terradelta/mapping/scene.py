@@ -18,11 +18,14 @@ from terradelta.geo.windows import Span, TilePlan
 from terradelta.mapping.damage import Damage, TolerantPair
 from terradelta.mapping.journal import Journal, RowReader
 from terradelta.mapping.stages import StageClock
+from terradelta.runtime.cascade import Cascade
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
+__all__ = ["SKIPPED", "TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
 
 READ_AHEAD = 2
+SKIPPED = "skipped_tile"
+"""Key of the journal's notes of tiles that were screened out: row, column, height and width in pixels."""
 TRIM = 0.375
 """Share of an overlap, at each tile's inner edge, whose values are not used; see docs/seams.md."""
 PIECE_PX, PIECE_ROWS = 1 << 19, (32, 128)
@@ -49,6 +52,8 @@ class TileReader:
     """How the pair's raw values become the model's; None: they are."""
     clock: StageClock
     """Gets the busy seconds of ``read``."""
+    cascade: Cascade | None = None
+    """What tiles are screened by before they are predicted; None: all are predicted."""
 
     def load(self, tile: Tile) -> _Loaded:
         """Read one tile.
@@ -80,7 +85,8 @@ def predict_rows(
 ) -> Generator[int]:
     """Predict rows of tiles into a journal.
 
-    Holds a few tiles. A tile without a valid pixel is not predicted.
+    Holds a few tiles. A tile without a valid pixel is not predicted. One that the reader's cascade leaves out counts as
+    unchanged, with a probability of 0, and is noted in the journal under `SKIPPED`.
 
     Args:
         reader: of the pair's tiles; its clock gets the busy seconds of ``network`` and ``blend`` too.
@@ -103,8 +109,12 @@ def predict_rows(
         blender = RowBlender(plan, TRIM)
         with journal.write(number) as row:
             for tile, loaded in tiles:
-                with clock.time("network"):
-                    values = _predict(reader.predictor, tile, loaded)
+                if _is_screened_out(reader, loaded):
+                    values = np.where(loaded.valid, np.float32(0), np.float32(np.nan))
+                    row.note([{SKIPPED: [tile.row, tile.col, tile.height, tile.width]}])
+                else:
+                    with clock.time("network"):
+                        values = _predict(reader.predictor, tile, loaded)
                 with clock.time("blend"):
                     row.add(*blender.add(values))
                 row.note([damage.record() for damage in loaded.damage])
@@ -180,6 +190,13 @@ def write_rows(scene: SceneRows, write: Callable[[int, NDArray[np.float32]], Non
 
 def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[Any]:
     return values if scaling is None else scaling.apply(values)
+
+
+def _is_screened_out(reader: TileReader, loaded: _Loaded) -> bool:
+    if reader.cascade is None or loaded.dates is None:
+        return False
+    with reader.clock.time("screen"):
+        return not reader.cascade.may_hold_change(reader.predictor, *loaded.dates)
 
 
 def _predict(predictor: Predictor, tile: Tile, loaded: _Loaded) -> NDArray[np.float32]:
