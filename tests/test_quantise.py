@@ -25,6 +25,7 @@ CARD = ModelCard(
     threshold=0.3,
     temperature=1.5,
     scores=({"metrics": {"f1": 1.0}},),
+    training={"steps": 5, "cascade": {"rows": []}},
 )
 RNG = np.random.default_rng(7)
 
@@ -104,7 +105,7 @@ def test_the_file_is_int8_and_its_card_says_so(tmp_path: Path) -> None:
     assert sorted(s.size for s in scales) == [1, 8, 8], "one scale for each output channel"
     card = OpenVINOPredictor(tmp_path / "new" / "q.onnx", threads=1).card
     record = card.quantisation
-    assert card == CARD.replace(name="w_int8", scores=(), quantisation=record)
+    assert card == CARD.replace(name="w_int8", scores=(), training={"steps": 5}, quantisation=record)
     assert (record["data"], record["sha256"], record["pairs"]) == ("fabricated", "ab" * 32, 3)
     assert (record["crops"], record["checked_on"], record["layers"], record["kept_float"]) == (6, 2, 3, [])
     for name in ("mean_difference", "p999_difference", "largest_difference", "class_changed"):

@@ -26,6 +26,7 @@ from terradelta.card import ModelCard
 from terradelta.data.calibration import CalibrationCrops, Dates
 from terradelta.errors import ModelError
 from terradelta.files import write_whole
+from terradelta.runtime.cascade import CARD_ENTRY
 from terradelta.runtime.openvino import OpenVINOPredictor
 from terradelta.runtime.recard import exchange_card
 
@@ -73,7 +74,7 @@ def quantise_onnx(
     """Write an int8 copy of an ONNX file.
 
     The card goes along: with ``_int8`` behind its name, a record of the quantisation, threshold and calibration as
-    they were, and without scores, which belong to the float32 weights.
+    they were, and without scores and what was measured for screening, which belong to the float32 weights.
 
     Args:
         source: an ONNX file with a card.
@@ -107,7 +108,8 @@ def quantise_onnx(
     record = {**asdict(check), "crops": len(measured), "checked_on": len(checked), "pairs": calibration.pairs}
     record |= {"data": calibration.name, "sha256": calibration.sha256, "tolerance": TOLERANCE}
     record["threshold"] = "that of the float32 weights, likewise temperature and bias"
-    card = card.replace(name=f"{card.name}_int8", scores=(), quantisation=record)
+    training = {name: value for name, value in card.training.items() if name != CARD_ENTRY}
+    card = card.replace(name=f"{card.name}_int8", scores=(), training=training, quantisation=record)
     write_whole(path, exchange_card(content, card.to_json()), make_folder=True)
     return check
 

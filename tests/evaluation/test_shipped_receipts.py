@@ -7,6 +7,7 @@ import pytest
 
 from terradelta.mapping.area import interval_from_scores
 from terradelta.metrics import Confusion
+from terradelta.runtime import openvino
 from terradelta.runtime.recard import weights_identity
 from terradelta.runtime.weights import load_predictor
 
@@ -57,3 +58,20 @@ def test_the_card_gives_a_map_an_interval(predictor) -> None:
     found = interval_from_scores(card.scores, card.threshold, 5_000.0, 95_000.0)
     assert found["area"]["low"] < found["area"]["value"] < found["area"]["high"]
     assert found["basis"].startswith("Scores of 20 images (levir_cd_subset, test).")
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_int8_weights_have_receipts_of_their_own(split: str, predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "cpu_has_int8", lambda: True)
+    rounded = load_predictor("default", precision="int8", threads=1)
+    folder = Path(__file__).parents[2] / "docs" / "receipts"
+    receipt, of_f32 = (json.loads((folder / f"{name}levir_subset_{split}.json").read_text()) for name in ("int8_", ""))
+    assert receipt["metrics"] == pytest.approx(Confusion(**receipt["confusion_px"]).metrics())
+    assert receipt["weights"] == weights_identity(rounded) != of_f32["weights"]
+    assert receipt["data"] == of_f32["data"]
+    assert receipt["threshold"] == rounded.card.threshold == predictor.card.threshold
+    held = [score for score in rounded.card.scores if score["created"] == receipt["created"]]
+    assert [score["metrics"] for score in held] == [receipt["metrics"]]
+    if split == "test":
+        assert receipt["against"]["model"] == predictor.card.name
+        assert receipt["against"]["its_metrics"] == pytest.approx(of_f32["metrics"])

@@ -62,6 +62,28 @@ def test_a_flat_map_lies_in_the_middle_of_its_range():
         assert (low + high) / 2 == pytest.approx(value)
 
 
+def test_weights_that_hardly_differ_are_flat():
+    values = [[0.5, 0.504]]
+    tight, wide = (
+        draw_heat(SCENE, ["x"], [HeatRow("m", (panel(values, unbounded=unbounded),))])
+        .axes[2]
+        .get_images()[1]
+        .get_clim()
+        for unbounded in (True, False)
+    )
+    assert tight[1] - tight[0] < 0.004
+    assert wide == pytest.approx((0.252, 0.752), abs=1e-3)
+
+
+def test_long_names_fit_beside_their_row():
+    short, long = (
+        draw_heat(SCENE, ["x"], [HeatRow(name, (panel([[0, 1]]),))]).axes[0].yaxis.label.get_fontsize()
+        for name in ("m", "m" * 60)
+    )
+    assert short == 7
+    assert long < 3
+
+
 def test_what_a_model_lacks_is_said():
     figure = draw_heat(SCENE, ["x"], [HeatRow("m", (panel([[0, 1]]),)), HeatRow("n", (None,))])
     assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["not in this\nnetwork"]

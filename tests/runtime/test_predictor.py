@@ -146,3 +146,53 @@ def test_channels_last_kernels_have_the_strides_that_their_gradients_get() -> No
     channels_last(network)
     assert [p.stride() for p in network.parameters() if p.ndim == 4] == [(72, 1, 24, 8), (4, 1, 4, 4)]
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+class Cramped(torch.nn.Module):
+    """Adds the dates; more than ``room`` pairs at once do not fit."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.batches: list[int] = []
+
+    def forward(self, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(before))
+        if len(before) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return (before + after).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(("room", "tried"), [(99, [11]), (5, [11, 5, 5, 1]), (2, [11, 5, 2, 2, 2, 2, 2, 1])])
+def test_a_batch_that_does_not_fit_is_halved(room: int, tried: list[int]) -> None:
+    network = Cramped(room)
+    predictor = TorchPredictor(network, CARD, bf16=False)
+    before, after = (x.astype(np.float32) for x in _dates(11, 2, 8, 8))
+    np.testing.assert_allclose(predictor.logits(before, after), (before + after).sum(1, keepdims=True), rtol=1e-6)
+    assert network.batches == tried
+    network.batches.clear()
+    predictor.logits(before[:5], after[:5])
+    assert max(network.batches) <= room, "what did not fit is not tried again"
+
+
+def test_one_pair_that_does_not_fit() -> None:
+    network = Cramped(0).train()
+    before, after = _dates(3, 2, 8, 16)
+    with pytest.raises(
+        ModelError, match=r"one pair of 8 x 16 pixels does not fit into the memory of cpu; use smaller tiles \(--tile\)"
+    ):
+        TorchPredictor(network, CARD, bf16=False).predict(before, after)
+    assert network.batches == [3, 1]
+    assert network.training
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here")
+def test_cuda_gives_what_the_cpu_gives(tmp_path) -> None:
+    torch.manual_seed(0)
+    save_network(create_model("mlla_sianet"), NET_CARD, tmp_path / "best.ckpt")
+    before, after = _dates(2, 3, 64, 96)
+    expected = load_torch_predictor(tmp_path, "cpu", 1).predict(before, after)
+    exact = load_torch_predictor(tmp_path, "cuda", None, bf16=False).predict(before, after)
+    np.testing.assert_allclose(exact, expected, atol=1e-2)  # convolutions may use TF32
+    rough = load_torch_predictor(tmp_path, "cuda", None).predict(before, after)
+    np.testing.assert_allclose(rough, expected, atol=0.05)

@@ -272,7 +272,8 @@ def _panel(found: "HeatMap | None") -> "HeatPanel | None":
         return None
     parts = [part for part in found.label.split("-") if part in ("before", "after")]
     date = parts[-1] if parts else "after"
-    return HeatPanel(found.layer, date, found.values, found.covers, found.unit, found.queried)
+    unbounded = not found.unit.startswith(("weight", "attention"))
+    return HeatPanel(found.layer, date, found.values, found.covers, found.unit, found.queried, unbounded)
 
 
 def _table(name: str, layers: "Layers") -> Table:

@@ -66,6 +66,12 @@ def map_command(
     min_area: Annotated[float, typer.Option(help="Leave out smaller polygons, m².")] = 10.0,
     simplify: Annotated[float, typer.Option(help="Tolerance for simpler outlines, m.")] = 0.0,
     device: Device = "cpu",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Of the network: auto; f32; bf16; int8: faster on CPUs with VNNI or AMX, nearly the same map."
+        ),
+    ] = "auto",
     tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
     overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share.")] = None,
     coregister: Annotated[
@@ -115,7 +121,7 @@ def map_command(
     )
 
     def choose() -> "Predictor | Method":
-        return _predictor(model, method, device)
+        return _predictor(model, method, device, precision)
 
     if pairs is not None and before is None:
         with _workers(options, cluster) as options:
@@ -146,7 +152,7 @@ def demo(
     say(f"drew {files.before} and {files.after}: the second on another grid, 0.6 m in place of 0.5 m")
     made = _map(
         *(files.before, files.after, out / "map", MapOptions()),
-        lambda: _predictor(None, None, "cpu"),
+        lambda: _predictor(None, None, "cpu", "auto"),
         lambda at: score_map(at, files.label),
     )
     _say_result(made)
@@ -218,16 +224,18 @@ def _workers(options: "MapOptions", address: str | None) -> Iterator["MapOptions
         yield dataclasses.replace(options, workers=cluster)
 
 
-def _predictor(model: str | None, method: str | None, device: str) -> "Predictor | Method":
+def _predictor(model: str | None, method: str | None, device: str, precision: str) -> "Predictor | Method":
     from terradelta.runtime.classical import load_method
     from terradelta.runtime.weights import load_predictor
 
     if method is None:
-        return load_predictor("default" if model is None else model, device=device)
+        return load_predictor("default" if model is None else model, device=device, precision=precision)
     if model is not None:
         raise InputError(f"--model {model} and --method {method} exclude each other; give one of them")
     if device != "cpu":
         raise InputError(f"--method {method} runs on the CPU; leave --device {device} out")
+    if precision != "auto":
+        raise InputError(f"--method {method} has one precision; leave --precision {precision} out")
     return load_method(method)
 
 

@@ -12,6 +12,7 @@ from terradelta.cli._base import app, console, needs_train
 
 if TYPE_CHECKING:
     from terradelta.bench.speed import Speed
+    from terradelta.card import ModelCard
 
 __all__ = ["models"]
 
@@ -40,17 +41,27 @@ def models(
 
 
 def _weights_table() -> Table:
-    from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor, shipped_models
+    from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
 
     table = Table("weights", "network", "bands", "F1", "on", "licence", title="Weights that ship")
     for shipped in shipped_models():
-        card = load_predictor(shipped, threads=1).card
+        card = _card(shipped)
         label = f"{shipped} (default)" if shipped == DEFAULT_MODEL else shipped
         score = card.scores[-1] if card.scores else {}
         f1 = f"{score['metrics']['f1']:.4f}" if score else ""
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
         table.add_row(*map(Text, (label, card.network, ", ".join(card.bands), f1, where, card.licence)))
     return table
+
+
+def _card(name: str) -> "ModelCard":
+    import warnings
+
+    from terradelta.runtime.weights import PrecisionWarning, load_predictor
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)  # only the card is looked at
+        return load_predictor(name, threads=1).card
 
 
 def _methods_table() -> Table:
@@ -114,13 +125,11 @@ def _published_f1(network: str) -> str:
 def _print_card(out: Console, name: str) -> None:
     import dataclasses
 
-    from terradelta.runtime.weights import load_predictor
-
     if _is_network(name):
         _print_network(out, name)
         return
     table = Table("", "", title=Text(f"Card of {name}"), show_header=False)
-    for field, value in dataclasses.asdict(load_predictor(name, threads=1).card).items():
+    for field, value in dataclasses.asdict(_card(name)).items():
         shown = json.dumps(value, indent=1) if isinstance(value, dict | tuple | list) else str(value)
         table.add_row(field, Text(shown))
     out.print(table)

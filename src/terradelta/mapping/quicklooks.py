@@ -38,7 +38,7 @@ def _pictures(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     colour = [0, 1, 2] if before.shape[0] >= 3 else [0, 0, 0]
     if before.dtype == after.dtype == np.uint8:
-        first, second = (np.moveaxis(x[colour], 0, 2) for x in (before, after))
+        first, second = (np.moveaxis(x[colour].astype(np.uint8), 0, 2) for x in (before, after))
         return first, second
     # float64: values may be beyond float32.
     dates = [np.nan_to_num(x[colour].astype(np.float64)) for x in (before, after)]

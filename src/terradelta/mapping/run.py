@@ -277,7 +277,7 @@ class _Run:
             "grid": grid_record(pair.grid),
             "preflight_record": pair.preflight.to_dict(),
             "scaling": None if self.plan.scaling is None else asdict(self.plan.scaling),
-            "model": model_record(predictor.card, type(predictor).__name__),
+            "model": model_record(predictor.card, predictor.runtime),
             "options": self.options.record() | used,
             "result": summary.result() | self._interval(summary),
             "largest_polygons": summary.largest_polygons(pair.grid),

@@ -13,6 +13,8 @@ __all__ = ["COLOURS", "Axis", "Bars", "Line", "chart", "grid_of_charts"]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Blue, vermilion, green, purple, orange, sky blue."""
+_WIDE = 600
+"""Units from which a chart is not made narrower on a small screen but moved sideways."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 26.0, 44.0
 
 Point = tuple[float, float]
@@ -116,8 +118,9 @@ def chart(
     named = [each for each in series if each.name] if legend else []
     head = _legend(named) if named else f'<text class="title" x="{_LEFT:g}" y="14">{escape(title)}</text>'
     body = "\n".join([head, _axes(frame), *parts])
+    css = "chart wide" if size[0] > _WIDE else "chart"
     return (
-        f'<svg class="chart" viewBox="0 0 {size[0]:g} {size[1]:g}" role="img" aria-label="{escape(title)}">\n'
+        f'<svg class="{css}" viewBox="0 0 {size[0]:g} {size[1]:g}" role="img" aria-label="{escape(title)}">\n'
         f"<title>{escape(title)}</title>\n{body}\n</svg>"
     )
 

@@ -177,7 +177,10 @@ def _size_table(rows: list[dict[str, Any]], unit: str, words: str) -> str:
 
 def _boundary(receipt: Mapping[str, Any]) -> str:
     rows = [
-        (f"{row['tolerance_px']:g} pixels", *(number(row[name], 3) for name in ("f1", "precision", "recall")))
+        (
+            f"{row['tolerance_px']:g} pixel{'s' if row['tolerance_px'] != 1 else ''}",
+            *(number(row[name], 3) for name in ("f1", "precision", "recall")),
+        )
         for row in receipt["boundary"]
     ]
     table = data_table(("within", "F1", "precision", "recall"), rows, "boundary")

@@ -30,6 +30,8 @@ _BAR_MM, _BELOW_MM = 1.4, 8.5
 """Height of a bar of colours, and of all that is below a map."""
 _LETTER_MM = 0.2
 """Width of a letter for each point of its size, and a little more."""
+_LEAST = 0.01
+"""Difference of weights, or of multiples of even attention, below which a map is flat."""
 _POINT = 0.04
 """Share of a side below which a chosen place is marked by a cross in place of its outline."""
 
@@ -71,6 +73,8 @@ class HeatPanel:
     """What the values are."""
     queried: bool = False
     """Whether it is attention from the chosen place, which is then marked."""
+    unbounded: bool = True
+    """Whether the values have no natural scale; else a range below 0.01 is drawn as flat."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def draw_heat(
         for axis, picture in zip(axes, images.values(), strict=False):
             axis.imshow(picture, interpolation="none")
             _frame(axis, scene)
-        axes[0].set_ylabel(row.name, fontsize=7)
+        axes[0].set_ylabel(row.name, fontsize=min(7.0, sheet.tile_height_mm / _LETTER_MM / max(len(row.name), 1)))
         _draw_maps(axes[len(images) :], row, scene, opacity)
         for first, last, norm, extend, unit in _bars(row, len(images)):
             _draw_bar(figure.add_axes(sheet.bar(number, first, last)), norm, extend, unit)
@@ -149,22 +153,23 @@ class _Sheet:
         return (self.width_mm - _LEFT_MM - _EDGE_MM - (self.cols - 1) * _GAP_MM) / self.cols
 
     @property
-    def _tile_height_mm(self) -> float:
+    def tile_height_mm(self) -> float:
+        """Height of a cell."""
         return self.tile_mm * self.shape[0] / self.shape[1]
 
     @property
     def height_mm(self) -> float:
         """Height of the figure."""
-        return _HEAD_MM + self.rows * (self._tile_height_mm + _BELOW_MM)
+        return _HEAD_MM + self.rows * (self.tile_height_mm + _BELOW_MM)
 
     def cell(self, row: int, col: int) -> tuple[float, float, float, float]:
         """The place of a map."""
-        top = _HEAD_MM + row * (self._tile_height_mm + _BELOW_MM)
-        return self._place(self._left_mm(col), top, self.tile_mm, self._tile_height_mm)
+        top = _HEAD_MM + row * (self.tile_height_mm + _BELOW_MM)
+        return self._place(self._left_mm(col), top, self.tile_mm, self.tile_height_mm)
 
     def bar(self, row: int, first: int, last: int) -> tuple[float, float, float, float]:
         """The place of the bar under the cells of the columns ``first`` to ``last``."""
-        top = _HEAD_MM + row * (self._tile_height_mm + _BELOW_MM) + self._tile_height_mm + _GAP_MM
+        top = _HEAD_MM + row * (self.tile_height_mm + _BELOW_MM) + self.tile_height_mm + _GAP_MM
         inset = 0.05 * self.tile_mm
         left, right = self._left_mm(first) + inset, self._left_mm(last) + self.tile_mm - inset
         return self._place(left, top, right - left, _BAR_MM)
@@ -220,7 +225,7 @@ def _bars(row: HeatRow, skipped: int) -> list[tuple[int, int, Any, str, str]]:
     bars = []
     for group in _groups(row):
         panels = [panel for panel in (row.panels[i] for i in group) if panel is not None]
-        low, high, extend = _range([panel.values for panel in panels])
+        low, high, extend = _range([panel.values for panel in panels], 0.0 if panels[0].unbounded else _LEAST)
         bars.append((group[0] + skipped, group[-1] + skipped, Normalize(low, high), extend, panels[0].unit))
     return bars
 
@@ -232,16 +237,17 @@ def _draw_bar(axis: "Axes", norm: Any, extend: Any, unit: str) -> None:  # noqa:
     bar.set_label(unit, fontsize=5, labelpad=1)
     axis.tick_params(labelsize=5, length=1.5, width=0.4, pad=1)
     axis.locator_params(nbins=3)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")  # no factor beside the axis
     bar.outline.set_linewidth(0.4)
 
 
-def _range(maps: Sequence[NDArray[np.floating]]) -> tuple[float, float, Any]:
-    """Lowest and highest value that colours tell apart, and at which ends there are values beyond."""
+def _range(maps: Sequence[NDArray[np.floating]], least: float) -> tuple[float, float, Any]:
+    """Lowest and highest value that colours tell apart, at least so far apart, and where there are values beyond."""
     values = np.concatenate([each.ravel() for each in maps]).astype(np.float64)
     low, high = (float(end) for end in np.percentile(values, _PERCENTILES))
-    if high - low <= 1e-6 * max(abs(low), abs(high), 1e-30):  # a flat map: its value in the middle of the bar
-        half = max(abs(low) * 0.5, 1e-6)
-        return low - half, low + half, "neither"
+    if high - low <= max(least, 1e-6 * max(abs(low), abs(high), 1e-30)):  # a flat map: in the middle of the bar
+        middle, half = (low + high) / 2, max(abs(low) * 0.5, least, 1e-6)
+        return middle - half, middle + half, "neither"
     below, above = bool(values.min() < low), bool(values.max() > high)
     return low, high, ("neither", "min", "max", "both")[below + 2 * above]
 

@@ -14,9 +14,11 @@ from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["OpenVINOPredictor", "Precision", "cpu_has_bf16"]
+__all__ = ["OpenVINOPredictor", "Precision", "cpu_has_bf16", "cpu_has_int8"]
 
 Precision = Literal["auto", "f32", "bf16"]
+"""Of all that is not in 8-bit integers already."""
+_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
 @cache
@@ -29,6 +31,20 @@ def _core() -> ov.Core:
 def cpu_has_bf16() -> bool:
     """Whether OpenVINO can compute in bfloat16 on this CPU."""
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def cpu_has_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
+    """Whether the CPU multiplies 8-bit integers exactly and fast (VNNI, AMX, or Arm's dot product); None if unknown.
+
+    OpenVINO runs int8 networks on any CPU, but without such instructions sums of products can overflow 16 bits.
+    """
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return None
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), None)
+    return None if flags is None else not _INT8_FLAGS.isdisjoint(flags)
 
 
 class OpenVINOPredictor(Predictor):
@@ -64,6 +80,11 @@ class OpenVINOPredictor(Predictor):
     def identity(self) -> str:
         """Hash of the file as it was read, and the precision."""
         return self._identity
+
+    @property
+    def runtime(self) -> str:
+        """E.g. ``OpenVINOPredictor, int8 and f32``."""
+        return f"{type(self).__name__}, {'int8 and ' if self.card.quantisation else ''}{self.precision}"
 
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""

@@ -25,6 +25,11 @@ class Predictor(ABC):
         return hashlib.sha256(f"{type(self).__name__} {self.card.to_json()}".encode()).hexdigest()
 
     @property
+    def runtime(self) -> str:
+        """What runs the network, and in what precision where a subclass has more than one; for receipts."""
+        return type(self).__name__
+
+    @property
     def fill(self) -> NDArray[np.float32]:
         """Raw sensor values ``(2, C)`` of the first and second date for pixels where one date has no data.
 
