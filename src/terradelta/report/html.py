@@ -1,6 +1,5 @@
 """`write_report`: one HTML file with the answer first, that opens offline."""
 
-import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path, PurePath
@@ -10,7 +9,8 @@ from terradelta.card import NO_LIMIT
 from terradelta.files import write_whole
 from terradelta.report.area import interval_sentence
 from terradelta.report.evidence import evidence_note
-from terradelta.report.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
+from terradelta.report.maps import maps, swipe
+from terradelta.report.pictures import Quicklooks
 from terradelta.report.shift import shift_figure
 from terradelta.report.text import area, finite, fraction, integer, metres, number, place, seconds, text
 
@@ -18,7 +18,6 @@ __all__ = ["render_report", "write_report"]
 
 _ASSETS = files("terradelta.report") / "assets"
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou_changed": "IoU of the changed class"}
-_SHORTEST_M, _LONGEST_M = 0.1, 4.1e7  # of a picture that gets a scale bar: up to the length of the equator
 _COLUMNS = ("Id", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
 
 
@@ -39,10 +38,11 @@ def write_report(out: Path, receipt: Mapping[str, Any], quicklooks: Quicklooks) 
 
 def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
     """The report as a string; arguments as for `write_report`."""
+    grid = _dict(receipt, "grid")
     sections = (
         _answer(receipt),
-        _swipe(receipt, quicklooks),
-        _maps(receipt, quicklooks),
+        swipe(quicklooks, _names(receipt), grid),
+        maps(quicklooks, _threshold(receipt), grid),
         _scores(receipt),
         _polygons(receipt),
         _preflight(receipt),
@@ -141,89 +141,15 @@ def _answer(receipt: Mapping[str, Any]) -> str:
     return _section("answer", "The answer", f'<dl class="cards">{cards}</dl>{interval}')
 
 
-def _swipe(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
-    height, width = quicklooks.shape
-    names = [_file_name(receipt, date) or f"the {date} image" for date in ("before", "after")]
-    images = "".join(
-        f'<img class="{css}" width="{width}" height="{height}" alt="{alt}: {name}" src="{data_uri(picture)}">'
-        for css, alt, name, picture in (
-            ("after", "After", names[1], quicklooks.after),
-            ("before", "Before", names[0], quicklooks.before),
-        )
-    )
-    body = (
-        f'<figure class="swipe"{_limit(quicklooks)}>\n'
-        f'<div class="stage">{images}<span class="bar" aria-hidden="true"></span>'
-        '<span class="tag left" aria-hidden="true">Before</span><span class="tag right" aria-hidden="true">After</span>'
-        '<input type="range" min="0" max="100" value="50" step="any" aria-label="Share of the picture that shows the '
-        f'before image, in per cent"></div>\n{_scale_bar(receipt)}'
-        f'<figcaption><span class="screen">Drag across the picture. </span><strong>Before</strong> ({names[0]}) is on '
-        f"the left, <strong>after</strong> ({names[1]}) on the right.{_north(receipt)}</figcaption>\n</figure>"
-    )
-    return _section("pictures", "Before and after", body)
+def _names(receipt: Mapping[str, Any]) -> tuple[str, str]:
+    """What to call both dates."""
+    before, after = (_file_name(receipt, date) or f"the {date} image" for date in ("before", "after"))
+    return before, after
 
 
-def _limit(quicklooks: Quicklooks) -> str:
-    """A style that keeps a tall picture on one screen: narrower, so that its scale bar stays right."""
-    height, width = quicklooks.shape
-    return f' style="max-width:max(9rem,{85 * width / height:.1f}vh)"' if height > width else ""
-
-
-def _maps(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
-    height, width = quicklooks.shape
-    size = f'width="{width}" height="{height}"'
-    bar = _scale_bar(receipt)
-    share = fraction(quicklooks.change[quicklooks.valid].mean() if quicklooks.valid.any() else None)
-    no_data = "" if quicklooks.valid.all() else '<span class="key none"></span> no data on one date or both'
-    rgb = ",".join(map(str, CHANGE_COLOUR))
-    change = (
-        f"<figure{_limit(quicklooks)}>"
-        f'<img {size} alt="Map of the changed areas over the after image; {share} of it is changed" '
-        f'src="{data_uri(change_picture(quicklooks))}">\n{bar}'
-        f'<figcaption><span class="key" style="background:rgb({rgb})"></span> changed {no_data}</figcaption></figure>'
-    )
-    probability = (
-        f"<figure{_limit(quicklooks)}>"
-        f'<img {size} alt="Map of the probability of change, dark for unlikely, yellow for likely" '
-        f'src="{data_uri(probability_picture(quicklooks), lossless=True)}">\n{bar}'
-        f"<figcaption>Probability of change {no_data}{_legend(receipt)}</figcaption></figure>"
-    )
-    return _section("maps", "Where it changed, and how sure", f'<div class="pair">{change}{probability}</div>')
-
-
-def _legend(receipt: Mapping[str, Any]) -> str:
-    stops = ",".join(f"rgb({r},{g},{b})" for r, g, b in RAMP)
-    options, model = _dict(receipt, "options"), _dict(receipt, "model")
-    threshold = finite(options.get("threshold"))
-    threshold = finite(model.get("threshold")) if threshold is None else threshold
-    shown = threshold is not None and 0 <= threshold <= 1
-    mark = f'<i style="left:{100 * threshold:.1f}%"></i>' if shown else ""  # type: ignore[operator]  # not None
-    note = f"changed from {number(threshold)} on" if shown else ""
-    return (
-        f'<span class="ramp" style="background:linear-gradient(90deg,{stops})">{mark}</span>'
-        f'<span class="ends"><span>0</span><span>{note}</span><span>1</span></span>'
-    )
-
-
-def _scale_bar(receipt: Mapping[str, Any]) -> str:
-    """A bar of a round length, at most a third of the picture's width; nothing without ground units."""
-    grid = _dict(receipt, "grid")
-    pixel, columns = finite(grid.get("pixel_area_m2")), finite(grid.get("width"))
-    width_m = math.sqrt(max(pixel or 0.0, 0.0)) * (columns or 0.0)
-    if not _SHORTEST_M <= width_m <= _LONGEST_M:
-        return ""
-    power = 10 ** math.floor(math.log10(width_m / 3))
-    length = max(step * power for step in (1, 2, 5) if step * power <= width_m / 3)
-    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    return f'<div class="scale"><span style="width:{100 * length / width_m:.3f}%"></span>{label}</div>\n'
-
-
-def _north(receipt: Mapping[str, Any]) -> str:
-    transform = _dict(receipt, "grid").get("transform")
-    if not isinstance(transform, list | tuple) or len(transform) < 6 or not _dict(receipt, "grid").get("crs"):
-        return ""
-    upright = transform[1] == transform[3] == 0 and transform[4] < 0 < transform[0]
-    return " Grid north is up." if upright else ""
+def _threshold(receipt: Mapping[str, Any]) -> float | None:
+    own = finite(_dict(receipt, "options").get("threshold"))
+    return finite(_dict(receipt, "model").get("threshold")) if own is None else own
 
 
 def _scores(receipt: Mapping[str, Any]) -> str:
