@@ -329,6 +329,21 @@ def test_demo_takes_the_next_free_name(run, tmp_path, monkeypatch):
     assert Path(out.strip()) == Path("terradelta-demo-2/map/report.html")
 
 
+def test_map_in_int8_says_so_in_its_receipt(run, pair, tmp_path, monkeypatch):
+    from terradelta.runtime import openvino
+
+    monkeypatch.setattr(openvino, "cpu_has_int8", lambda: True)
+    code, _, err = run("map", *pair, "-o", tmp_path / "out", "--precision", "int8")
+    assert code == 0, err
+    model = json.loads((tmp_path / "out" / "receipt.json").read_text())["model"]
+    assert model["name"] == f"{DEFAULT_MODEL}_int8"
+    assert model["runtime"].startswith("OpenVINOPredictor, int8 and ")
+    assert model["quantisation"]["data"] == "levir_cd_subset train"
+    code, out, _ = run("models", model["name"])
+    assert code == 0
+    assert "Non-commercial research" in out
+
+
 def test_models_lists_and_shows(run):
     code, out, _ = run("models")
     assert code == 0

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 DEFAULT = "mlla_sianet"
 NETWORKS = [pytest.param(n, marks=() if n == DEFAULT else pytest.mark.slow) for n in list_models()]
 
-NARROWER = {"mccrnet": {"width": 0.25}, "dasnet": {"width": 0.25}}
+NARROWER = {"mccrnet": {"width": 0.25}, "dasnet": {"width": 0.25}, "ifn": {"width": 0.25}}
 """Options of a smaller network with the same graph."""
 
 

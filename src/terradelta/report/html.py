@@ -1,6 +1,5 @@
 """`write_report`: one HTML file with the answer first, that opens offline."""
 
-import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path, PurePath
@@ -10,7 +9,9 @@ from terradelta.card import NO_LIMIT
 from terradelta.files import write_whole
 from terradelta.report.area import interval_sentence
 from terradelta.report.evidence import evidence_note
-from terradelta.report.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
+from terradelta.report.maps import maps, swipe
+from terradelta.report.page import facts, section
+from terradelta.report.pictures import Quicklooks
 from terradelta.report.shift import shift_figure
 from terradelta.report.text import area, finite, fraction, integer, metres, number, place, seconds, text
 
@@ -18,7 +19,6 @@ __all__ = ["render_report", "write_report"]
 
 _ASSETS = files("terradelta.report") / "assets"
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou_changed": "IoU of the changed class"}
-_SHORTEST_M, _LONGEST_M = 0.1, 4.1e7  # of a picture that gets a scale bar: up to the length of the equator
 _COLUMNS = ("Id", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
 
 
@@ -39,10 +39,11 @@ def write_report(out: Path, receipt: Mapping[str, Any], quicklooks: Quicklooks) 
 
 def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
     """The report as a string; arguments as for `write_report`."""
+    grid = _dict(receipt, "grid")
     sections = (
         _answer(receipt),
-        _swipe(receipt, quicklooks),
-        _maps(receipt, quicklooks),
+        swipe(quicklooks, _names(receipt), grid),
+        maps(quicklooks, _threshold(receipt), grid),
         _scores(receipt),
         _polygons(receipt),
         _preflight(receipt),
@@ -59,7 +60,7 @@ def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
             '<meta name="color-scheme" content="light dark">',
             f"<title>{title}</title>\n<style>\n{_asset('report.css')}</style>\n</head>\n<body>\n<main>",
             f'<header><p class="kicker">Change report</p><h1>{title}</h1>{_when(receipt)}</header>',
-            *(section for section in sections if section),
+            *(each for each in sections if each),
             f"<footer><p>{_made_by(receipt)}</p></footer>\n</main>",
             f"<script>\n{_asset('report.js')}</script>\n</body>\n</html>\n",
         )
@@ -81,16 +82,6 @@ def _dict(receipt: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 def _list(receipt: Mapping[str, Any], key: str) -> list[Any]:
     value = receipt.get(key)
     return list(value) if isinstance(value, list | tuple) else []
-
-
-def _section(name: str, heading: str, body: str) -> str:
-    return f'<section aria-labelledby="{name}">\n<h2 id="{name}">{heading}</h2>\n{body}\n</section>'
-
-
-def _table(rows: Mapping[str, str]) -> str:
-    """Names and values, both already escaped."""
-    cells = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows.items())
-    return f'<table class="facts"><tbody>{cells}</tbody></table>'
 
 
 def _file_name(receipt: Mapping[str, Any], date: str) -> str:
@@ -138,92 +129,18 @@ def _answer(receipt: Mapping[str, Any]) -> str:
     )
     cards = "".join(f'<div class="card {c}"><dt>{name}</dt><dd>{value}</dd></div>' for value, name, c in tiles)
     interval = interval_sentence(_dict(result, "changed_area_interval"), result.get("unit") == "px")
-    return _section("answer", "The answer", f'<dl class="cards">{cards}</dl>{interval}')
+    return section("answer", "The answer", f'<dl class="cards">{cards}</dl>{interval}')
 
 
-def _swipe(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
-    height, width = quicklooks.shape
-    names = [_file_name(receipt, date) or f"the {date} image" for date in ("before", "after")]
-    images = "".join(
-        f'<img class="{css}" width="{width}" height="{height}" alt="{alt}: {name}" src="{data_uri(picture)}">'
-        for css, alt, name, picture in (
-            ("after", "After", names[1], quicklooks.after),
-            ("before", "Before", names[0], quicklooks.before),
-        )
-    )
-    body = (
-        f'<figure class="swipe"{_limit(quicklooks)}>\n'
-        f'<div class="stage">{images}<span class="bar" aria-hidden="true"></span>'
-        '<span class="tag left" aria-hidden="true">Before</span><span class="tag right" aria-hidden="true">After</span>'
-        '<input type="range" min="0" max="100" value="50" step="any" aria-label="Share of the picture that shows the '
-        f'before image, in per cent"></div>\n{_scale_bar(receipt)}'
-        f'<figcaption><span class="screen">Drag across the picture. </span><strong>Before</strong> ({names[0]}) is on '
-        f"the left, <strong>after</strong> ({names[1]}) on the right.{_north(receipt)}</figcaption>\n</figure>"
-    )
-    return _section("pictures", "Before and after", body)
+def _names(receipt: Mapping[str, Any]) -> tuple[str, str]:
+    """What to call both dates."""
+    before, after = (_file_name(receipt, date) or f"the {date} image" for date in ("before", "after"))
+    return before, after
 
 
-def _limit(quicklooks: Quicklooks) -> str:
-    """A style that keeps a tall picture on one screen: narrower, so that its scale bar stays right."""
-    height, width = quicklooks.shape
-    return f' style="max-width:max(9rem,{85 * width / height:.1f}vh)"' if height > width else ""
-
-
-def _maps(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
-    height, width = quicklooks.shape
-    size = f'width="{width}" height="{height}"'
-    bar = _scale_bar(receipt)
-    share = fraction(quicklooks.change[quicklooks.valid].mean() if quicklooks.valid.any() else None)
-    no_data = "" if quicklooks.valid.all() else '<span class="key none"></span> no data on one date or both'
-    rgb = ",".join(map(str, CHANGE_COLOUR))
-    change = (
-        f"<figure{_limit(quicklooks)}>"
-        f'<img {size} alt="Map of the changed areas over the after image; {share} of it is changed" '
-        f'src="{data_uri(change_picture(quicklooks))}">\n{bar}'
-        f'<figcaption><span class="key" style="background:rgb({rgb})"></span> changed {no_data}</figcaption></figure>'
-    )
-    probability = (
-        f"<figure{_limit(quicklooks)}>"
-        f'<img {size} alt="Map of the probability of change, dark for unlikely, yellow for likely" '
-        f'src="{data_uri(probability_picture(quicklooks), lossless=True)}">\n{bar}'
-        f"<figcaption>Probability of change {no_data}{_legend(receipt)}</figcaption></figure>"
-    )
-    return _section("maps", "Where it changed, and how sure", f'<div class="pair">{change}{probability}</div>')
-
-
-def _legend(receipt: Mapping[str, Any]) -> str:
-    stops = ",".join(f"rgb({r},{g},{b})" for r, g, b in RAMP)
-    options, model = _dict(receipt, "options"), _dict(receipt, "model")
-    threshold = finite(options.get("threshold"))
-    threshold = finite(model.get("threshold")) if threshold is None else threshold
-    shown = threshold is not None and 0 <= threshold <= 1
-    mark = f'<i style="left:{100 * threshold:.1f}%"></i>' if shown else ""  # type: ignore[operator]  # not None
-    note = f"changed from {number(threshold)} on" if shown else ""
-    return (
-        f'<span class="ramp" style="background:linear-gradient(90deg,{stops})">{mark}</span>'
-        f'<span class="ends"><span>0</span><span>{note}</span><span>1</span></span>'
-    )
-
-
-def _scale_bar(receipt: Mapping[str, Any]) -> str:
-    """A bar of a round length, at most a third of the picture's width; nothing without ground units."""
-    grid = _dict(receipt, "grid")
-    pixel, columns = finite(grid.get("pixel_area_m2")), finite(grid.get("width"))
-    width_m = math.sqrt(max(pixel or 0.0, 0.0)) * (columns or 0.0)
-    if not _SHORTEST_M <= width_m <= _LONGEST_M:
-        return ""
-    power = 10 ** math.floor(math.log10(width_m / 3))
-    length = max(step * power for step in (1, 2, 5) if step * power <= width_m / 3)
-    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    return f'<div class="scale"><span style="width:{100 * length / width_m:.3f}%"></span>{label}</div>\n'
-
-
-def _north(receipt: Mapping[str, Any]) -> str:
-    transform = _dict(receipt, "grid").get("transform")
-    if not isinstance(transform, list | tuple) or len(transform) < 6 or not _dict(receipt, "grid").get("crs"):
-        return ""
-    upright = transform[1] == transform[3] == 0 and transform[4] < 0 < transform[0]
-    return " Grid north is up." if upright else ""
+def _threshold(receipt: Mapping[str, Any]) -> float | None:
+    own = finite(_dict(receipt, "options").get("threshold"))
+    return finite(_dict(receipt, "model").get("threshold")) if own is None else own
 
 
 def _scores(receipt: Mapping[str, Any]) -> str:
@@ -237,7 +154,7 @@ def _scores(receipt: Mapping[str, Any]) -> str:
     if not cards:
         return ""
     note = '<p class="muted">The truth is known here, so the map can be scored pixel by pixel.</p>'
-    return _section("scores", "Against the truth", f'{note}<dl class="cards">{cards}</dl>')
+    return section("scores", "Against the truth", f'{note}<dl class="cards">{cards}</dl>')
 
 
 def _polygons(receipt: Mapping[str, Any]) -> str:
@@ -258,7 +175,7 @@ def _polygons(receipt: Mapping[str, Any]) -> str:
     )
     total = _dict(receipt, "result").get("polygons")
     note = f'<p class="muted">{len(rows)} of {integer(total)}; all are in change.gpkg.</p>' if total is not None else ""
-    return _section("polygons", "Largest changes", evidence_note(_dict(receipt, "evidence")) + note + table)
+    return section("polygons", "Largest changes", evidence_note(_dict(receipt, "evidence")) + note + table)
 
 
 def _no_polygons(result: Mapping[str, Any]) -> str:
@@ -266,7 +183,7 @@ def _no_polygons(result: Mapping[str, Any]) -> str:
         return ""
     small = result.get("small_polygons")
     why = f"; {integer(small)} were smaller than the smallest area and are in the rasters only" if small else ""
-    return _section("polygons", "Largest changes", f"<p>There is no polygon in change.gpkg{why}.</p>")
+    return section("polygons", "Largest changes", f"<p>There is no polygon in change.gpkg{why}.</p>")
 
 
 def _measures(row: Mapping[str, Any]) -> str:
@@ -294,7 +211,7 @@ def _preflight(receipt: Mapping[str, Any]) -> str:
     if screened:
         left_out, tiles = finite(screened.get("skipped")) or 0, finite(screened.get("tiles")) or 0
         body += f"<p>Screening left out {left_out:,.0f} of {tiles:,.0f} tiles; they count as unchanged.</p>"
-    return _section("preflight", "Checks before the run", body)
+    return section("preflight", "Checks before the run", body)
 
 
 def _registration(receipt: Mapping[str, Any]) -> str:
@@ -302,7 +219,7 @@ def _registration(receipt: Mapping[str, Any]) -> str:
     grid = _dict(receipt, "grid")
     shape = finite(grid.get("height")) or 0.0, finite(grid.get("width")) or 0.0
     figure = shift_figure(_dict(receipt, "registration"), shape)
-    return _section("registration", "How the two dates lie on one another", figure) if figure else ""
+    return section("registration", "How the two dates lie on one another", figure) if figure else ""
 
 
 def _check(sentence: str) -> str:
@@ -314,22 +231,22 @@ def _model(receipt: Mapping[str, Any]) -> str:
     model = _dict(receipt, "model")
     if not model:
         return ""
-    facts = {"name": "Name", "summary": "Summary", "paper": "Paper", "data": "Fitted on", "threshold": "Threshold"}
-    rows = {label: text(_short(model[key])) for key, label in facts.items() if model.get(key) not in (None, "")}
+    labels = {"name": "Name", "summary": "Summary", "paper": "Paper", "data": "Fitted on", "threshold": "Threshold"}
+    rows = {label: text(_short(model[key])) for key, label in labels.items() if model.get(key) not in (None, "")}
     for score in _list(model, "scores"):
         if isinstance(score, Mapping):
             rows[_score_name(score)] = _score_line(score)
     licence = model.get("licence")
     if licence == NO_LIMIT:
         rows |= _fitted("Parameter", _dict(model, "network_args")) | _fitted("Fitted", _dict(model, "training"))
-        return _section("model", "Method", _table(rows | {"Licence": text(licence)}))
+        return section("model", "Method", facts(rows | {"Licence": text(licence)}))
     said = (
         text(licence)
         if licence
         else "The model card names no licence. Ask its author before you publish or sell results."
     )
     warning = f'<p class="warning"><strong>Licence.</strong> {said}</p>'
-    return _section("model", "Model", warning + _table(rows))
+    return section("model", "Model", warning + facts(rows))
 
 
 def _fitted(kind: str, values: Mapping[str, Any]) -> dict[str, str]:
@@ -375,9 +292,9 @@ def _run(receipt: Mapping[str, Any]) -> str:
     options = _dict(receipt, "options")
     if options:
         rows["Options"] = ", ".join(f"{text(key)}: {_option(value)}" for key, value in options.items())
-    parts = [_table(rows)] if rows else []
+    parts = [facts(rows)] if rows else []
     timings = _timings(_dict(receipt, "timings"))
-    return _section("run", "Run", "\n".join([*parts, timings])) if parts or timings else ""
+    return section("run", "Run", "\n".join([*parts, timings])) if parts or timings else ""
 
 
 def _option(value: Any) -> str:  # noqa: ANN401  from JSON
@@ -404,4 +321,4 @@ def _qgis() -> str:
         "Drag <code>change.tif</code> and <code>probability.tif</code> below it, and both images below these.",
         "Open the attribute table of the polygons and sort by area or by mean probability to look at the surest first.",
     )
-    return _section("qgis", "Open it in QGIS", "<ol>" + "".join(f"<li>{step}</li>" for step in steps) + "</ol>")
+    return section("qgis", "Open it in QGIS", "<ol>" + "".join(f"<li>{step}</li>" for step in steps) + "</ol>")
