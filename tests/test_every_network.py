@@ -30,6 +30,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dasnet", {"width": 0.125, "backbone": "vgg16"}),
     ("stanet", {"attention": "base"}),
     ("stanet", {"attention": "bam"}),
+    ("sfearnet", {"size": "b1"}),
     ("mccrnet", {"width": 0.125, "aspca": False}),
     ("mccrnet", {"width": 0.125, "ccr": False}),
     ("snunet", {"width": 8, "ecam": False}),
@@ -59,7 +60,13 @@ def _scene(folder: Path, bands: int) -> tuple[Path, Path]:
     return paths
 
 
-def _run(folder: Path, name: str, options: dict[str, Any], bands: int) -> ModelCard:
+def _normalised(pair: tuple[Path, Path]) -> list[torch.Tensor]:
+    """A part of the scene as the network gets it."""
+    values = [rasterio.open(path).read()[None, :, :64, :64] for path in pair]
+    return [(torch.from_numpy(x).float() / 255 - 0.5) / 0.15 for x in values]
+
+
+def _run(folder: Path, name: str, options: dict[str, Any], pair: tuple[Path, Path], bands: int = 3) -> ModelCard:
     """A run's folder as training leaves it: weights with batch statistics that fit the input, and a card."""
     torch.manual_seed(0)
     network = create_model(name, in_channels=bands, **options).train()
@@ -69,7 +76,7 @@ def _run(folder: Path, name: str, options: dict[str, Any], bands: int) -> ModelC
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = None  # the mean of what it sees
         network(*dates)
-        spread = network.eval()(*dates).std().item()  # random weights can have large logits, where rounding shows
+        logits = network.eval()(*_normalised(pair))
     card = ModelCard(
         f"{name} for a test",
         name,
@@ -80,7 +87,8 @@ def _run(folder: Path, name: str, options: dict[str, Any], bands: int) -> ModelC
         stride=network.stride,
         tile=network.tile,
         overlap=network.overlap,
-        temperature=max(spread, 1.0),
+        temperature=logits.std().item(),  # random weights can have large logits, or ones that hardly differ
+        logit_bias=-(logits.mean() / logits.std()).item(),
     )
     folder.mkdir()
     save_network(network, card, folder / "best.ckpt")
@@ -109,7 +117,7 @@ def _set_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _check(folder: Path, name: str, options: dict[str, Any], bands: int) -> None:
     pair = _scene(folder, bands)
-    card = _run(folder / "run", name, options, bands)
+    card = _run(folder / "run", name, options, pair, bands)
     _terradelta("map", *pair, "--model", folder / "run", "-o", folder / "of_run")
     of_run = _probability(folder / "of_run")
     before, after = (rasterio.open(path).read()[None] for path in pair)
@@ -134,7 +142,7 @@ def test_a_run_maps_geotiffs_and_its_export_maps_them_alike(name: str, options: 
 def test_weights_as_half_precision(tmp_path: Path) -> None:
     """Half the file, the same map but for their rounding."""
     pair = _scene(tmp_path, 3)
-    _run(tmp_path / "run", "fc_siam_diff", {}, 3)
+    _run(tmp_path / "run", "fc_siam_diff", {}, pair)
     for name, options in (("whole", ()), ("half", ("--half-weights",))):
         _terradelta("export", tmp_path / "run", "-o", tmp_path / f"{name}.onnx", *options)
         _terradelta("map", *pair, "--model", tmp_path / f"{name}.onnx", "-o", tmp_path / name)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from terradelta.errors import ShapeError
-from terradelta.losses import MLA_WEIGHTS, bce_dice_loss, dice_loss, multi_level_loss
+from terradelta.losses import LOSSES, MLA_WEIGHTS, bce_dice_loss, dice_loss, multi_level_loss
+from terradelta.networks import model_info
 
 L3 = math.log(3)  # the logit of 3/4
 
@@ -94,3 +95,10 @@ def test_errors() -> None:
         bce_dice_loss(P, T[..., :1])
     with pytest.raises(ShapeError, match="2 outputs but 1 weights; give one weight for each output"):
         multi_level_loss([P, P], T, (1.0,))
+
+
+def test_ifn_weighs_its_five_scales_alike() -> None:
+    levels = [P, 2 * P, -P, P + 1, P[..., :1, :1]]
+    expected = sum(multi_level_loss([level], T).item() for level in levels)
+    assert LOSSES["ifn"](levels, T).item() == pytest.approx(expected)
+    assert model_info("ifn").loss == "ifn"

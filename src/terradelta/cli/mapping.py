@@ -100,8 +100,10 @@ def map_command(
     """Map what changed between two images; the same command again goes on with a run that was stopped."""
     from terradelta.geo.aoi import parse_area
     from terradelta.mapping.batch import parse_bands
+    from terradelta.mapping.memory import keep_little
     from terradelta.mapping.run import MapOptions
 
+    keep_little()
     options = MapOptions(
         bands=None if bands is None else parse_bands(bands),
         aoi=None if aoi is None else parse_area(aoi),

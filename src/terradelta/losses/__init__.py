@@ -9,9 +9,10 @@ from terradelta.losses.eaw import eaw_auxiliary_loss, eaw_loss, eaw_weights
 from terradelta.losses.edges import edges_of, iou_loss, sfear_loss
 from terradelta.losses.methods import MSOF_WEIGHTS, ce_dice_loss, cross_entropy_loss, fc_loss, msof_loss
 from terradelta.losses.metric import bcl_loss, distance_of_logit, double_margin_loss, wdmc_loss
-from terradelta.losses.overlap import MLA_WEIGHTS, bce_dice_loss, dice_loss, multi_level_loss
+from terradelta.losses.overlap import IFN_WEIGHTS, MLA_WEIGHTS, bce_dice_loss, dice_loss, multi_level_loss
 
 __all__ = [
+    "IFN_WEIGHTS",
     "LOSSES",
     "MLA_WEIGHTS",
     "MSOF_WEIGHTS",
@@ -40,6 +41,7 @@ LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
     "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
     "ce": partial(eaw_auxiliary_loss, kind="ce", beta=0.0),
     "bcl": bcl_loss,
+    "ifn": partial(multi_level_loss, weights=IFN_WEIGHTS),
     "wdmc": wdmc_loss,
     "wdmc_released": partial(wdmc_loss, weighted=False),
     "sfear": sfear_loss,

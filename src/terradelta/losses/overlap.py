@@ -9,10 +9,12 @@ from torch.nn import functional as F
 from terradelta.errors import ShapeError
 from terradelta.losses._common import at_size_of, check_shapes
 
-__all__ = ["MLA_WEIGHTS", "bce_dice_loss", "dice_loss", "multi_level_loss"]
+__all__ = ["IFN_WEIGHTS", "MLA_WEIGHTS", "bce_dice_loss", "dice_loss", "multi_level_loss"]
 
 MLA_WEIGHTS = (1.0, 0.5, 0.3, 0.2, 0.1)
 """Weights of the decoder levels, final map first (the abstract of MLLA_SiaNet prints none)."""
+IFN_WEIGHTS = (1.0,) * 5
+"""IFN (Zhang et al. 2020) weighs its five scales alike."""
 
 
 def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:

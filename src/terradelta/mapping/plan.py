@@ -20,9 +20,9 @@ from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.receipt import grid_record, input_stamp
-from terradelta.mapping.scene import TileReader
+from terradelta.mapping.scene import TRIM, TileReader
 from terradelta.mapping.stages import StageClock
-from terradelta.runtime.cascade import Cascade, choose_cascade
+from terradelta.runtime.cascade import BLOCK_PX, Cascade, choose_cascade
 from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
 
@@ -178,6 +178,8 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
     cascade = None if options.cascade is None else choose_cascade(card, options.cascade)
     tiles = _tiles(pair.grid.shape, card, options)
     _check_width(tiles)
+    if cascade is not None:
+        _check_margin(tiles)
     job = {
         "inputs": [input_stamp(source) for source in pair.sources],
         "bands": list(pair.bands),
@@ -224,6 +226,16 @@ def _check_width(plan: TilePlan) -> None:
         raise InputError(
             f"the common grid is {plan.shape[1]:,} pixels wide, for which {needed / 1e9:,.1f} GB are needed, but "
             f"this machine has {memory_bytes() / 1e9:,.1f} GB: give an area of interest"
+        )
+
+
+def _check_margin(plan: TilePlan) -> None:
+    """Raise InputError if tiles see less beyond their used part than the blocks in which changes must be noticed."""
+    if plan.count > 1 and TRIM * plan.overlap < BLOCK_PX:
+        least = math.ceil(BLOCK_PX / TRIM / plan.multiple) * plan.multiple
+        raise InputError(
+            f"--cascade keeps what it promises only if tiles share {least} pixels or more, not {plan.overlap}; give a "
+            "larger --overlap, or leave --cascade out"
         )
 
 

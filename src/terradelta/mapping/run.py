@@ -15,6 +15,7 @@ from terradelta.mapping.area import interval_from_scores
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import add_evidence
 from terradelta.mapping.journal import Journal
+from terradelta.mapping.memory import trim
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
 from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
 from terradelta.mapping.quicklooks import quicklooks
@@ -127,12 +128,16 @@ def map_change(
         plan = make_plan(pair, predictor, scaling, options)
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
+            trim()
             made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
+            predictor.rest()
+            trim()
             receipt = {"preflight": preflight, **made, "registration": alignment.record()}
             with clock.time("evidence"):
                 receipt["evidence"] = add_evidence(pair, work.product, alignment.mapped)
             if scores is not None:
                 receipt["scores"] = scores(work.product)
+            trim()
             with clock.time("report"):
                 pictures = quicklooks(pair, work.product)
             receipt["timings"] = clock.seconds()

@@ -184,7 +184,13 @@ class FusedRefinement(nn.Module):
         x8, x4, x2, x1 = outputs
         pixels = self.fine(torch.cat([_upsampled(x2, x1), x1], 1))
         pixels = F.relu(self.split4(x4, self.split8(x8, pixels)), inplace=True)
-        contrast, (step, start) = self.describe(mccrnet.describe_regions(self.coarse(outputs), pixels))
+        contrast, context = self.describe(mccrnet.describe_regions(self.coarse(outputs), pixels))
+        quarter = pixels.shape[2] // 4  # the input's sides are multiples of 16
+        ends = [(k * quarter, (k + 1) * quarter) for k in range(4)]
+        return torch.cat([self._classify(pixels[:, :, top:end], contrast, *context) for top, end in ends], 2)
+
+    def _classify(self, pixels: Tensor, contrast: Tensor, step: Tensor, start: Tensor) -> Tensor:
+        """Some rows of the pixels ``(B, C, h, W) -> (B, 1, h, W)``; in rows, because hidden layers are wide."""
         relation = torch.sigmoid(contrast @ self.pixel_query(pixels).flatten(2))  # Eq. (15): (B, 1, N)
         context = F.relu(step * relation.view_as(pixels[:, :1]) + start)  # Eq. (16)
         out: Tensor = self.head(F.relu(self.fuse_context(context) + self.fuse_pixels(pixels), inplace=True))

@@ -9,6 +9,7 @@ doi:10.1016/j.isprsjprs.2020.06.003. Deviations and choices:
 - The paper freezes VGG16 with ImageNet weights. Here weights start random, so it learns unless ``freeze_encoder``;
   load ImageNet weights first (keys are torchvision's: ``encoder.features.N``).
 - The released loss applies a sigmoid to maps that have passed one. Here all maps are logits.
+- The loss ``ifn`` is cross-entropy plus Dice at five scales, which weigh the same.
 - PReLU has one slope a layer, as in the released torch code; the Keras one has a slope for each position.
 - Channel attention pools over the whole input: a pixel depends on its tile. So tiles have the side of training crops.
 
@@ -158,7 +159,7 @@ def _scaled(widths: Sequence[int], factor: float) -> list[int]:
     return [round(width * factor) for width in widths]
 
 
-@register_model(paper=PAPER, year=2020)
+@register_model(paper=PAPER, year=2020, loss="ifn")
 def ifn(in_channels: int = 3, *, dropout: float = 0.6, freeze_encoder: bool = False, width: float = 1.0) -> IFN:
     """IFN (DSIFN): VGG16, attention, deep supervision at five scales."""
     return IFN(in_channels, dropout=dropout, freeze_encoder=freeze_encoder, width=width)

@@ -20,7 +20,7 @@ invisible for this network, whatever their overlap. Tiles have the side of the p
 Swapping the dates changes the output: Q comes from the first date and K from the second.
 
 Attention between positions has N = H W / 4 tokens at level 1; it goes through torch's fused kernels, which never hold
-the N x N map. An exported graph does hold it, if the runtime that executes it has no fused kernel.
+the N x N map. OpenVINO has one too; another runtime may hold the map.
 
 Shapes: B batch, C channels of a level, h x w its size, N = h w; H x W input size; level l has size H/2^l x W/2^l.
 """

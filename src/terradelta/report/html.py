@@ -10,6 +10,7 @@ from terradelta.files import write_whole
 from terradelta.report.area import interval_sentence
 from terradelta.report.evidence import evidence_note
 from terradelta.report.maps import maps, swipe
+from terradelta.report.page import facts, section
 from terradelta.report.pictures import Quicklooks
 from terradelta.report.shift import shift_figure
 from terradelta.report.text import area, finite, fraction, integer, metres, number, place, seconds, text
@@ -59,7 +60,7 @@ def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
             '<meta name="color-scheme" content="light dark">',
             f"<title>{title}</title>\n<style>\n{_asset('report.css')}</style>\n</head>\n<body>\n<main>",
             f'<header><p class="kicker">Change report</p><h1>{title}</h1>{_when(receipt)}</header>',
-            *(section for section in sections if section),
+            *(each for each in sections if each),
             f"<footer><p>{_made_by(receipt)}</p></footer>\n</main>",
             f"<script>\n{_asset('report.js')}</script>\n</body>\n</html>\n",
         )
@@ -81,16 +82,6 @@ def _dict(receipt: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 def _list(receipt: Mapping[str, Any], key: str) -> list[Any]:
     value = receipt.get(key)
     return list(value) if isinstance(value, list | tuple) else []
-
-
-def _section(name: str, heading: str, body: str) -> str:
-    return f'<section aria-labelledby="{name}">\n<h2 id="{name}">{heading}</h2>\n{body}\n</section>'
-
-
-def _table(rows: Mapping[str, str]) -> str:
-    """Names and values, both already escaped."""
-    cells = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows.items())
-    return f'<table class="facts"><tbody>{cells}</tbody></table>'
 
 
 def _file_name(receipt: Mapping[str, Any], date: str) -> str:
@@ -138,7 +129,7 @@ def _answer(receipt: Mapping[str, Any]) -> str:
     )
     cards = "".join(f'<div class="card {c}"><dt>{name}</dt><dd>{value}</dd></div>' for value, name, c in tiles)
     interval = interval_sentence(_dict(result, "changed_area_interval"), result.get("unit") == "px")
-    return _section("answer", "The answer", f'<dl class="cards">{cards}</dl>{interval}')
+    return section("answer", "The answer", f'<dl class="cards">{cards}</dl>{interval}')
 
 
 def _names(receipt: Mapping[str, Any]) -> tuple[str, str]:
@@ -163,7 +154,7 @@ def _scores(receipt: Mapping[str, Any]) -> str:
     if not cards:
         return ""
     note = '<p class="muted">The truth is known here, so the map can be scored pixel by pixel.</p>'
-    return _section("scores", "Against the truth", f'{note}<dl class="cards">{cards}</dl>')
+    return section("scores", "Against the truth", f'{note}<dl class="cards">{cards}</dl>')
 
 
 def _polygons(receipt: Mapping[str, Any]) -> str:
@@ -184,7 +175,7 @@ def _polygons(receipt: Mapping[str, Any]) -> str:
     )
     total = _dict(receipt, "result").get("polygons")
     note = f'<p class="muted">{len(rows)} of {integer(total)}; all are in change.gpkg.</p>' if total is not None else ""
-    return _section("polygons", "Largest changes", evidence_note(_dict(receipt, "evidence")) + note + table)
+    return section("polygons", "Largest changes", evidence_note(_dict(receipt, "evidence")) + note + table)
 
 
 def _no_polygons(result: Mapping[str, Any]) -> str:
@@ -192,7 +183,7 @@ def _no_polygons(result: Mapping[str, Any]) -> str:
         return ""
     small = result.get("small_polygons")
     why = f"; {integer(small)} were smaller than the smallest area and are in the rasters only" if small else ""
-    return _section("polygons", "Largest changes", f"<p>There is no polygon in change.gpkg{why}.</p>")
+    return section("polygons", "Largest changes", f"<p>There is no polygon in change.gpkg{why}.</p>")
 
 
 def _measures(row: Mapping[str, Any]) -> str:
@@ -220,7 +211,7 @@ def _preflight(receipt: Mapping[str, Any]) -> str:
     if screened:
         left_out, tiles = finite(screened.get("skipped")) or 0, finite(screened.get("tiles")) or 0
         body += f"<p>Screening left out {left_out:,.0f} of {tiles:,.0f} tiles; they count as unchanged.</p>"
-    return _section("preflight", "Checks before the run", body)
+    return section("preflight", "Checks before the run", body)
 
 
 def _registration(receipt: Mapping[str, Any]) -> str:
@@ -228,7 +219,7 @@ def _registration(receipt: Mapping[str, Any]) -> str:
     grid = _dict(receipt, "grid")
     shape = finite(grid.get("height")) or 0.0, finite(grid.get("width")) or 0.0
     figure = shift_figure(_dict(receipt, "registration"), shape)
-    return _section("registration", "How the two dates lie on one another", figure) if figure else ""
+    return section("registration", "How the two dates lie on one another", figure) if figure else ""
 
 
 def _check(sentence: str) -> str:
@@ -240,22 +231,22 @@ def _model(receipt: Mapping[str, Any]) -> str:
     model = _dict(receipt, "model")
     if not model:
         return ""
-    facts = {"name": "Name", "summary": "Summary", "paper": "Paper", "data": "Fitted on", "threshold": "Threshold"}
-    rows = {label: text(_short(model[key])) for key, label in facts.items() if model.get(key) not in (None, "")}
+    labels = {"name": "Name", "summary": "Summary", "paper": "Paper", "data": "Fitted on", "threshold": "Threshold"}
+    rows = {label: text(_short(model[key])) for key, label in labels.items() if model.get(key) not in (None, "")}
     for score in _list(model, "scores"):
         if isinstance(score, Mapping):
             rows[_score_name(score)] = _score_line(score)
     licence = model.get("licence")
     if licence == NO_LIMIT:
         rows |= _fitted("Parameter", _dict(model, "network_args")) | _fitted("Fitted", _dict(model, "training"))
-        return _section("model", "Method", _table(rows | {"Licence": text(licence)}))
+        return section("model", "Method", facts(rows | {"Licence": text(licence)}))
     said = (
         text(licence)
         if licence
         else "The model card names no licence. Ask its author before you publish or sell results."
     )
     warning = f'<p class="warning"><strong>Licence.</strong> {said}</p>'
-    return _section("model", "Model", warning + _table(rows))
+    return section("model", "Model", warning + facts(rows))
 
 
 def _fitted(kind: str, values: Mapping[str, Any]) -> dict[str, str]:
@@ -301,9 +292,9 @@ def _run(receipt: Mapping[str, Any]) -> str:
     options = _dict(receipt, "options")
     if options:
         rows["Options"] = ", ".join(f"{text(key)}: {_option(value)}" for key, value in options.items())
-    parts = [_table(rows)] if rows else []
+    parts = [facts(rows)] if rows else []
     timings = _timings(_dict(receipt, "timings"))
-    return _section("run", "Run", "\n".join([*parts, timings])) if parts or timings else ""
+    return section("run", "Run", "\n".join([*parts, timings])) if parts or timings else ""
 
 
 def _option(value: Any) -> str:  # noqa: ANN401  from JSON
@@ -330,4 +321,4 @@ def _qgis() -> str:
         "Drag <code>change.tif</code> and <code>probability.tif</code> below it, and both images below these.",
         "Open the attribute table of the polygons and sort by area or by mean probability to look at the surest first.",
     )
-    return _section("qgis", "Open it in QGIS", "<ol>" + "".join(f"<li>{step}</li>" for step in steps) + "</ol>")
+    return section("qgis", "Open it in QGIS", "<ol>" + "".join(f"<li>{step}</li>" for step in steps) + "</ol>")

@@ -56,10 +56,10 @@ class Quicklooks:
 def change_picture(quicklooks: Quicklooks) -> Picture:
     """The later image in grey with changed areas filled and outlined: ``(H, W, 3)``."""
     # A paler grey keeps the colour of the change the strongest thing on the picture.
-    grey = 90 + 0.55 * quicklooks.after.mean(axis=2, keepdims=True)
+    grey = 90 + np.float32(0.55) * quicklooks.after.mean(axis=2, keepdims=True, dtype=np.float32)
     out = np.repeat(grey, 3, axis=2)
     changed = quicklooks.change & quicklooks.valid
-    colour = np.array(CHANGE_COLOUR, float)
+    colour = np.array(CHANGE_COLOUR, np.float32)
     out[changed] += 0.55 * (colour - out[changed])
     out[binary_dilation(changed) & ~changed] = colour
     return _mask(out, quicklooks.valid)
@@ -67,17 +67,21 @@ def change_picture(quicklooks: Quicklooks) -> Picture:
 
 def probability_picture(quicklooks: Quicklooks) -> Picture:
     """The probability in the colours of `RAMP`: ``(H, W, 3)``."""
-    value = np.clip(np.nan_to_num(quicklooks.probability.astype(float)), 0, 1)
+    value = np.clip(np.nan_to_num(quicklooks.probability), 0, 1)
     stops = np.linspace(0, 1, len(RAMP))
-    out = np.stack([np.interp(value, stops, channel) for channel in zip(*RAMP, strict=True)], axis=2)
+    out = np.empty((*value.shape, 3), np.float32)
+    for number, channel in enumerate(zip(*RAMP, strict=True)):
+        out[..., number] = np.interp(value, stops, channel)
     return _mask(out, quicklooks.valid)
 
 
-def _mask(picture: NDArray[np.float64], valid: NDArray[np.bool_]) -> Picture:
+def _mask(picture: NDArray[np.floating], valid: NDArray[np.bool_]) -> Picture:
     """Diagonal stripes where there is no data."""
-    row, col = np.indices(valid.shape)
-    stripe = np.where((row + col) % 12 < 2, 0.85, 1.0)[..., None] * np.array(_INVALID_COLOUR, float)
-    return np.where(valid[..., None], picture, stripe).round().astype(np.uint8)
+    out = picture.round().astype(np.uint8)
+    rows, cols = np.nonzero(~valid)
+    stripe = np.where((rows + cols) % 12 < 2, 0.85, 1.0)[:, None] * np.array(_INVALID_COLOUR, float)
+    out[rows, cols] = stripe.round().astype(np.uint8)
+    return out
 
 
 def data_uri(picture: Picture, lossless: bool = False) -> str:

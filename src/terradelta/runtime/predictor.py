@@ -65,6 +65,12 @@ class Predictor(ABC):
         scaled += np.float32(self.card.logit_bias)
         return sigmoid(scaled)
 
+    def rest(self) -> None:  # noqa: B027  most predictors hold nothing between calls
+        """Let go of memory that only a call of `predict` needs; the next one takes it again. By default there is none.
+
+        Call it only while no other thread predicts.
+        """
+
     @abstractmethod
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network on normalised, padded arrays: ``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""

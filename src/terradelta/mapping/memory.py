@@ -1,0 +1,31 @@
+"""The C library's memory: buffers of tiles come and go by the hundred megabytes, and glibc keeps much of them."""
+
+import contextlib
+import ctypes
+
+__all__ = ["keep_little", "trim"]
+
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
+"""Parameters of glibc's mallopt."""
+_LARGE_BYTES = 8 << 20
+
+
+def keep_little() -> None:
+    """Let this process keep little of freed memory; for programs, since it holds for all that the process does.
+
+    One arena serves all threads, and blocks of 8 MiB or more go back to the system at once. Measured at 4,096 x 4,096
+    pixels: 684 in place of 745 MB at the peak, and no more time. Does nothing where the C library is not glibc.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_ARENA_MAX, 1)
+        mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def trim() -> None:
+    """Give back what the C library keeps of freed memory: after the tiles of the default network 150 MB.
+
+    Does nothing where the C library is not glibc.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
