@@ -4,7 +4,8 @@
 
 CACHE is a folder for the peers' environments (about 7 GB, made at the first run) and the scenes. Each contender maps
 the same synthetic pair in a process of its own that may use one core only. Prints seconds of the whole process, start
-included (wall clock and CPU; on a machine that others use, compare CPU), peak resident memory, and ratios to ours.
+included (wall clock and CPU; on a machine that others use, compare CPU), peak resident memory, and ratios to ours:
+`terradelta` with the default weights in float32, `int8` with the same in 8-bit integers.
 
 TorchGeo: GridGeoSampler and its FCSiamDiff (ResNet-34), windows of 512 without overlap. geoai: `predict_geotiff` with
 its default tiles (256, 64 shared, batches of 4) and the same FCSiamDiff. They make one GeoTIFF of probability; we make
@@ -25,6 +26,7 @@ from map_scene import write_scenes
 PEERS = {"torchgeo": ("torchgeo==0.8.1", "requests"), "geoai": ("geoai-py==0.40.1",)}
 """TorchGeo imports requests, but does not ask for it."""
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")
+OURS = ("terradelta", "int8")
 SCRIPTS = Path(__file__).parent / "peers"
 
 
@@ -90,8 +92,10 @@ def commands(cache: Path, side: int) -> dict[str, list[str | Path]]:
     """What each contender runs."""
     before, after = write_scenes(cache, side)
     out = cache / f"out_{side}"
+    ours = [sys.executable, "-m", "terradelta", "map", before, after]
     return {
-        "terradelta": [sys.executable, "-m", "terradelta", "map", before, after, "-o", free(out, "")],
+        "terradelta": [*ours, "-o", free(out, "")],
+        "int8": [*ours, "--precision", "int8", "-o", free(out, "")],
         "eager": [sys.executable, SCRIPTS / "eager_scene.py", before, after, free(out, "_eager.tif")],
         "torchgeo": [
             *(python_of(cache / "torchgeo"), SCRIPTS / "torchgeo_scene.py", before, after),
@@ -109,6 +113,14 @@ def free(out: Path, ending: str) -> Path:
     return Path(f"{out}_{time.time_ns()}{ending}")
 
 
+def ratios(cost: Cost, name: str, base: Cost) -> str:
+    """A contender's cost as multiples of one of ours."""
+    return (
+        f"to {name}: {cost.cpu_s / base.cpu_s:.2f} x CPU, {cost.wall_s / base.wall_s:.2f} x time, "
+        f"{cost.peak_mb / base.peak_mb:.2f} x memory"
+    )
+
+
 def main() -> None:
     """Parse, install, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,16 +134,18 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     for side in arguments.sides:
-        ours: Cost | None = None
+        ours: dict[str, Cost] = {}
         for name, command in commands(cache, side).items():
-            if ours is not None and arguments.only and name not in arguments.only:
+            if name not in OURS and arguments.only and name not in arguments.only:
                 continue
             cost = run(command)
-            ours = ours or cost
+            if name in OURS:
+                ours[name] = cost
             print(
                 f"{side}² {name:10}: {side * side / 1e6 / cost.cpu_s:.3f} Mpx a CPU second, {cost.cpu_s:.0f} CPU s, "
-                f"{cost.wall_s:.0f} s, peak {cost.peak_mb:.0f} MB; to terradelta: {cost.cpu_s / ours.cpu_s:.2f} x CPU, "
-                f"{cost.wall_s / ours.wall_s:.2f} x time, {cost.peak_mb / ours.peak_mb:.2f} x memory",
+                f"{cost.wall_s:.0f} s, peak {cost.peak_mb:.0f} MB",
+                *(ratios(cost, *base) for base in ours.items()),
+                sep="; ",
                 flush=True,
             )
 
