@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from map_scene import cheap_network, write_scenes
-from scale_costs import SIDES, SMALL, Link, Profile, Waiting, measure_all, read_costs
+from scale_costs import SMALL, SMALL_SIDES, Link, Profile, Waiting, measure_all, read_costs
 from scale_simulation import Costs, Outcome, Site, simulate
 
 from terradelta.mapping.batch import map_pairs
@@ -33,12 +33,12 @@ from terradelta.mapping.run import MapOptions, map_change
 from terradelta.runtime.openvino import OpenVINOPredictor
 from terradelta.runtime.predictor import Predictor
 
-PAIRS, PAIR_SIDE = 10_000, 4096
+PAIRS, PAIR_SIDE = 5_000, 4096
 WORKER_BYTES_S = 1e9
 """One worker's connection."""
 LIFETIME_S = 7 * 86_400.0
 """Of a worker, in the mean: of 1,000, six are lost every hour."""
-COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+COUNTS = (1, 2, 4, 8, 16, 64, 250, 500, 1000)
 
 
 def free_cores(seconds: float = 2.0) -> float:
@@ -60,18 +60,18 @@ def check(costs: Path, folder: Path, counts: Sequence[int], pairs: int) -> None:
     """Print measured and simulated times on local clusters."""
     profiles, link = read_costs(costs)
     cheap = OpenVINOPredictor(cheap_network(folder / "cheap.onnx"), threads=1)
-    dates = write_scenes(folder, SIDES[1])
-    small = write_scenes(folder, SIDES[0])
+    dates = write_scenes(folder, SMALL_SIDES[1])
+    small = write_scenes(folder, SMALL_SIDES[0])
     table = folder / "pairs.csv"
     table.write_text("before,after\n" + f"{small[0]},{small[1]}\n" * pairs)
     print(f"{'what':28} workers  cores free  measured  simulated  error")
     for count in counts:
         for name, predictor in (("small tiles", cheap), ("waiting", Waiting(cheap.card))):
             if name == "waiting" or count <= 2:
-                rows, each = profiles[name].scene(SIDES[1], link)
+                rows, each = profiles[name].scene(SMALL_SIDES[1], link)
                 _compare(f"scene, {name}", count, rows, each, partial(_map_scene, dates, predictor))
         if count <= 2:
-            each = profiles["small tiles"].pair(SIDES[0], link)
+            each = profiles["small tiles"].pair(SMALL_SIDES[0], link)
             _compare(f"{pairs} pairs", count, pairs, each, partial(_map_pairs, table, cheap))
 
 
@@ -112,7 +112,7 @@ def predict(path: Path, model: str, storage: float, chart: Path | None) -> None:
     site = Site(storage * 1e9, WORKER_BYTES_S, lifetime_s=LIFETIME_S, replace_s=120.0, slow_share=0.02, slow_factor=2.0)
     curves: dict[str, list[tuple[float, Outcome]]] = {}
     for name, tasks, megapixels, costs in cases(profiles, link, model):
-        runs = [simulate(tasks, costs, site, count) for count in COUNTS]
+        runs = [simulate(tasks, costs, site, count, chunks=2) for count in COUNTS]
         curves[name] = [(tasks * megapixels / each.seconds, each) for each in runs]
         repeated = runs[-1].repeated
         print(f"{name}: {tasks} tasks of {costs.task_s:.1f} s; with {COUNTS[-1]} workers {repeated} begun again")
@@ -152,8 +152,8 @@ def main() -> None:
     measured.add_argument("--model", nargs="+", default=["default"])
     checked = steps.add_parser("check")
     checked.add_argument("costs", type=Path)
-    checked.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
-    checked.add_argument("--pairs", type=int, default=16)
+    checked.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    checked.add_argument("--pairs", type=int, default=8)
     predicted = steps.add_parser("predict")
     predicted.add_argument("costs", type=Path)
     predicted.add_argument("--model", default="default")

@@ -19,7 +19,7 @@ from map_scene import cheap_network, write_scenes
 from numpy.typing import NDArray
 from scale_simulation import Costs
 
-from terradelta.geo.windows import TilePlan
+from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.cluster import Cluster
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import ScenePlan
@@ -30,14 +30,14 @@ from terradelta.runtime.openvino import OpenVINOPredictor
 from terradelta.runtime.predictor import Predictor
 from terradelta.runtime.weights import load_predictor
 
-__all__ = ["SIDES", "SMALL", "Line", "Link", "Profile", "Waiting", "measure_all", "read_costs"]
+__all__ = ["SMALL", "SMALL_SIDES", "Line", "Link", "Profile", "Waiting", "measure_all", "read_costs"]
 
-SIDES = (1024, 3072)
+SIDES = (1024, 2048)
 """Scenes that are measured; the first is one tile of the default model."""
+SMALL_SIDES = (512, 1024)
+"""Scenes that are measured in small tiles."""
 SMALLEST = 256
-TILES_SIDE = 1728
-"""A scene of four tiles of the default model, where only tiles are measured."""
-EMPTY_TASKS = 400
+EMPTY_TASKS = 100
 PAIR_BYTES = 6
 """Of a pixel of both dates, three 8-bit bands each, as if stored without compression."""
 SMALL = MapOptions(tile=256, overlap=64)
@@ -74,6 +74,8 @@ class Measured:
     """Of each row of tiles."""
     compute_s: list[float] = field(default_factory=list)
     row_bytes: list[int] = field(default_factory=list)
+    pixels: int = 0
+    """Of all tiles."""
     write_s: float = 0.0
     """From the journal to the products."""
     end_s: float = 0.0
@@ -126,6 +128,7 @@ class OneByOne:
                     pass
             found.decode_s.append(clock.seconds()["read"])
             found.compute_s.append(time.process_time() - begun - found.decode_s[-1])
+            found.pixels += sum(tile.height * tile.width for tile in plan.tiles.row(number))
             found.row_bytes.append(len(journal.take(number)))
         self.begun = time.process_time()
         yield from numbers
@@ -154,7 +157,7 @@ def measure(dates: tuple[Path, Path], predictor: Predictor, options: MapOptions,
 class Waiting(Predictor):
     """A network on a device that is not there: the core waits, as for an accelerator."""
 
-    seconds = 0.05
+    seconds = 0.2
 
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """Minus ten everywhere but in a corner."""
@@ -169,6 +172,8 @@ class Profile:
     """What a model costs with its tiles, for scenes of any size."""
 
     tile: int
+    even: bool
+    """Whether tiles of about ``tile**2`` pixels divide a scene evenly; otherwise they have that side."""
     overlap: int
     multiple: int
     start_s: Line
@@ -177,7 +182,7 @@ class Profile:
     end_s: Line
     open_s: float
     decode_s: float
-    """Of a tile; so are the next two."""
+    """Of a pixel of a tile; so are the next two."""
     compute_s: float
     wait_s: float
     spread: float
@@ -190,12 +195,12 @@ class Profile:
     def scene(self, side: int, link: "Link") -> tuple[int, Costs]:
         """Rows of tiles of a square scene, and what one costs."""
         plan, pixels = self._plan(side), side * side
-        rows, cols = len(plan.row_spans), len(plan.col_spans)
-        area = self.tile * (self.tile * cols)
+        rows = len(plan.row_spans)
+        area = _computed(plan) / rows
         return rows, Costs(
-            compute_s=self.compute_s * cols,
-            decode_s=self.decode_s * cols,
-            wait_s=self.wait_s * cols,
+            compute_s=self.compute_s * area,
+            decode_s=self.decode_s * area,
+            wait_s=self.wait_s * area,
             read_bytes=PAIR_BYTES * area,
             write_bytes=self.row_byte * area,
             overhead_s=self.open_s,
@@ -211,13 +216,13 @@ class Profile:
 
     def pair(self, side: int, link: "Link") -> Costs:
         """What a whole pair costs as a task; its tiles are read, and everything once more for shift and evidence."""
-        plan, pixels = self._plan(side), side * side
+        pixels, area = side * side, _computed(self._plan(side))
         return Costs(
-            compute_s=self.compute_s * plan.count + self.start_s(pixels) + self.write_s(pixels) + self.end_s(pixels),
-            decode_s=self.decode_s * plan.count,
-            wait_s=self.wait_s * plan.count,
-            read_bytes=PAIR_BYTES * (plan.count * self.tile**2 + pixels),
-            write_bytes=self.row_byte * plan.count * self.tile**2 + pixels,
+            compute_s=self.compute_s * area + self.start_s(pixels) + self.write_s(pixels) + self.end_s(pixels),
+            decode_s=self.decode_s * area,
+            wait_s=self.wait_s * area,
+            read_bytes=PAIR_BYTES * (area + pixels),
+            write_bytes=self.row_byte * area + pixels,
             overhead_s=self.open_s,
             first_s=self.first_s,
             scheduler_s=link.scheduler_s,
@@ -226,7 +231,16 @@ class Profile:
         )
 
     def _plan(self, side: int) -> TilePlan:
-        return TilePlan((side, side), self.tile, self.overlap, self.multiple)
+        shape = (side, side)
+        fitted: int | tuple[int, int] = (
+            fit_tiles(shape, self.tile**2, self.overlap, self.multiple) if self.even else self.tile
+        )
+        return TilePlan(shape, fitted, self.overlap, self.multiple)
+
+
+def _computed(plan: TilePlan) -> int:
+    """Pixels of all tiles."""
+    return sum(tile.height * tile.width for row in plan.rows() for tile in row)
 
 
 @dataclass(frozen=True)
@@ -245,23 +259,25 @@ class Heads(NamedTuple):
     end_s: Line
 
 
-def profile(predictor: Predictor, options: MapOptions, folder: Path, first_s: float) -> Profile:
+def profile(
+    predictor: Predictor, options: MapOptions, folder: Path, first_s: float, sides: tuple[int, int] = SIDES
+) -> Profile:
     """Measure a model on scenes of two sizes."""
-    found = [_measured(predictor, options, folder, side) for side in SIDES]
+    found = [_measured(predictor, options, folder, side) for side in sides]
 
     def line(part: str) -> Line:
-        first, second = ((float(side**2), float(getattr(one, part))) for side, one in zip(SIDES, found, strict=True))
+        first, second = ((float(side**2), float(getattr(one, part))) for side, one in zip(sides, found, strict=True))
         return Line.through(first, second)
 
     heads = Heads(replace(line("start_s"), most=found[1].start_s), line("write_s"), line("end_s"))
-    return _profile(predictor, options, SIDES[1], found[1], first_s, heads)
+    return _profile(predictor, options, found[1], first_s, heads)
 
 
 def profile_tiles(predictor: Predictor, folder: Path, like: Profile) -> Profile:
-    """Measure a model's tiles on one scene; the rest is that of another model with the same tiles."""
+    """Measure a model's tiles on one of them; the rest is that of another model with the same tiles."""
     heads = Heads(like.start_s, like.write_s, like.end_s)
-    found = _measured(predictor, MapOptions(), folder, TILES_SIDE)
-    return _profile(predictor, MapOptions(), TILES_SIDE, found, like.first_s, heads)
+    found = _measured(predictor, MapOptions(), folder, SIDES[0])
+    return replace(_profile(predictor, MapOptions(), found, like.first_s, heads), spread=like.spread)
 
 
 def _measured(predictor: Predictor, options: MapOptions, folder: Path, side: int) -> Measured:
@@ -269,25 +285,23 @@ def _measured(predictor: Predictor, options: MapOptions, folder: Path, side: int
         return measure(write_scenes(folder, side), predictor, options, Path(out) / "map")
 
 
-def _profile(
-    predictor: Predictor, options: MapOptions, side: int, found: Measured, first_s: float, heads: Heads
-) -> Profile:
+def _profile(predictor: Predictor, options: MapOptions, found: Measured, first_s: float, heads: Heads) -> Profile:
     tile, overlap = options.tile or predictor.card.tile, options.overlap or predictor.card.overlap
-    plan = TilePlan((side, side), tile, overlap, predictor.card.stride)
-    cols, each = len(plan.col_spans), np.add(found.decode_s, found.compute_s)
+    each = np.add(found.decode_s, found.compute_s)
     return Profile(
         tile,
+        options.tile is None,
         overlap,
         predictor.card.stride,
         start_s=heads.start_s,
         write_s=heads.write_s,
         end_s=heads.end_s,
         open_s=found.open_s,
-        decode_s=float(np.mean(found.decode_s)) / cols,
-        compute_s=float(np.mean(found.compute_s)) / cols,
-        wait_s=predictor.seconds if isinstance(predictor, Waiting) else 0.0,
+        decode_s=sum(found.decode_s) / found.pixels,
+        compute_s=sum(found.compute_s) / found.pixels,
+        wait_s=predictor.seconds / tile**2 if isinstance(predictor, Waiting) else 0.0,
         spread=float(each.std() / each.mean()),
-        row_byte=sum(found.row_bytes) / (plan.count * tile**2),
+        row_byte=sum(found.row_bytes) / found.pixels,
         first_s=first_s,
     )
 
@@ -312,15 +326,15 @@ def measure_all(models: Sequence[str], folder: Path) -> dict[str, Any]:
     """Costs of the cheap network and of models, JSON-ready."""
     cheap = OpenVINOPredictor(cheap_network(folder / "cheap.onnx"), threads=1)
     link, first_s = measure_link(cheap, folder)
-    found = {"machine": machine(), "link": asdict(link)}
     _measured(cheap, SMALL, folder, SMALLEST)  # imports, and what libraries do once
     full = profile(cheap, MapOptions(), folder, first_s)
-    profiles = {"cheap": full, "small tiles": profile(cheap, SMALL, folder, first_s)}
-    profiles["waiting"] = profile(Waiting(cheap.card), SMALL, folder, first_s)
+    profiles = {"cheap": full}
+    for name, predictor in (("small tiles", cheap), ("waiting", Waiting(cheap.card))):
+        profiles[name] = profile(predictor, SMALL, folder, first_s, SMALL_SIDES)
     for name in models:
         profiles[name] = profile_tiles(load_predictor(name, threads=1), folder, full)
-    found["models"] = {name: asdict(each) for name, each in profiles.items()}
-    return found
+    found = {name: asdict(each) for name, each in profiles.items()}
+    return {"machine": machine(), "link": asdict(link), "models": found}
 
 
 def machine() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import ast
 import os
 import pickle
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -136,3 +137,46 @@ def test_a_model_reads_no_file_outside_its_folder(tmp_path):
         path.write_bytes(model.SerializeToString())
         with pytest.raises(ModelError, match="cannot be read as an ONNX model"):
             OpenVINOPredictor(path, threads=1)
+
+
+BOMB = """
+import resource, sys
+from pathlib import Path
+from terradelta.errors import ModelError
+from terradelta.runtime.openvino import OpenVINOPredictor
+resource.setrlimit(resource.RLIMIT_AS, (3 * 10**9, 3 * 10**9))
+try:
+    OpenVINOPredictor(Path(sys.argv[1]), threads=1)
+except ModelError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("size", [10**9, 10**11])
+def test_a_model_that_would_fill_the_memory_ends_with_a_message(tmp_path, size):
+    """A few hundred bytes that unfold to gigabytes; the limit stands in for a machine's memory."""
+    helper, kinds, array = onnx.helper, onnx.TensorProto, onnx.numpy_helper.from_array
+    nodes = [
+        helper.make_node("Sub", ["before", "after"], ["d"]),
+        helper.make_node("ConstantOfShape", ["size"], ["big"], value=array(np.ones(1, np.float32))),
+        helper.make_node("ReduceSum", ["big"], ["sum"], keepdims=0),
+        helper.make_node("Conv", ["d", "k"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["c", "sum"], ["logits"]),
+    ]
+    takes = [helper.make_tensor_value_info(n, kinds.FLOAT, ["b", 3, "h", "w"]) for n in ("before", "after")]
+    gives = [helper.make_tensor_value_info("logits", kinds.FLOAT, ["b", 1, "h", "w"])]
+    weights = [array(np.ones((1, 3, 3, 3), np.float32), "k"), array(np.array([size]), "size")]
+    graph = helper.make_graph(nodes, "g", takes, gives, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    card = ModelCard("t", "none", ("red", "green", "blue"), (0.5,) * 3, (0.25,) * 3)
+    model.metadata_props.add(key=CARD_KEY, value=card.to_json())
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert path.stat().st_size < 2000
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", BOMB, str(path)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "OpenVINO cannot run this network" in done.stdout
+    assert "Traceback" not in done.stderr

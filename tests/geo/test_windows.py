@@ -116,6 +116,12 @@ def test_fitted_tiles_worked_by_hand():
     assert fit_tiles((1025, 1025), 1100**2, 320, 16) == (1040, 1040)
 
 
+def test_an_endless_axis_is_fitted_at_once():
+    """A header may claim any size; the time must not depend on it."""
+    assert fit_tiles((2**31 - 1, 64), 1024**2, 320, 16) == (16384, 640)
+    assert fit_tiles((2**31 - 1, 2**31 - 1), 1024**2, 320, 16)[0] <= 1648
+
+
 def test_tiles_that_cannot_hold_their_overlaps_are_refused():
     with pytest.raises(ShapeError, match="tiles of 100 pixels are too small; with this overlap, 1024 are the least"):
         fit_tiles((99, 99), 100, 16, 16)

@@ -78,7 +78,10 @@ def fit_tiles(shape: tuple[int, int], pixels: int, overlap: int, multiple: int) 
         raise ShapeError(f"tiles of {pixels} pixels are too small; with this overlap, {least * least} are the least")
     # Thin tiles have long edges: they never pay.
     least = max(least, math.isqrt(pixels) // 4 // multiple * multiple)
-    heights, widths = (_even_sides(length, least, overlap, multiple) for length in shape)
+    heights, widths = (
+        _even_sides(length, least, pixels // min(least, across), overlap, multiple)
+        for length, across in zip(shape, reversed(shape), strict=True)
+    )
     # Of equal work the largest tile, of these the squarest: fewest and shortest edges.
     return min(
         (rows * cols, -height * width, abs(height - width), (height, width))
@@ -88,16 +91,26 @@ def fit_tiles(shape: tuple[int, int], pixels: int, overlap: int, multiple: int) 
     )[-1]
 
 
-def _even_sides(length: int, least: int, overlap: int, multiple: int) -> dict[int, int]:
-    """Sides that divide an axis evenly, the last one ``least``; with each, how many pixels are computed along it."""
+def _even_sides(length: int, least: int, most: int, overlap: int, multiple: int) -> dict[int, int]:
+    """Sides that divide an axis evenly, from ``least`` to about ``most``; with each, the pixels computed along it.
+
+    Goes through the sides, of which there are few, and not through the numbers of tiles: an axis may be very long.
+    """
     found = {}
-    for count in range(1, length + 2):
+    for tried in range(least, min(most, max(length, least)) + multiple, multiple):
+        count, _ = _along(length, tried, overlap, multiple)
         side = max(-(-(length + (count - 1) * overlap) // (count * multiple)) * multiple, least)
-        spans = plan_axis(length, side, overlap, multiple)
-        found[side] = sum(span.length for span in spans)
-        if side == least:
-            break
+        found[side] = _along(length, side, overlap, multiple)[1]
     return found
+
+
+def _along(length: int, tile: int, overlap: int, multiple: int) -> tuple[int, int]:
+    """How many spans `plan_axis` gives, and the pixels of all of them."""
+    if length <= tile:
+        return 1, length
+    last = -(-length // multiple) * multiple - tile
+    before = -(-last // (tile - overlap))
+    return before + 1, before * tile + length - last
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ The model is sent to each worker once, and to workers that come later when they 
 
 import contextlib
 import importlib.metadata
+import logging
 import socket
 import tempfile
 import threading
@@ -39,6 +40,8 @@ CONNECT_S = 20
 """Seconds to wait for the scheduler, and then for a first worker."""
 HERE = "127.0.0.1:0"
 """Where the scheduler of ``local`` puts its status page: any free port, for this machine only."""
+SENDINGS = 5
+"""How often a model is sent anew because a worker was lost meanwhile."""
 PROBE = "seen-by-workers"
 """A file in the journal's folder that tells a worker whether it sees the same folder."""
 
@@ -136,6 +139,7 @@ class Cluster:
         self._stack = contextlib.ExitStack()
         self._sent: set[str] = set()
         with self._stack:
+            self._stack.enter_context(_quiet("distributed.client"))
             self.address, target = address, self._start(address)
             try:
                 self.client = self._stack.enter_context(Client(target, timeout=CONNECT_S, set_as_default=False))
@@ -155,7 +159,11 @@ class Cluster:
         if number and not (number.isdecimal() and int(number) > 0):
             raise InputError(f"--cluster {address}: the number of processes must be 1 or more, as in local:4")
         made = LocalCluster(
-            n_workers=int(number) if number else None, threads_per_worker=1, processes=True, dashboard_address=HERE
+            n_workers=int(number) if number else None,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=HERE,
+            silence_logs=logging.CRITICAL,  # a row that fails is told once, by us
         )
         return self._stack.enter_context(made)
 
@@ -272,9 +280,19 @@ class Cluster:
     def _send(self, predictor: Predictor | Method) -> str:
         name = _plugin_name(_identity(predictor))
         if name not in self._sent:
-            self.client.register_plugin(_Model(pack_model(predictor)), name=name)
+            self._register(_Model(pack_model(predictor)), name)
             self._sent.add(name)
         return name
+
+    def _register(self, model: _Model, name: str) -> None:
+        """Send a model to all workers; those that are lost meanwhile do not matter."""
+        for left in reversed(range(SENDINGS)):
+            try:
+                self.client.register_plugin(model, name=name)
+                return
+            except CommClosedError:
+                if not left or self.client.status != "running":
+                    raise
 
     def _forget(self, futures: Collection[Any]) -> None:
         if self.client.status == "running":
@@ -305,6 +323,18 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """A library's logger without its tracebacks of what is told in our words."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _plugin_name(identity: str) -> str:
