@@ -1,19 +1,32 @@
 """Files from strangers stay harmless: no code in weights is run, on any way in, and models read no other files."""
 
 import ast
+import contextlib
 import os
 import pickle
+import sqlite3
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
+import rasterio
+import shapely
+from affine import Affine
 
 from terradelta import cli
 from terradelta.card import CARD_KEY, ModelCard
-from terradelta.errors import ModelError
+from terradelta.errors import InputError, ModelError
+from terradelta.geo.aoi import parse_area, read_area
+from terradelta.geo.raster import open_pair
+from terradelta.mapping.batch import map_pairs, read_pairs
+from terradelta.mapping.plan import MapOptions, make_plan
+from terradelta.mapping.run import map_change
+from terradelta.runtime.classical import load_method
 from terradelta.runtime.openvino import OpenVINOPredictor
 from terradelta.runtime.weights import load_predictor
 
@@ -180,3 +193,75 @@ def test_a_model_that_would_fill_the_memory_ends_with_a_message(tmp_path, size):
     assert done.returncode == 0, done.stderr
     assert "OpenVINO cannot run this network" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def claims(path: Path, height: int, width: int) -> Path:
+    """A TIFF of some kilobytes whose header claims any size."""
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": "EPSG:32614", "SPARSE_OK": True, "tiled": True}
+    place = Affine(0.5, 0, 600000, 0, -0.5, 3400000)
+    blocks = {"blockxsize": min(4096, width), "blockysize": min(4096, height)}
+    with rasterio.open(path, "w", height=height, width=width, transform=place, **blocks, **profile):
+        pass
+    return path
+
+
+def test_headers_that_claim_any_size(tmp_path):
+    """Too wide for the memory is refused; very tall is planned at once, without a list that grows with it."""
+    path = claims(tmp_path / "wide.tif", 64, 2**26)
+    predictor = load_predictor("default", threads=1)
+    with pytest.raises(InputError, match=r"wide, for which .* GB are needed.*give an area of interest"):
+        map_change(path, path, tmp_path / "out", predictor)
+    assert not (tmp_path / "out").exists()
+    path = claims(tmp_path / "tall.tif", 2**26, 64)
+    assert path.stat().st_size < 1e6
+    with open_pair(path, path) as pair:
+        begun = time.process_time()
+        plan = make_plan(pair, predictor, None, MapOptions())
+    assert time.process_time() - begun < 10
+    assert len(plan.tiles.row_spans) < 10_000
+
+
+@pytest.mark.parametrize("name", ["/vsicurl/{}", "/vsizip//vsicurl/{}", "{}", "/vsicurl/{}|layername=a"])
+def test_an_area_leads_nowhere(tmp_path, tripwire, name):
+    """Neither on the command line nor from a table of pairs, where it is a text that strangers may write."""
+    name = name.format(tripwire.url("a.gpkg"))
+    with pytest.raises(InputError, match=r"is neither a file nor|No such file"):
+        parse_area(name)
+    table = tmp_path / "pairs.csv"
+    table.write_text(f'before,after,aoi\na.tif,b.tif,"{name}"\n/vsicurl/{tripwire.url("a.tif")},b.tif,\n')
+    outcomes = list(map_pairs(table, tmp_path / "out", load_method("cva"), MapOptions()))
+    assert [outcome.receipt for outcome in outcomes] == [None, None]
+
+
+def test_a_view_in_a_geopackage_reads_no_other_file(tmp_path, tripwire):
+    """SQLite calls functions that a view names, and GDAL adds one that reads rasters."""
+    path = tmp_path / "a.gpkg"
+    square = shapely.to_wkb(np.array([shapely.box(0, 0, 1, 1)]))
+    pyogrio.raw.write(path, square, [np.array([1])], ["n"], layer="a", geometry_type="Polygon", crs="EPSG:4326")
+    call = f"gdal_get_pixel_value('/vsicurl/{tripwire.url('a.tif')}', 1, 'pixel', 0, 0)"
+    with contextlib.closing(sqlite3.connect(path)) as base, base:
+        for name in ("gpkg_contents", "gpkg_geometry_columns"):
+            columns = [row[1] for row in base.execute(f"PRAGMA table_info({name})") if row[1] != "table_name"]
+            listed = ", ".join(columns).replace("identifier", "'v'")
+            plain = ", ".join(columns)
+            base.execute(f"INSERT INTO {name} (table_name, {plain}) SELECT 'v', {listed} FROM {name}")
+        base.execute(f"CREATE VIEW v AS SELECT fid, geom, {call} AS n FROM a WHERE {call} IS NULL OR 1")
+    with contextlib.suppress(InputError):
+        read_area(f"{path}|layername=v")
+
+
+def test_links_and_special_files_are_no_way_out(tmp_path):
+    """A pipe would be waited for for ever; a link to nowhere, and a folder that names itself, are named."""
+    os.mkfifo(tmp_path / "pipe.tif")
+    (tmp_path / "loop.tif").symlink_to("loop.tif")
+    (tmp_path / "gone.tif").symlink_to("nothing.tif")
+    for name in ("pipe.tif", "loop.tif", "gone.tif"):
+        with pytest.raises(InputError, match=name.partition(".")[0]):
+            open_pair(tmp_path / name, tmp_path / name)
+        with pytest.raises(InputError):
+            parse_area(str(tmp_path / name))
+        if name != "pipe.tif":  # a table may come from a pipe
+            with pytest.raises(InputError):
+                read_pairs(tmp_path / name)
+        with pytest.raises(ModelError):
+            load_predictor(str(tmp_path / name))

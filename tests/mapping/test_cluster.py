@@ -23,6 +23,8 @@ from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
 from .conftest import BoxPredictor, Writer
 
 PRODUCTS = ("probability.tif", "change.tif", "change.gpkg")
+# Workers are threads here, and filters of warnings, which belong to the process, mix.
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,6 @@ def _refuse(_: object) -> None:
     raise InputError("another version")
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # filters of two threads mix
 def test_pairs_go_to_the_workers_whole(tmp_path, pair, cluster):
     table = tmp_path / "pairs.csv"
     lines = [f"{pair[0]},{pair[1]},p{i}" for i in range(4)] + [f"{tmp_path / 'none.tif'},{pair[1]},bad"]
@@ -143,7 +144,6 @@ def test_pairs_go_to_the_workers_whole(tmp_path, pair, cluster):
     assert [outcome.resumed for outcome in again] == [True] * 4 + [False]
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_pairs_with_an_onnx_file_whose_copy_on_the_worker_is_gone(tmp_path, write_tiff, pair_values, cluster):
     before, after = (write_tiff(f"{n}.tif", v[:, 90:154, 190:254]) for n, v in zip("ab", pair_values, strict=True))
     predictor = OpenVINOPredictor(shipped_models()[DEFAULT_MODEL], threads=1)
