@@ -23,8 +23,8 @@ def test_a_plain_receipt_has_the_contracts_keys(pairs: PairFolder, card: ModelCa
 
 def test_with_details_it_has_all(pairs: PairFolder, card: ModelCard) -> None:
     found = evaluate(Spoken(card), pairs, details=Details())
-    receipt = evaluation_receipt(found, card, pairs, weights="abc")
-    assert receipt["weights"] == "abc"
+    receipt = evaluation_receipt(found, card, pairs, weights="abc", runtime="what, in bf16")
+    assert (receipt["weights"], receipt["runtime"]) == ("abc", "what, in bf16")
     assert receipt["images"]["confusion_px"] == {"a": [1, 1, 1, 1], "b": [0, 0, 0, 3]}
     assert receipt["intervals"]["metrics"]["f1"][0] <= receipt["metrics"]["f1"]
     assert {"average_precision", "precision_recall", "calibration", "by_size", "boundary"} <= set(receipt)

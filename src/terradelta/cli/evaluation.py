@@ -63,8 +63,9 @@ def evaluate_command(
         found = evaluate(
             predictor, pairs, threshold=threshold, protocol=protocols[0], details=details, progress=advance
         )
-    receipt = evaluation_receipt(found, predictor.card, pairs, weights=weights_identity(predictor))
-    _print_scores(receipt, f"{predictor.card.name} on {split}, threshold {found.threshold:g}")
+    ran = predictor.runtime
+    receipt = evaluation_receipt(found, predictor.card, pairs, weights=weights_identity(predictor), runtime=ran)
+    _print_scores(receipt, f"{predictor.card.name} on {split}, threshold {found.threshold:g} ({ran})")
     if len(protocols) > 1:
         receipt["protocols"] = _by_protocol(found, predictor, pairs, protocols[1:])
         _print_protocols(receipt["protocols"])
