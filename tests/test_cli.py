@@ -101,7 +101,7 @@ def test_commands_and_options_are_frozen():
         ],
         "evaluate": [
             *("--against", "--calibrate", "--cascade", "--data", "--device", "--html", "--limit", "--out", "--patch"),
-            *("--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
+            *("--precision", "--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
         ],
         "grid": ["--data", "--device", "--limit", "--names", "--out", "--safe", "--split", "--width", "-o"],
         "curves": ["--names", "--out", "--width", "-o"],
