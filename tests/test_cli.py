@@ -13,9 +13,11 @@ import pytest
 import rasterio
 from affine import Affine
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import terradelta
 from terradelta import cli
+from terradelta.data.archives import ARCHIVES
 from terradelta.runtime.openvino import cpu_has_bf16
 from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
 
@@ -100,7 +102,7 @@ def test_commands_and_options_are_frozen():
         ],
         "evaluate": [
             *("--against", "--calibrate", "--cascade", "--data", "--device", "--html", "--limit", "--out", "--patch"),
-            *("--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
+            *("--precision", "--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
         ],
         "grid": ["--data", "--device", "--limit", "--names", "--out", "--safe", "--split", "--width", "-o"],
         "curves": ["--names", "--out", "--width", "-o"],
@@ -414,6 +416,8 @@ def test_data_list_names_the_archives_and_their_terms(run):
     code, out, _ = run("data", "list", "LEVIR-CD")
     assert code == 0
     assert all(text in out for text in ("non-commercial", "Chen", "justchenhao", "{A,B,label}", "445 train"))
+    narrow = CliRunner().invoke(cli.app, ["data", "list", "gz"], env={"COLUMNS": "80"}).output.splitlines()
+    assert ARCHIVES["gz"].source in "".join(line.strip("│ ").rpartition("│")[-1].strip() for line in narrow)
     code, _, err = run("data", "list", "imagenet")
     assert code == 2
     assert "'imagenet' is none of levir-cd, cdd" in err
