@@ -1,6 +1,6 @@
 """What `map --cascade` keeps and leaves out: thresholds chosen on one split, and looked at once on another.
 
-    python benchmarks/cascade.py DATA [--model default] [--choose val] [--check test] [--factors 2 4]
+    python benchmarks/cascade.py DATA [--model default] [--precision f32] [--choose val] [--check test] [--factors 2 4]
 
 DATA is a folder of labelled pairs. Prints for each share of the changes that is to be kept: the threshold; how many
 changes it misses on the first split, and which share of blocks and of whole images it leaves out; then the share of the
@@ -22,11 +22,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--model", default="default")
+    parser.add_argument("--precision", default="f32", help="as for `terradelta map`")
     parser.add_argument("--choose", default="val", help="split that thresholds are chosen on")
     parser.add_argument("--check", default="test", help="split that they are looked at on")
     parser.add_argument("--factors", type=int, nargs="+", default=[2, 4])
     arguments = parser.parse_args()
-    predictor = load_predictor(arguments.model, threads=1)
+    predictor = load_predictor(arguments.model, threads=1, precision=arguments.precision)
     for factor in arguments.factors:
         measured = measure_cascade(predictor, open_pairs(arguments.data, arguments.choose), factor=factor)
         changes, blocks, images = cascade_scores(predictor, open_pairs(arguments.data, arguments.check), factor=factor)

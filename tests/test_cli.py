@@ -13,9 +13,12 @@ import pytest
 import rasterio
 from affine import Affine
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import terradelta
 from terradelta import cli
+from terradelta.data.archives import ARCHIVES
+from terradelta.runtime.openvino import cpu_has_bf16
 from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
 
 PROFILE = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": "EPSG:32614", "nodata": 0}
@@ -99,7 +102,7 @@ def test_commands_and_options_are_frozen():
         ],
         "evaluate": [
             *("--against", "--calibrate", "--cascade", "--data", "--device", "--html", "--limit", "--out", "--patch"),
-            *("--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
+            *("--precision", "--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
         ],
         "grid": ["--data", "--device", "--limit", "--names", "--out", "--safe", "--split", "--width", "-o"],
         "curves": ["--names", "--out", "--width", "-o"],
@@ -122,7 +125,11 @@ def test_map_prints_the_report_and_the_preflight(run, pair, tmp_path):
     assert Path(out.strip()) == tmp_path / "out" / "report.html"
     assert "The first date is" in err
     assert "changed:" in err
-    assert json.loads((tmp_path / "out" / "receipt.json").read_text())["model"]["name"] == DEFAULT_MODEL
+    receipt = json.loads((tmp_path / "out" / "receipt.json").read_text())
+    assert receipt["model"]["name"] == DEFAULT_MODEL
+    precision = "bf16" if cpu_has_bf16() else "f32"
+    assert f"The model {DEFAULT_MODEL} is run by OpenVINOPredictor, {precision}." in receipt["preflight"]
+    assert f"{DEFAULT_MODEL} is run by" in err
 
 
 @pytest.mark.parametrize("method", ["cva", "irmad", "pca-kmeans"])
@@ -409,6 +416,8 @@ def test_data_list_names_the_archives_and_their_terms(run):
     code, out, _ = run("data", "list", "LEVIR-CD")
     assert code == 0
     assert all(text in out for text in ("non-commercial", "Chen", "justchenhao", "{A,B,label}", "445 train"))
+    narrow = CliRunner().invoke(cli.app, ["data", "list", "gz"], env={"COLUMNS": "80"}).output.splitlines()
+    assert ARCHIVES["gz"].source in "".join(line.strip("│ ").rpartition("│")[-1].strip() for line in narrow)
     code, _, err = run("data", "list", "imagenet")
     assert code == 2
     assert "'imagenet' is none of levir-cd, cdd" in err

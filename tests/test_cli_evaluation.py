@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from terradelta import cli
+from terradelta import cli, evaluation
 from terradelta.runtime.recard import weights_identity
 from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor
 
@@ -31,6 +31,7 @@ def test_the_table_and_the_receipt_agree(data, tmp_path):
     assert f"page: {page}" in out.replace(" ", "").replace("page:", "page: ")
     assert "<svg" in page.read_text()
     found = json.loads(receipt.read_text())
+    assert found["runtime"].startswith("OpenVINOPredictor, ")
     assert f"{found['metrics']['f1']:.4f}" in out
     assert f"{found['calibration']['ece']:.4f}" in out
     assert "95 % interval over images" in out
@@ -89,6 +90,28 @@ def test_against_a_model_and_its_receipt(data, tmp_path):
     code, out = call("evaluate", "default", "--data", data, "--split", "val", "--against", first)
     assert code == 2
     assert "holds scores on other data than this split" in out
+
+
+def test_the_precision_is_chosen_and_recorded(data, tmp_path):
+    receipt, page = tmp_path / "r.json", tmp_path / "r.html"
+    options = ("--precision", "f32", "--against", "default", "-o", receipt, "--html", page)
+    code, out = call("evaluate", "default", "--data", data, *options)
+    assert code == 0, out
+    found = json.loads(receipt.read_text())
+    assert found["runtime"] == "OpenVINOPredictor, f32"
+    assert found["against"]["runtime"] == load_predictor("default").runtime
+    assert "OpenVINOPredictor, f32" in page.read_text()
+    code, out = call("evaluate", "default", "--data", data, "--precision", "f64")
+    assert code == 2
+    assert "there is no precision 'f64'; give one of auto, f32, bf16, int8" in out
+
+
+@pytest.mark.parametrize(("rival", "words"), [("none.json", "none.json is no receipt"), ("none", "there is no model")])
+def test_what_to_compare_with_is_looked_at_before_the_work(data, monkeypatch, rival, words):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("hours were spent first"))
+    code, out = call("evaluate", "default", "--data", data, "--against", rival)
+    assert code == 2
+    assert words in out
 
 
 def test_robustness_is_in_the_receipt_and_its_journal_goes(data, tmp_path, monkeypatch):

@@ -1,10 +1,7 @@
 """Checkpoint to ONNX, compared with the eager network before the command returns."""
 
-import contextlib
 import copy
-import logging
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError, OutputError
 from terradelta.files import whole_file
+from terradelta.logs import quiet
 from terradelta.networks import ChangeNetwork, receptive_field
 from terradelta.runtime.openvino import OpenVINOPredictor, Precision, cpu_has_bf16
 from terradelta.runtime.torch import TorchPredictor
@@ -82,7 +80,8 @@ def _trace(network: ChangeNetwork, bands: int, stride: int) -> onnx.ModelProto:
     rows, cols = torch.export.Dim("rows", min=1, max=2048), torch.export.Dim("cols", min=1, max=2048)
     axes = {0: torch.export.Dim("batch", min=1, max=4096), 2: stride * rows, 3: stride * cols}
     example = torch.zeros(2, bands, 4 * stride, 6 * stride)
-    with _quiet():
+    with quiet("torch.onnx"), warnings.catch_warnings():  # notes on torchvision, and its own deprecations
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network,
             (example, example.clone()),
@@ -101,20 +100,6 @@ def _trace(network: ChangeNetwork, bands: int, stride: int) -> onnx.ModelProto:
         part.ClearField("metadata_props")  # the exporter's notes: stack traces with paths of this machine
         part.ClearField("doc_string")
     return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's own deprecation warnings and its notes on torchvision from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _fold_batch_norm(network: ChangeNetwork) -> ChangeNetwork:

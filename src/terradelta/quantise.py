@@ -9,10 +9,8 @@ Where the result differs too much, layers are ranked by what each of them alone 
 are kept in float32.
 """
 
-import contextlib
-import logging
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from terradelta.card import ModelCard
 from terradelta.data.calibration import CalibrationCrops, Dates
 from terradelta.errors import ModelError
 from terradelta.files import write_whole
+from terradelta.logs import quiet
 from terradelta.runtime.cascade import CARD_ENTRY
 from terradelta.runtime.openvino import OpenVINOPredictor
 from terradelta.runtime.recard import exchange_card
@@ -202,7 +201,7 @@ def _inputs(card: ModelCard, crop: Dates) -> dict[str, NDArray[np.float32]]:
 def _quantised(source: Path, path: Path, inputs: list[dict[str, NDArray[np.float32]]]) -> onnx.ModelProto:
     """The network with all its layers in int8, by ONNX Runtime."""
     try:
-        with _quiet():
+        with quiet(None):  # advice on its own preprocessing
             quantize_static(
                 str(source),
                 str(path),
@@ -228,17 +227,6 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the package has n
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         return next(self._inputs, None)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ONNX Runtime's advice on its own preprocessing, on the root logger, from the user."""
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.root.setLevel(level)
 
 
 def _restored(full: onnx.ModelProto, original: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:

@@ -120,12 +120,13 @@ def test_a_table_of_pairs(tmp_path: Path) -> None:
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     table = tmp_path / "pairs.csv"
     table.write_text("before,after\nb.tif,a.tif\nb.tif,\n")
-    with pytest.raises(DataError, match=r"pairs.csv, line 3: a pair needs values in the columns 'before' and 'a"):
+    with pytest.raises(DataError, match=r"pairs.csv, line 3: after is empty; every pair needs before and after"):
         read_calibration(str(table), CARD, 3, 16)
     table.write_text("before,after\n")
-    with pytest.raises(
-        DataError, match=r"pairs.csv lists no pair; give one a line in the columns 'before' and 'after'"
-    ):
+    with pytest.raises(DataError, match=r"pairs.csv holds no pair; write one a line under the header before,after"):
+        read_calibration(str(table), CARD, 3, 16)
+    table.write_bytes(b"\x89PNG\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"pairs.csv cannot be read as a table .*; give a CSV file in UTF-8"):
         read_calibration(str(table), CARD, 3, 16)
 
 

@@ -103,8 +103,7 @@ def test_sizes_that_differ(data: Builder) -> None:
     checkup = data.check()
     assert kinds(checkup) == {"sizes differ": 1}
     assert (
-        "before is 3 bands of 72 x 72, after 3 bands of 72 x 72, label 1 bands of 72 x 71"
-        in checkup.findings[0].message
+        "before is 3 bands of 72 x 72, after 3 bands of 72 x 72, label 1 band of 72 x 71" in checkup.findings[0].message
     )
 
 

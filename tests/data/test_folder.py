@@ -129,8 +129,9 @@ def test_missing_folders_and_an_empty_one(root: Path) -> None:
 @pytest.mark.parametrize(("part", "size"), [("B", (3, 20, 25)), ("label", (1, 19, 24)), ("B", (1, 20, 24))])
 def test_sizes_must_fit(root: Path, part: str, size: tuple[int, ...]) -> None:
     _write(root / "train" / part / "a.png", np.zeros(size, np.uint8))
-    found = f"{size[0]} bands of {size[1]} x {size[2]}"
-    with pytest.raises(DataError, match=rf"a: before is 3 bands of 20 x 24, .*{found}.*the three must have one size"):
+    found = f"{size[0]} bands? of {size[1]} x {size[2]}"
+    words = rf"a: before is 3 bands of 20 x 24, .*{found}.*the three must have one size.* resize .*/train/{part}/a.png;"
+    with pytest.raises(DataError, match=words):
         PairFolder(root, "train").read(0)
 
 

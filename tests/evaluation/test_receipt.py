@@ -23,8 +23,9 @@ def test_a_plain_receipt_has_the_contracts_keys(pairs: PairFolder, card: ModelCa
 
 def test_with_details_it_has_all(pairs: PairFolder, card: ModelCard) -> None:
     found = evaluate(Spoken(card), pairs, details=Details())
-    receipt = evaluation_receipt(found, card, pairs, weights="abc")
+    receipt = evaluation_receipt(found, card, pairs, weights="abc", runtime="Spoken, f32")
     assert receipt["weights"] == "abc"
+    assert receipt["runtime"] == "Spoken, f32"
     assert receipt["images"]["confusion_px"] == {"a": [1, 1, 1, 1], "b": [0, 0, 0, 3]}
     assert receipt["intervals"]["metrics"]["f1"][0] <= receipt["metrics"]["f1"]
     assert {"average_precision", "precision_recall", "calibration", "by_size", "boundary"} <= set(receipt)
@@ -42,7 +43,7 @@ def test_lists_of_plain_values_stay_on_one_line() -> None:
 
 
 def test_a_receipt_goes_into_a_card(pairs: PairFolder, card: ModelCard, tmp_path: Path) -> None:
-    receipt = evaluation_receipt(evaluate(Spoken(card), pairs, details=Details()), card, pairs)
+    receipt = evaluation_receipt(evaluate(Spoken(card), pairs, details=Details()), card, pairs, runtime="here")
     row = {"kind": "blur", "level": 1.0, "label": "1 px", "f1": 0.5, "precision": 0.4, "recall": 0.6}
     receipt["robustness"] = {"rows": [row]}
     path = tmp_path / "receipt.json"
@@ -52,6 +53,7 @@ def test_a_receipt_goes_into_a_card(pairs: PairFolder, card: ModelCard, tmp_path
     assert score["confusion_px"] == {"tp": 1, "fp": 1, "fn": 1, "tn": 4}
     assert score["intervals"]["level"] == 0.95
     assert score["robustness"] == [{"kind": "blur", "level": 1.0, "f1": 0.5}]
+    assert score["runtime"] == "here"
     assert "images" not in score
     assert ModelCard.from_json(with_receipt(card, path).to_json()).scores == (score,)
 

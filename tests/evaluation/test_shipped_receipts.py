@@ -53,6 +53,37 @@ def test_the_undisturbed_row_is_the_score() -> None:
     assert len(receipt["robustness"]["rows"]) == 42
 
 
+def table(first: str) -> dict[str, list[str]]:
+    """Rows of the table of docs/evaluation.md whose head begins with a cell: name -> the other cells."""
+    _, _, rest = (RECEIPTS[0].parents[1] / "evaluation.md").read_text().partition(f"| {first} |")
+    lines = rest.split("\n\n")[0].splitlines()[2:]
+    return {name: cells for name, *cells in ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)}
+
+
+def test_the_words_on_robustness_hold_the_receipts_numbers() -> None:
+    found: dict[str, list[str]] = {}
+    for row in json.loads(RECEIPTS[0].read_text())["robustness"]["rows"][1:]:
+        low, high = row["f1_change_interval"]
+        found.setdefault(row["kind"], []).append(f"{row['f1']:.3f}" + "*" * (low > 0 or high < 0))
+    told = {name: cells[0].split(" (")[0].split(", ") for name, cells in table("disturbance").items()}
+    assert [*told.values()] == [*found.values()]
+    assert all(name.lower().startswith(kind) for name, kind in zip(told, found, strict=True))
+
+
+def test_the_words_on_scores_hold_the_receipts_numbers() -> None:
+    receipt = json.loads(RECEIPTS[1].read_text())
+    whole, patches, overlap = (row["metrics"] for row in receipt["protocols"])
+    rows = table("test, threshold 0.139")
+    for words, name in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"), ("IoU of the", "iou_changed")):
+        cells = next(cells for row, cells in rows.items() if row.startswith(words))
+        low, high = receipt["intervals"]["metrics"][name]
+        told = f"{whole[name]:.3f}", f"{low:.3f} to {high:.3f}", f"{patches[name]:.3f}", f"{overlap[name]:.3f}"
+        assert cells == [*told]
+        if name == "f1":
+            readme = " ".join((RECEIPTS[0].parents[2] / "README.md").read_text().split())
+            assert f"F1 {whole[name]:.3f} with a 95 % interval of {low:.3f} to {high:.3f}" in readme
+
+
 def test_the_card_gives_a_map_an_interval(predictor) -> None:
     card = predictor.card
     found = interval_from_scores(card.scores, card.threshold, 5_000.0, 95_000.0)
@@ -75,3 +106,19 @@ def test_the_int8_weights_have_receipts_of_their_own(split: str, predictor, monk
     if split == "test":
         assert receipt["against"]["model"] == predictor.card.name
         assert receipt["against"]["its_metrics"] == pytest.approx(of_f32["metrics"])
+
+
+@pytest.mark.parametrize(("name", "model"), [("bf16", "default"), ("int8_bf16", "mlla_sianet_levir_subset_int8")])
+def test_the_test_images_in_bfloat16(name: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CPU with bfloat16 gives: other numbers than in float32, all within its intervals."""
+    monkeypatch.setattr(openvino, "cpu_has_int8", lambda: True)
+    folder = Path(__file__).parents[2] / "docs" / "receipts"
+    receipt, of_f32 = (json.loads((folder / f"{each}levir_subset_test.json").read_text()) for each in (f"{name}_", ""))
+    assert receipt["runtime"].endswith("bf16")
+    assert receipt["weights"] == weights_identity(load_predictor(model, threads=1))
+    assert receipt["data"] == of_f32["data"]
+    total = Confusion(**receipt["confusion_px"])
+    assert receipt["metrics"] == pytest.approx(total.metrics())
+    assert sum((Confusion(*counts) for counts in receipt["images"]["confusion_px"].values()), Confusion()) == total
+    low, high = of_f32["intervals"]["metrics"]["f1"]
+    assert low < receipt["metrics"]["f1"] < high

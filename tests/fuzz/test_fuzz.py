@@ -17,7 +17,8 @@ import pytest
 from .samples import Case, Samples
 
 pytest.importorskip("onnx")
-SECONDS = 60.0
+SECONDS = 600.0
+"""After which a run hangs; it takes half a second, but next to other work much longer."""
 SERVER = Path(__file__).with_name("server.py")
 PRODUCTS = {"change.gpkg", "change.tif", "probability.tif", "receipt.json", "report.html"}
 

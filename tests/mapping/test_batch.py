@@ -95,6 +95,35 @@ def test_a_stopped_batch_goes_on(tmp_path, images):
     assert [line["status"] for line in summary(tmp_path / "out")] == ["ok"] * 3
 
 
+@pytest.mark.parametrize(("predictor", "between"), [(BoxPredictor(), 53), (load_method("cva"), 1)])
+def test_progress_counts_pairs(tmp_path, images, predictor, between):
+    path = table(tmp_path / "p.csv", "a.tif,b.tif,one", "none.tif,b.tif,two", "b.tif,a.tif,three", "a.tif,a.tif,four")
+    told = []
+    next(map_pairs(path, tmp_path / "out", predictor, SMALL))  # finished before
+    run(path, tmp_path / "out", predictor, progress=lambda *each: told.append(each))
+    done = [each for each, _ in told]
+    assert {total for _, total in told} == {4}
+    assert done == sorted(done)
+    assert set(done) >= {1, 2, 3, 4}
+    assert len({each for each in done if 2 < each < 3}) >= between  # of 54 tiles
+
+
+def test_only_warnings_are_announced_and_say_of_which_pair(tmp_path, images, write_tiff, pair_values):
+    write_tiff("wide.tif", pair_values[0].astype(np.uint16))
+    path = table(tmp_path / "p.csv", "a.tif,b.tif,one", "a.tif,wide.tif,two")
+    said: list[str] = []
+    outcomes = run(path, tmp_path / "out", announce=said.extend)
+    expected = [
+        f"{line} (pair {each.row.name})"
+        for each in outcomes
+        for line in each.receipt["preflight"]
+        if line.startswith("Warning")
+    ]
+    assert said == expected
+    assert "(pair two)" in said[0]
+    assert 0 < len(said) < sum(len(each.receipt["preflight"]) for each in outcomes)
+
+
 def test_another_table_or_other_options_need_another_folder(tmp_path, images):
     path = table(tmp_path / "p.csv", "a.tif,b.tif,one")
     run(path, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import re
 import sys
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from terradelta import cli
 from terradelta.errors import DataError, InputError, MissingExtraError, OutputError, ShapeError
 from terradelta.report.error_maps import SAFE
-from terradelta.report.figures import GridRow, draw_curves, draw_grid, read_log, save_figure
+from terradelta.report.figures import GridRow, draw_curves, draw_grid, fitted, read_log, save_figure
 
 LOG = "step,loss,lr,val_f1\n1,2.5,0.1,\n2,1.5,0.05,0.25\n"
 
@@ -50,6 +51,43 @@ def test_scores_names_and_scale_bar():
     assert bar.y1 < 1.5  # inside the image
     nothing = np.zeros((2, 4), bool)
     assert "no change" in words(draw_grid([row(label=nothing, predicted=(nothing,))], ["net"]))
+
+
+def boxes(figure, texts) -> list[tuple[float, float]]:
+    """Left and right end of texts in a drawn figure, as shares of its width."""
+    figure.draw_without_rendering()
+    found = (text.get_window_extent() for text in texts)
+    return [(box.x0 / figure.bbox.width, box.x1 / figure.bbox.width) for box in found]
+
+
+def test_long_names_stay_over_their_maps_and_inside_the_figure():
+    long = ["mlla_sianet_levir_subset_int8", "n" * 60, "short"]
+    grid = draw_grid([row(name="a_very_long_name_of_a_pair", predicted=(row().label,) * 3)], long, width_mm=88)
+    titles = [axis.title for axis in grid.axes]
+    ends = boxes(grid, [*titles, grid.axes[0].xaxis.label])
+    assert all(0 <= left < right <= 1 for left, right in ends)
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(ends[: len(titles)]))
+    assert titles[3].get_text().replace("\n", "") == long[0]
+    assert "\n" in titles[3].get_text()
+    assert titles[5].get_text() == "short"
+
+
+@pytest.mark.parametrize(("width", "across"), [(88, 1), (300, 3)])
+def test_the_legend_of_curves_fits(tmp_path, width, across):
+    (tmp_path / "log.csv").write_text(LOG)
+    runs = [(f"a_run_with_quite_a_long_name_{k}", read_log(tmp_path)) for k in range(3)]
+    figure = draw_curves(runs, width)
+    ends = boxes(figure, figure.legends)
+    assert all(0 <= left < right <= 1 for left, right in ends)
+    assert figure.legends[0]._ncols == across
+
+
+def test_words_are_broken_where_they_can_be():
+    assert fitted("before", 20, 7) == "before"
+    assert fitted("a b", 1, 7) == "a\nb"
+    assert fitted("mlla_sianet_levir", 14, 7).split("\n") == ["mlla_", "sianet_", "levir"]
+    assert "".join(fitted("x" * 40, 5, 7).split("\n")) == "x" * 40
+    assert fitted("", 5, 7) == ""
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])

@@ -1,5 +1,6 @@
 """Crops and augmentation: what is random, what moves together, what never changes."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -328,6 +329,15 @@ def test_a_batch_is_normalised_by_the_card(marked: PairFolder) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize(("cores", "wanted", "made"), [(2, 4, 2), (8, 4, 4), (1, 4, 1), (2, 0, 0)])
+def test_no_more_processes_load_than_there_are_cores(squares, monkeypatch, cores: int, wanted: int, made: int) -> None:
+    """torch would warn of it, in the middle of a run of ours."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    loader = crop_loader(squares("train"), replace(PLAIN, workers=wanted, steps=3), CARD, 0)
+    assert loader.num_workers == made
+    assert loader.persistent_workers == (made > 0)
+
+
 def test_batches_are_the_same_for_any_number_of_workers(squares: Callable[[str], PairFolder]) -> None:
     found = []
     for workers in (0, 1):

@@ -83,7 +83,7 @@ def run_job(job: Job, folder: Path, data: Path) -> None:
     else:
         predictor, threshold, details = _baseline(job.entry.label, val)
     found = evaluate(predictor, test, threshold=threshold)
-    receipt = evaluation_receipt(found, predictor.card, test)
+    receipt = evaluation_receipt(found, predictor.card, test, runtime=predictor.runtime)
     write_whole(folder / RECEIPT, json.dumps(receipt, indent=2))
     result = {name: receipt[name] for name in ("metrics", "threshold", "data")}
     write_whole(folder / RESULT, json.dumps({**result, **details, "peak_bytes": peak_bytes()}, indent=2))

@@ -117,7 +117,7 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 
 @contextmanager
-def progress(text: str) -> Iterator[Callable[[int, int], None]]:
+def progress(text: str) -> Iterator[Callable[[float, float], None]]:
     """A progress bar; gives the function to call with (done, total)."""
     columns = (
         TextColumn("{task.description}", markup=False),

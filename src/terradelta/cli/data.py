@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from terradelta.cli._base import DATA_HELP, check_new, data_app, progress, say, write
@@ -39,7 +39,7 @@ def list_archives(name: Annotated[str | None, typer.Argument(help="One archive: 
     if name.lower() not in ARCHIVES:
         raise DataError(f"{name!r} is none of {', '.join(ARCHIVES)}")
     archive = ARCHIVES[name.lower()]
-    rows = Table(title=Text(archive.title), show_header=False)
+    rows = Table("", Column(overflow="fold"), title=Text(archive.title), show_header=False)  # addresses stay whole
     counts = ", ".join(f"{count:,} {split}" for split, count in archive.pairs.items())
     facts = {"pairs": counts, "size": f"{archive.size} pixels", "ground sampling distance": archive.gsd}
     facts |= {"shows": archive.shows, "layout": archive.layout, "note": archive.note}

@@ -44,6 +44,9 @@ def evaluate_command(
     against: Annotated[str | None, typer.Option(help="Another model, or its receipt, to compare with.")] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Score under known disturbances as well.")] = False,
     device: Device = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Of MODEL: auto; f32, the same on every CPU; bf16; int8. The receipt says which ran.")
+    ] = "auto",
 ) -> None:
     """Score a model on labelled pairs."""
     from terradelta.data import open_pairs
@@ -57,21 +60,24 @@ def evaluate_command(
     say_terms(data)
     pairs = open_pairs(data, split)
     pairs = pairs if limit is None else thinned(pairs, limit)
-    predictor = load_predictor(model, device=device)
+    predictor = load_predictor(model, device=device, precision=precision)
+    rival = None if against is None else _rival(against, pairs, protocols[0], device)
     with progress(f"evaluating on {split}") as advance:
         details = Details(examples=3 if html is not None else 0)
         found = evaluate(
             predictor, pairs, threshold=threshold, protocol=protocols[0], details=details, progress=advance
         )
-    receipt = evaluation_receipt(found, predictor.card, pairs, weights=weights_identity(predictor))
+    receipt = evaluation_receipt(
+        found, predictor.card, pairs, weights=weights_identity(predictor), runtime=predictor.runtime
+    )
     _print_scores(receipt, f"{predictor.card.name} on {split}, threshold {found.threshold:g}")
     if len(protocols) > 1:
         receipt["protocols"] = _by_protocol(found, predictor, pairs, protocols[1:])
         _print_protocols(receipt["protocols"])
     if sweep:
         receipt["sweep"] = _swept(found)
-    if against is not None:
-        receipt["against"] = _compared(receipt, found, against, pairs, device)
+    if rival is not None:
+        receipt["against"] = _compared(receipt, found, rival, pairs)
     if robustness:
         receipt["robustness"] = _robustness(predictor, pairs, found, out)
     if calibrate is not None:
@@ -220,22 +226,35 @@ def _swept(found: "Evaluation") -> dict[str, Any]:
     return {"chosen": rows, **sweep_curve(found)}
 
 
-def _compared(
-    receipt: dict[str, Any], found: "Evaluation", against: str, pairs: "PairSource", device: str
-) -> dict[str, Any]:
-    from terradelta.evaluation import compare, evaluate, read_images
+def _rival(
+    against: str, pairs: "PairSource", protocol: "Protocol", device: str
+) -> "Predictor | tuple[str, dict[str, tuple[int, int, int, int]]]":
+    """What to compare with: a model, or the name and the counts that its receipt holds. Refused before work is done."""
+    from terradelta.evaluation import read_images
     from terradelta.runtime.weights import load_predictor
 
-    own = {name: counts.as_tuple() for name, counts in found.images}
-    if Path(against).suffix.lower() == ".json":
-        name, images = read_images(Path(against), receipt)
+    if Path(against).suffix.lower() != ".json":
+        return load_predictor(against, device=device)
+    return read_images(Path(against), {"data": {"sha256": pairs.checksum()}, "protocol": protocol.text})
+
+
+def _compared(
+    receipt: dict[str, Any],
+    found: "Evaluation",
+    rival: "Predictor | tuple[str, dict[str, tuple[int, int, int, int]]]",
+    pairs: "PairSource",
+) -> dict[str, Any]:
+    from terradelta.evaluation import compare, evaluate
+
+    runtime = {}
+    if isinstance(rival, tuple):
+        name, images = rival
     else:
-        other = load_predictor(against, device=device)
-        name = other.card.name
+        name, runtime = rival.card.name, {"runtime": rival.runtime}
         with progress(f"evaluating {name}") as advance:
-            scored = evaluate(other, pairs, protocol=found.protocol, progress=advance)
+            scored = evaluate(rival, pairs, protocol=found.protocol, progress=advance)
         images = {each: counts.as_tuple() for each, counts in scored.images}
-    result = compare(images, own)
+    result = compare(images, {name: counts.as_tuple() for name, counts in found.images})
     table = Table("", name, receipt["model"], "difference", "95 % interval", title=Text(f"Compared with {name}"))
     for metric, value in result.first.items():
         difference = result.second[metric] - value
@@ -246,7 +265,7 @@ def _compared(
         f"F1: p = {result.p_f1:.4f} (two-sided permutation test over {result.images} images); "
         f"{result.better} images better, {result.worse} worse"
     )
-    return {"model": name, "its_metrics": result.first, **result.receipt()}
+    return {"model": name, **runtime, "its_metrics": result.first, **result.receipt()}
 
 
 def _write_page(path: Path, receipt: dict[str, Any], details: "Details") -> None:

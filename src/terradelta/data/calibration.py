@@ -1,12 +1,11 @@
 """Crops of image pairs on which a network's ranges are measured; no label is read."""
 
-import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 from terradelta.card import ModelCard
 from terradelta.data.opening import find_data
 from terradelta.data.own import ALL
+from terradelta.data.table import read_rows
 from terradelta.errors import DataError
 from terradelta.geo.grid import Tile
 from terradelta.geo.raster import Pair, open_pair
-from terradelta.geo.scaling import choose_scaling
+from terradelta.geo.scaling import Scaling, choose_scaling
 
 __all__ = ["CalibrationCrops", "read_calibration"]
 
@@ -105,10 +105,9 @@ def _draw(pairs: _Pairs, index: int, stride: int, side: int, rng: np.random.Gene
 def _open(location: str, card: ModelCard, stack: ExitStack) -> _Pairs:
     table = Path(location).expanduser()
     if table.suffix.lower() == ".csv" and table.is_file():
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            if "label" not in (rows.fieldnames or ()):
-                return _Scenes(table.name, _listed(rows, table), card, stack)
+        rows = [row for _, row in read_rows(table, ("before", "after"), ("label",))]
+        if not any(row["label"] for row in rows):
+            return _Scenes(table.name, [_beside(table, row["before"], row["after"]) for row in rows], card, stack)
     images = [part.strip() for part in location.split(",")]
     if len(images) == 2 and all(Path(image).expanduser().is_file() for image in images):
         names = f"{Path(images[0]).name}, {Path(images[1]).name}"
@@ -116,15 +115,9 @@ def _open(location: str, card: ModelCard, stack: ExitStack) -> _Pairs:
     return _Labelled(location)
 
 
-def _listed(rows: Iterable[dict[str, Any]], table: Path) -> list[tuple[Path, Path]]:
-    found = []
-    for number, row in enumerate(rows, 2):
-        if not row.get("before") or not row.get("after"):
-            raise DataError(f"{table}, line {number}: a pair needs values in the columns 'before' and 'after'")
-        found.append((table.parent / row["before"], table.parent / row["after"]))
-    if not found:
-        raise DataError(f"{table} lists no pair; give one a line in the columns 'before' and 'after'")
-    return found
+def _beside(table: Path, before: str, after: str) -> tuple[Path, Path]:
+    """Paths as the table's folder sees them."""
+    return table.parent / Path(before).expanduser(), table.parent / Path(after).expanduser()
 
 
 class _Labelled:
@@ -152,20 +145,20 @@ class _Scenes:
     def __init__(self, name: str, files: Sequence[tuple[Path, Path]], card: ModelCard, stack: ExitStack) -> None:
         self.name = name
         self._files, self._card, self._stack = files, card, stack
-        self._open: tuple[int, Pair] | None = None
+        self._open: tuple[int, Pair, Scaling | None] | None = None
 
     def __len__(self) -> int:
         return len(self._files)
 
     def size(self, index: int) -> tuple[int, int]:
-        return self._pair(index).grid.shape
+        pair, _ = self._pair(index)
+        return pair.grid.shape
 
     def crop(self, index: int, window: Tile) -> Dates | None:
-        pair = self._pair(index)
+        pair, scaling = self._pair(index)
         found = pair.read(window)
         if found.valid.mean() < 0.5:
             return None
-        scaling = choose_scaling(pair, self._card.scale)
         mean = np.asarray(self._card.mean, np.float32)[:, None, None] * np.float32(self._card.scale)
         before, after = (
             np.where(found.valid, values.astype(np.float32) if scaling is None else scaling.apply(values), mean)
@@ -173,9 +166,10 @@ class _Scenes:
         )
         return before, after
 
-    def _pair(self, index: int) -> Pair:
+    def _pair(self, index: int) -> tuple[Pair, Scaling | None]:
         if self._open is None or self._open[0] != index:
             self._stack.close()  # one pair at a time: a table may list thousands
             before, after = self._files[index]
-            self._open = index, self._stack.enter_context(open_pair(before, after, wanted=self._card.bands))
-        return self._open[1]
+            pair = self._stack.enter_context(open_pair(before, after, wanted=self._card.bands))
+            self._open = index, pair, choose_scaling(pair, self._card.scale)
+        return self._open[1:]

@@ -51,7 +51,7 @@ class ImageHeader:
         return cls((values.shape[1], values.shape[2]), values.shape[0])
 
     def __str__(self) -> str:
-        return f"{self.bands} bands of {self.shape[0]} x {self.shape[1]}"
+        return f"{self.bands} band{'s'[: self.bands != 1]} of {self.shape[0]} x {self.shape[1]}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """People's own data: folders under any usual names, any three folders, and a table of pairs."""
 
-import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from terradelta.data.ground import VECTOR_SUFFIXES
 from terradelta.data.images import SUFFIXES, by_stem
 from terradelta.data.layouts import Layout, SplitFolders, split_order, subfolders
 from terradelta.data.pairs import PairFiles
+from terradelta.data.table import read_rows
 from terradelta.errors import DataError
 from terradelta.geo.grid import Tile
 
@@ -178,42 +178,17 @@ class PairTable(Layout):
 
 def _read_table(path: Path) -> dict[str, list[PairFiles]]:
     """The pairs of each split, in the order of the lines."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            table = csv.DictReader(stream, skipinitialspace=True)
-            columns = [name.strip() for name in table.fieldnames or ()]
-            _check_columns(path, columns)
-            table.fieldnames = columns
-            rows = [(table.line_num, row) for row in table]
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a table ({error}); give a CSV file in UTF-8") from error
     splits: dict[str, list[PairFiles]] = {}
-    for line, row in rows:
-        split = (row.get("split") or ALL).strip()
-        splits.setdefault(split, []).append(_row(path, line, row))
-    if not rows:
-        raise DataError(f"{path} holds no pair; write one a line under the header before,after,label")
+    for line, row in read_rows(path, COLUMNS, _OPTIONAL):
+        splits.setdefault(row["split"] or ALL, []).append(_pair(path, line, row))
     _check_names(path, splits)
     return {split: splits[split] for split in sorted(splits, key=split_order)}
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    lacking = [name for name in COLUMNS if name not in columns]
-    if lacking:
-        raise DataError(
-            f"{path}: no column {', '.join(lacking)}; the first line must name before,after,label and may name "
-            f"{', '.join(_OPTIONAL)}"
-        )
-
-
-def _row(path: Path, line: int, row: Mapping[str, str | None]) -> PairFiles:
-    given = {name: (row.get(name) or "").strip() for name in (*COLUMNS, *_OPTIONAL)}
-    empty = [name for name in COLUMNS if not given[name]]
-    if empty:
-        raise DataError(f"{path}, line {line}: {empty[0]} is empty; every pair needs before, after and label")
-    before, after, label = (path.parent / Path(given[name]).expanduser() for name in COLUMNS)
-    window = _window(path, line, given["window"])
-    name = given["name"] or before.stem + (f"_{window.row}_{window.col}" if window else "")
+def _pair(path: Path, line: int, row: Mapping[str, str]) -> PairFiles:
+    before, after, label = (path.parent / Path(row[name]).expanduser() for name in COLUMNS)
+    window = _window(path, line, row["window"])
+    name = row["name"] or before.stem + (f"_{window.row}_{window.col}" if window else "")
     return PairFiles(name, before, after, label, window=window, on_ground=True)
 
 

@@ -281,7 +281,7 @@ def _ground_reader(files: PairFiles) -> GroundReader | None:
 def _read_pixels(files: PairFiles, window: Tile | None) -> LabelledPair:
     part = None if window is None else _in_images(files, window)
     before, after, label = (read_image(path, part) for path in (files.before, files.after, files.label))
-    _check_sizes(files.name, *(ImageHeader.of(image.values) for image in (before, after, label)))
+    _check_sizes(files, *(ImageHeader.of(image.values) for image in (before, after, label)))
     return LabelledPair(files.name, before.values, after.values, decode_label(label, files.label, files.coding))
 
 
@@ -294,7 +294,7 @@ def _in_images(files: PairFiles, window: Tile) -> Tile:
 
 def _size_in_pixels(files: PairFiles) -> tuple[int, int]:
     before, after, label = (read_header(path) for path in (files.before, files.after, files.label))
-    _check_sizes(files.name, before, after, label)
+    _check_sizes(files, before, after, label)
     part = files.window
     if part is None:
         return before.shape
@@ -306,10 +306,11 @@ def _size_in_pixels(files: PairFiles) -> tuple[int, int]:
     return part.height, part.width
 
 
-def _check_sizes(name: str, before: ImageHeader, after: ImageHeader, label: ImageHeader) -> None:
+def _check_sizes(files: PairFiles, before: ImageHeader, after: ImageHeader, label: ImageHeader) -> None:
     if before.shape == after.shape == label.shape and before.bands == after.bands:
         return
+    odd = files.label if (before.shape, before.bands) == (after.shape, after.bands) else files.after
     raise DataError(
-        f"{name}: before is {before}, after {after}, label {label}; "
-        "the three must have one size (and both dates the same bands)"
+        f"{files.name}: before is {before}, after {after}, label {label}; the three must have one size (and both dates "
+        f"the same bands). Crop or resize {odd}; `terradelta data check DIR --fix OUT` makes a copy without such pairs"
     )

@@ -18,7 +18,7 @@ _INNERMOST = re.compile(r"\[[^\[\]{}]*\]")
 
 
 def evaluation_receipt(
-    found: Evaluation, card: ModelCard, pairs: PairSource, *, weights: str | None = None
+    found: Evaluation, card: ModelCard, pairs: PairSource, *, weights: str | None = None, runtime: str | None = None
 ) -> dict[str, Any]:
     """A dated record of scores: which weights on which bytes, by which protocol.
 
@@ -27,6 +27,7 @@ def evaluation_receipt(
         card: of the weights.
         pairs: what they were scored on.
         weights: a hash of the weights, as from `recard.weights_identity`.
+        runtime: what ran them and in which precision, as `Predictor.runtime` says.
     """
     more: dict[str, Any] = {}
     if found.details is not None:
@@ -42,6 +43,7 @@ def evaluation_receipt(
         "model": card.name,
         "network": card.network,
         **({} if weights is None else {"weights": weights}),
+        **({} if runtime is None else {"runtime": runtime}),
         "scaling": {"temperature": card.temperature, "logit_bias": card.logit_bias},
         "data": {"folder": pairs.name, "split": pairs.split, "pairs": len(pairs), "sha256": pairs.checksum()},
         **found.receipt(),
@@ -68,7 +70,7 @@ def with_receipt(card: ModelCard, path: Path) -> ModelCard:
         score = {name: receipt[name] for name in ("protocol", "threshold", "metrics", "created")}
         data, model = receipt["data"], receipt["model"]
         score |= {"data": data["folder"], "split": data["split"], "pairs": data["pairs"], "sha256": data["sha256"]}
-        score |= {name: receipt[name] for name in ("confusion_px", "intervals") if receipt.get(name)}
+        score |= {name: receipt[name] for name in ("runtime", "confusion_px", "intervals") if receipt.get(name)}
         if receipt.get("images"):
             score["images_px"] = list(receipt["images"]["confusion_px"].values())
         if "robustness" in receipt:

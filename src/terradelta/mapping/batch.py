@@ -185,7 +185,7 @@ def map_pairs(
     options: MapOptions,
     *,
     announce: Callable[[Sequence[str]], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, float], None] | None = None,
 ) -> Iterator[Outcome]:
     """Map many pairs with one model.
 
@@ -197,8 +197,8 @@ def map_pairs(
         out: folder to make, or that an earlier run with the same table and options has made.
         predictor: as for `map_change`.
         options: of all pairs; a line of the table may set its own.
-        announce: called with the sentences of each pair's pre-flight report.
-        progress: called with (tiles done, tiles in all) of the present pair.
+        announce: called with each pair's warnings; the other sentences of its pre-flight report are in its report.
+        progress: called with (pairs done, pairs in all); the present pair counts by its tiles.
 
     Yields:
         How each pair ended, in the table's order. ``summary.csv`` appears in ``out`` after the last one.
@@ -212,20 +212,41 @@ def map_pairs(
     _claim(out, {"pairs": [row.identity() for row in rows], "job": _job(predictor, options)})
     with _summary(out / SUMMARY) as write:
         missing = [row for row in rows if _finished(row, out) is None]
-        workers = options.workers
+        workers, done = options.workers, _Done(len(rows), progress)
         if workers is not None and len(missing) >= PAIRS_A_WORKER * workers.count():
             alone = dataclasses.replace(options, workers=None)
             made = workers.starmap(_mapped, predictor, out, [(row, out, alone) for row in missing])
         else:
-            made = (_mapped(predictor, row, out, options, announce, progress) for row in missing)
+            made = (_mapped(predictor, row, out, options, announce, done.tiles) for row in missing)
         with contextlib.closing(made):
             waiting = {row.name for row in missing}
-            for row in rows:
+            for number, row in enumerate(rows, 1):
                 outcome = next(made) if row.name in waiting else _finished(row, out)
                 if outcome is None:
                     raise OutputError(f"{out / row.name} has vanished while the others were mapped; run this again")
                 write(outcome)
+                done.pairs(number)
                 yield outcome
+
+
+class _Done:
+    """How much of a batch is done, in pairs; never less than before, though a method that is fitted counts twice."""
+
+    def __init__(self, count: int, progress: Callable[[float, float], None] | None) -> None:
+        self._count, self._progress = count, progress
+        self._whole, self._most = 0, 0.0
+
+    def pairs(self, done: int) -> None:
+        self._whole = done
+        self._tell(done)
+
+    def tiles(self, done: int, total: int) -> None:
+        self._tell(self._whole + done / max(total, 1))
+
+    def _tell(self, done: float) -> None:
+        self._most = max(self._most, done)
+        if self._progress is not None:
+            self._progress(self._most, self._count)
 
 
 def _mapped(
@@ -237,11 +258,14 @@ def _mapped(
     progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     folder = out / row.name
-    if announce is not None:
-        announce([f"Pair {row.name}:"])
+
+    def warn(lines: Sequence[str]) -> None:
+        if announce is not None:
+            announce([f"{line} (pair {row.name})" for line in lines if line.startswith("Warning")])
+
     try:
         made: ChangeMap = map_change(
-            row.before, row.after, folder, predictor, row.options(options), progress=progress, announce=announce
+            row.before, row.after, folder, predictor, row.options(options), progress=progress, announce=warn
         )
     except (InputError, MemoryError) as error:
         words = str(error) if isinstance(error, InputError) else "out of memory; use smaller tiles"

@@ -26,6 +26,7 @@ from distributed.comm import CommClosedError
 import terradelta
 from terradelta.errors import InputError, ModelError, OutputError, TerradeltaError
 from terradelta.files import cannot_write
+from terradelta.logs import quiet
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import ScenePlan
 from terradelta.mapping.scene import predict_rows
@@ -139,7 +140,7 @@ class Cluster:
         self._stack = contextlib.ExitStack()
         self._sent: set[str] = set()
         with self._stack:
-            self._stack.enter_context(_quiet("distributed.client"))
+            self._stack.enter_context(quiet("distributed.client", logging.CRITICAL))  # told in our words
             self.address, target = address, self._start(address)
             try:
                 self.client = self._stack.enter_context(Client(target, timeout=CONNECT_S, set_as_default=False))
@@ -323,18 +324,6 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """A library's logger without its tracebacks of what is told in our words."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _plugin_name(identity: str) -> str:

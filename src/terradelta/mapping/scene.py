@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,9 @@ def predict_rows(
 ) -> Generator[int]:
     """Predict rows of tiles into a journal.
 
-    Holds a few tiles. A tile without a valid pixel is not predicted. One that the reader's cascade leaves out counts as
-    unchanged, with a probability of 0, and is noted in the journal under `SKIPPED`.
+    Holds a few tiles, or as many as the predictor takes at once. A tile without a valid pixel is not predicted. One
+    that the reader's cascade leaves out counts as unchanged, with a probability of 0, and is noted in the journal under
+    `SKIPPED`.
 
     Args:
         reader: of the pair's tiles; its clock gets the busy seconds of ``network`` and ``blend`` too.
@@ -104,19 +106,15 @@ def predict_rows(
         ModelError: if the network gives values that are not finite.
         OutputError: if the journal cannot be written.
     """
-    clock = reader.clock
-    for number, tiles in _loaded_rows(reader, plan, numbers):
+    at_once = reader.predictor.prepare(*plan.sides, plan.count)
+    for number, tiles in _loaded_rows(reader, plan, numbers, max(READ_AHEAD, at_once)):
         blender = RowBlender(plan, TRIM)
         with journal.write(number) as row:
-            for tile, loaded in tiles:
-                if _is_screened_out(reader, loaded):
-                    values = np.where(loaded.valid, np.float32(0), np.float32(np.nan))
+            for tile, loaded, values in _predicted(reader, tiles, at_once):
+                if values is None:
                     row.note([{SKIPPED: [tile.row, tile.col, tile.height, tile.width]}])
-                else:
-                    with clock.time("network"):
-                        values = _predict(reader.predictor, tile, loaded)
-                with clock.time("blend"):
-                    row.add(*blender.add(values))
+                with reader.clock.time("blend"):
+                    row.add(*blender.add(_unchanged(loaded) if values is None else values))
                 row.note([damage.record() for damage in loaded.damage])
                 if on_tile is not None:
                     on_tile()
@@ -199,22 +197,55 @@ def _is_screened_out(reader: TileReader, loaded: _Loaded) -> bool:
         return not reader.cascade.may_hold_change(reader.predictor, *loaded.dates)
 
 
-def _predict(predictor: Predictor, tile: Tile, loaded: _Loaded) -> NDArray[np.float32]:
-    if loaded.dates is None:
-        return np.full((tile.height, tile.width), np.nan, np.float32)
-    before, after = loaded.dates
-    probability: NDArray[np.float32] = predictor.predict(before[None], after[None])[0]
-    if not np.isfinite(probability).all():
-        raise ModelError(
-            f"model {predictor.card.name!r} gave values that are no numbers at rows {tile.row} to {tile.stop_row - 1}, "
-            f"columns {tile.col} to {tile.stop_col - 1}; use another model, or export this one again"
-        )
-    probability[~loaded.valid] = np.nan
+def _unchanged(loaded: _Loaded) -> NDArray[np.float32]:
+    return np.where(loaded.valid, np.float32(0), np.float32(np.nan))
+
+
+def _predicted(
+    reader: TileReader, tiles: Iterable[tuple[Tile, _Loaded]], at_once: int
+) -> Iterator[tuple[Tile, _Loaded, NDArray[np.float32] | None]]:
+    """Tiles with their probabilities, in order; None where a tile is screened out."""
+    coming = iter(tiles)
+    while group := list(islice(coming, at_once)):
+        found: list[NDArray[np.float32] | None] = [None] * len(group)
+        wanted = [i for i, (_, loaded) in enumerate(group) if not _is_screened_out(reader, loaded)]
+        for _, same in groupby(wanted, lambda i: _shape(group[i][1])):
+            numbers = list(same)
+            with reader.clock.time("network"):
+                made = _predict(reader.predictor, [group[i] for i in numbers])
+            for i, values in zip(numbers, made, strict=True):
+                found[i] = values
+        yield from ((tile, loaded, values) for (tile, loaded), values in zip(group, found, strict=True))
+
+
+def _shape(loaded: _Loaded) -> tuple[int, ...] | None:
+    return None if loaded.dates is None else loaded.valid.shape
+
+
+def _predict(predictor: Predictor, tiles: Sequence[tuple[Tile, _Loaded]]) -> Iterable[NDArray[np.float32]]:
+    """Probabilities of tiles of one size that all have valid pixels, or all none."""
+    dates = [loaded.dates for _, loaded in tiles if loaded.dates is not None]
+    if not dates:
+        return [np.full((tile.height, tile.width), np.nan, np.float32) for tile, _ in tiles]
+    before, after = (_stacked([each[date] for each in dates]) for date in (0, 1))
+    probability = predictor.predict(before, after)
+    for (tile, loaded), values in zip(tiles, probability, strict=True):
+        if not np.isfinite(values).all():
+            raise ModelError(
+                f"model {predictor.card.name!r} gave values that are no numbers at rows {tile.row} to "
+                f"{tile.stop_row - 1}, columns {tile.col} to {tile.stop_col - 1}; use another model, or export this "
+                "one again"
+            )
+        values[~loaded.valid] = np.nan
     return probability
 
 
+def _stacked(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return values[0][None] if len(values) == 1 else np.stack(values)
+
+
 def _loaded_rows(
-    reader: TileReader, plan: TilePlan, numbers: Sequence[int]
+    reader: TileReader, plan: TilePlan, numbers: Sequence[int], read_ahead: int
 ) -> Iterator[tuple[int, Iterator[tuple[Tile, _Loaded]]]]:
     """Rows of tiles, each tile with what the reader gives; reading runs ahead in one thread."""
     ahead: deque[Future[_Loaded]] = deque()
@@ -232,7 +263,7 @@ def _loaded_rows(
                 yield tile, ahead.popleft().result()
 
         try:
-            for _ in range(READ_AHEAD):
+            for _ in range(read_ahead):
                 submit()
             for number in numbers:
                 yield number, tiles(plan.row(number))

@@ -342,6 +342,7 @@ def _how(receipt: Mapping[str, Any]) -> str:
     rows = {
         "Model": f"{text(receipt['model'])} ({text(receipt['network'])})",
         "Weights": f"<code>{text(receipt.get('weights'))}</code>",
+        "Computed by": text(receipt.get("runtime", "not recorded")),
         "Temperature, bias": f"{scaling['temperature']:g}, {scaling['logit_bias']:g}",
         "Data": f"{text(data['folder'])}, {text(data['split'])}, {integer(data['pairs'])} pairs<br>"
         f"<code>sha256 {text(data['sha256'])}</code>",

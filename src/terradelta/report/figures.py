@@ -6,6 +6,7 @@ are drawn without interpolation; text is vector outlines in SVG and embedded Tru
 
 import csv
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ __all__ = [
     "check_format",
     "draw_curves",
     "draw_grid",
+    "fitted",
     "new_figure",
     "read_log",
     "save_figure",
@@ -42,6 +44,10 @@ FORMATS = (".png", ".svg", ".pdf")
 _MM_PER_INCH = 25.4
 _WIDTHS_MM = (40.0, 500.0)
 _DPI = 300
+_GAP_MM = 1.5
+"""Between the words over two maps."""
+_HANDLE_MM = 9.0
+"""Width of a line in a legend, with the gaps around it."""
 _STYLE: dict[Any, Any] = {
     "font.size": 7,
     "font.family": "DejaVu Sans",
@@ -110,10 +116,15 @@ def draw_grid(
             raise ShapeError(f"pair {row.name} has {len(row.predicted)} predictions for {len(networks)} networks")
     heads = ("before", "after", "truth", *networks)
     tile = width_mm / len(heads)
-    figure = new_figure(width_mm, sum(tile * row.label.shape[0] / row.label.shape[1] + 4 for row in rows) + 12)
+    heads = tuple(fitted(head, tile - _GAP_MM, 7) for head in heads)
+    names = [fitted(row.name, tile - _GAP_MM, 6) for row in rows]
+    lines = max(map(_lines, heads)) + sum(map(_lines, names)) - len(names)
+    height = sum(tile * row.label.shape[0] / row.label.shape[1] + 4 for row in rows) + 9 + 3 * lines
+    figure = new_figure(width_mm, height)
     cells = figure.subplots(len(rows), len(heads), squeeze=False)
-    for axes, row in zip(cells, rows, strict=True):
+    for axes, row, name in zip(cells, rows, names, strict=True):
         _draw_row(axes, row, palette)
+        axes[0].set_xlabel(name, labelpad=2, fontsize=6)
     for axis, head in zip(cells[0], heads, strict=True):
         axis.set_title(head, pad=3, fontsize=7)
     _legend(figure, palette, any(row.valid is not None and not row.valid.all() for row in rows))
@@ -132,9 +143,33 @@ def _draw_row(axes: Sequence["Axes"], row: GridRow, palette: tuple[Colour, ...])
         counts = confusion(found, row.label, row.valid)
         text = f"F1 {counts.f1:.3f}" if counts.tp + counts.fp + counts.fn else "no change"
         axis.set_xlabel(text, labelpad=2, fontsize=6)
-    axes[0].set_xlabel(row.name, labelpad=2, fontsize=6)
     if row.metres is not None:
         scale_bar(axes[0], row.label.shape, row.metres)
+
+
+def fitted(text: str, width_mm: float, points: float) -> str:
+    """A text in lines no wider than ``width_mm``, broken after spaces, ``_``, ``-``, ``.``, or anywhere if need be."""
+    lines = [""]
+    for part in re.findall(r".+?(?:[\s_.-]+|$)", text):
+        for piece in [part] if _width_mm(part, points) <= width_mm else part:
+            if lines[-1] and _width_mm(lines[-1] + piece, points) > width_mm:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(filter(None, (line.strip() for line in lines)))
+
+
+def _width_mm(text: str, points: float) -> float:
+    """How wide a line of text is drawn."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    font = FontProperties(family=_STYLE["font.family"], size=points)
+    width, _, _ = TextToPath().get_text_width_height_descent(text.rstrip(), font, ismath=False)
+    return float(width) / 72 * _MM_PER_INCH
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1
 
 
 def scale_bar(axis: "Axes", shape: tuple[int, ...], metres: float) -> None:
@@ -219,7 +254,9 @@ def draw_curves(
         axis.grid(linewidth=0.3, alpha=0.5)
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(runs), 3), frameon=False)
+    widest = max(_width_mm(label, 7) for label in labels) + _HANDLE_MM
+    across = max(min(len(runs), 3, int(width_mm / widest)), 1)
+    figure.legend(handles, labels, loc="outside lower center", ncols=across, frameon=False)
     return figure
 
 

@@ -65,6 +65,19 @@ class Predictor(ABC):
         scaled += np.float32(self.card.logit_bias)
         return sigmoid(scaled)
 
+    def prepare(self, height: int, width: int, count: int) -> int:
+        """Get ready for ``count`` tiles of a size, and say how many of them `predict` best takes at once: 1 by default.
+
+        Args:
+            height: of a tile, pixels.
+            width: of a tile.
+            count: tiles of the whole scene; the answer may depend on it, so that it does not on how a run is divided.
+
+        Returns:
+            Tiles for each call of `predict`, 1 or more.
+        """
+        return 1
+
     def rest(self) -> None:  # noqa: B027  most predictors hold nothing between calls
         """Let go of memory that only a call of `predict` needs; the next one takes it again. By default there is none.
 

@@ -9,6 +9,7 @@ from terradelta.data.images import read_header
 from terradelta.data.pairs import PairSource
 from terradelta.errors import DataError, InputError
 from terradelta.geo.grid import Tile
+from terradelta.training.crops import loading_processes
 
 __all__ = ["check_pairs"]
 
@@ -76,7 +77,7 @@ def check_pairs(
     """
     checks = _Checks(pairs, bands, decode)
     found: list[str] = []
-    for done, wrong in enumerate(DataLoader(checks, batch_size=None, num_workers=workers), 1):
+    for done, wrong in enumerate(DataLoader(checks, batch_size=None, num_workers=loading_processes(workers)), 1):
         found += [wrong] if wrong else []
         if progress is not None:
             progress(done, len(checks))

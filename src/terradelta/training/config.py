@@ -180,7 +180,8 @@ class Recipe:
     patience: int | None = None
     """Stop after this many evaluations without a better validation F1; None: run all steps."""
     workers: int = 0
-    """Processes that load and augment; 0: the training process does. The samples are the same for any number."""
+    """Processes that load and augment, at most one a core; 0: the training process does. The samples are the same for
+    any number."""
     cache_mb: int = 2048
     """Decoded images kept in memory, of each loading process."""
     check_data: bool = True

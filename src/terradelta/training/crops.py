@@ -1,5 +1,6 @@
 """Training crops: crop k of a run depends on (seed, k) alone, so a resumed run sees what an unbroken one does."""
 
+import os
 import signal
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,7 @@ from terradelta.errors import DataError
 from terradelta.geo.grid import Tile
 from terradelta.training.config import Augmentation, Recipe
 
-__all__ = ["Crop", "CropDataset", "collate", "crop_loader", "measure_bands"]
+__all__ = ["Crop", "CropDataset", "collate", "crop_loader", "loading_processes", "measure_bands"]
 
 STRIP_PX = 2**24
 """Labels of large pairs are looked through in strips of about this many pixels."""
@@ -281,19 +282,26 @@ def _leave_interrupts_to_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def loading_processes(wanted: int) -> int:
+    """``wanted``, but no more than there are cores for this process: samples are the same for any number."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(wanted, there)
+
+
 def crop_loader(
     pairs: PairSource, recipe: Recipe, card: ModelCard, start_step: int, *, rank: int = 0, world: int = 1
 ) -> DataLoader[Crop]:
     """Batches ``(before, after, label)`` of the steps from ``start_step`` on, ``recipe.accumulate`` of them a step."""
     dataset = CropDataset(pairs, recipe)
     start, stop = (step * recipe.accumulate for step in (start_step, recipe.steps))
+    workers = loading_processes(recipe.workers)
     return DataLoader(
         dataset,
         batch_sampler=_Batches(start, stop, recipe.batch_size, rank, world),
         collate_fn=collate(Augmenter(recipe.augmentation), card, recipe.seed),
-        num_workers=recipe.workers,
+        num_workers=workers,
         worker_init_fn=_leave_interrupts_to_parent,
-        persistent_workers=recipe.workers > 0,
+        persistent_workers=workers > 0,
         # The loader draws a number when it starts; from the global generator, a resumed run would be one ahead.
         generator=torch.Generator(),
     )
