@@ -5,7 +5,7 @@
 CACHE is a folder for the peers' environments (about 7 GB, made at the first run) and the scenes. Each contender maps
 the same synthetic pair in a process of its own that may use one core only. Prints seconds of the whole process, start
 included (wall clock and CPU; on a machine that others use, compare CPU), peak resident memory, and ratios to ours:
-`terradelta` with the default weights in float32, `int8` with the same in 8-bit integers.
+the default weights in float32, in bfloat16 where the CPU has it, and in 8-bit integers.
 
 TorchGeo: GridGeoSampler and its FCSiamDiff (ResNet-34), windows of 512 without overlap. geoai: `predict_geotiff` with
 its default tiles (256, 64 shared, batches of 4) and the same FCSiamDiff. They make one GeoTIFF of probability; we make
@@ -23,10 +23,13 @@ from pathlib import Path
 import rasterio
 from map_scene import write_scenes
 
+from terradelta.runtime.openvino import cpu_has_bf16
+
 PEERS = {"torchgeo": ("torchgeo==0.8.1", "requests"), "geoai": ("geoai-py==0.40.1",)}
 """TorchGeo imports requests, but does not ask for it."""
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")
-OURS = ("terradelta", "int8")
+OURS = ("f32", "bf16", "int8")
+"""Names of our contenders: their ``--precision``."""
 SCRIPTS = Path(__file__).parent / "peers"
 
 
@@ -93,9 +96,9 @@ def commands(cache: Path, side: int) -> dict[str, list[str | Path]]:
     before, after = write_scenes(cache, side)
     out = cache / f"out_{side}"
     ours = [sys.executable, "-m", "terradelta", "map", before, after]
+    precisions = [name for name in OURS if name != "bf16" or cpu_has_bf16()]
     return {
-        "terradelta": [*ours, "-o", free(out, "")],
-        "int8": [*ours, "--precision", "int8", "-o", free(out, "")],
+        **{name: [*ours, "--precision", name, "-o", free(out, f"_{name}")] for name in precisions},
         "eager": [sys.executable, SCRIPTS / "eager_scene.py", before, after, free(out, "_eager.tif")],
         "torchgeo": [
             *(python_of(cache / "torchgeo"), SCRIPTS / "torchgeo_scene.py", before, after),
@@ -126,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--sides", type=int, nargs="+", default=[4096])
-    parser.add_argument("--only", nargs="+", help="contenders to run beside terradelta")
+    parser.add_argument("--only", nargs="+", help="contenders to run beside ours")
     arguments = parser.parse_args()
     cache: Path = arguments.cache
     cache.mkdir(parents=True, exist_ok=True)

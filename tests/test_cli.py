@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import terradelta
 from terradelta import cli
 from terradelta.data.archives import ARCHIVES
+from terradelta.runtime.openvino import cpu_has_bf16
 from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
 
 PROFILE = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": "EPSG:32614", "nodata": 0}
@@ -124,7 +125,11 @@ def test_map_prints_the_report_and_the_preflight(run, pair, tmp_path):
     assert Path(out.strip()) == tmp_path / "out" / "report.html"
     assert "The first date is" in err
     assert "changed:" in err
-    assert json.loads((tmp_path / "out" / "receipt.json").read_text())["model"]["name"] == DEFAULT_MODEL
+    receipt = json.loads((tmp_path / "out" / "receipt.json").read_text())
+    assert receipt["model"]["name"] == DEFAULT_MODEL
+    precision = "bf16" if cpu_has_bf16() else "f32"
+    assert f"The model {DEFAULT_MODEL} is run by OpenVINOPredictor, {precision}." in receipt["preflight"]
+    assert f"{DEFAULT_MODEL} is run by" in err
 
 
 @pytest.mark.parametrize("method", ["cva", "irmad", "pca-kmeans"])

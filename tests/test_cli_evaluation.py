@@ -31,6 +31,7 @@ def test_the_table_and_the_receipt_agree(data, tmp_path):
     assert f"page: {page}" in out.replace(" ", "").replace("page:", "page: ")
     assert "<svg" in page.read_text()
     found = json.loads(receipt.read_text())
+    assert found["runtime"].startswith("OpenVINOPredictor, ")
     assert f"{found['metrics']['f1']:.4f}" in out
     assert f"{found['calibration']['ece']:.4f}" in out
     assert "95 % interval over images" in out

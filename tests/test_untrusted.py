@@ -155,18 +155,21 @@ def test_a_model_reads_no_file_outside_its_folder(tmp_path):
 BOMB = """
 import resource, sys
 from pathlib import Path
+import numpy as np
 from terradelta.errors import ModelError
 from terradelta.runtime.openvino import OpenVINOPredictor
 resource.setrlimit(resource.RLIMIT_AS, (3 * 10**9, 3 * 10**9))
+images = np.zeros((1, 3, int(sys.argv[2]), 512), np.uint8)
 try:
-    OpenVINOPredictor(Path(sys.argv[1]), threads=1)
+    OpenVINOPredictor(Path(sys.argv[1]), threads=1).predict(images, images)
 except ModelError as error:
     print(error)
 """
 
 
+@pytest.mark.parametrize("height", [32, 512])
 @pytest.mark.parametrize("size", [10**9, 10**11])
-def test_a_model_that_would_fill_the_memory_ends_with_a_message(tmp_path, size):
+def test_a_model_that_would_fill_the_memory_ends_with_a_message(tmp_path, size, height):
     """A few hundred bytes that unfold to gigabytes; the limit stands in for a machine's memory."""
     helper, kinds, array = onnx.helper, onnx.TensorProto, onnx.numpy_helper.from_array
     nodes = [
@@ -188,7 +191,11 @@ def test_a_model_that_would_fill_the_memory_ends_with_a_message(tmp_path, size):
     assert path.stat().st_size < 2000
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", BOMB, str(path)], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-c", BOMB, str(path), str(height)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     assert "OpenVINO cannot run this network" in done.stdout

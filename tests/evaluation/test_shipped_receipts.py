@@ -106,3 +106,19 @@ def test_the_int8_weights_have_receipts_of_their_own(split: str, predictor, monk
     if split == "test":
         assert receipt["against"]["model"] == predictor.card.name
         assert receipt["against"]["its_metrics"] == pytest.approx(of_f32["metrics"])
+
+
+@pytest.mark.parametrize(("name", "model"), [("bf16", "default"), ("int8_bf16", "mlla_sianet_levir_subset_int8")])
+def test_the_test_images_in_bfloat16(name: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CPU with bfloat16 gives: other numbers than in float32, all within its intervals."""
+    monkeypatch.setattr(openvino, "cpu_has_int8", lambda: True)
+    folder = Path(__file__).parents[2] / "docs" / "receipts"
+    receipt, of_f32 = (json.loads((folder / f"{each}levir_subset_test.json").read_text()) for each in (f"{name}_", ""))
+    assert receipt["runtime"].endswith("bf16")
+    assert receipt["weights"] == weights_identity(load_predictor(model, threads=1))
+    assert receipt["data"] == of_f32["data"]
+    total = Confusion(**receipt["confusion_px"])
+    assert receipt["metrics"] == pytest.approx(total.metrics())
+    assert sum((Confusion(*counts) for counts in receipt["images"]["confusion_px"].values()), Confusion()) == total
+    low, high = of_f32["intervals"]["metrics"]["f1"]
+    assert low < receipt["metrics"]["f1"] < high

@@ -10,13 +10,11 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.networks import create_model
+from terradelta.networks._sfearnet_mit import DropPath, EfficientAttention, MixFeedForward
 from terradelta.networks.sfearnet import (
     CBAM,
     AtrousBranches,
-    DropPath,
     EdgeGuidance,
-    EfficientAttention,
-    MixFeedForward,
     PyramidMerge,
     SemanticFlow,
 )

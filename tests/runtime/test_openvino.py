@@ -12,7 +12,9 @@ from onnx import TensorProto, helper
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError
+from terradelta.runtime import openvino
 from terradelta.runtime.openvino import OpenVINOPredictor, cpu_has_bf16
+from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
 
 CARD = ModelCard("w", "difference", ("r", "g", "b"), (0.1, 0.2, 0.3), (1.0, 2.0, 4.0), scale=1.0, stride=4)
 
@@ -54,6 +56,38 @@ def test_prediction_by_formula(tmp_path: Path, shape: tuple[int, ...]) -> None:
     first = found.copy()
     predictor.predict(after, before)
     np.testing.assert_array_equal(found, first)  # the result is no view of the request's memory
+
+
+def _smooth_pair(*shape: int) -> list[np.ndarray]:
+    coarse = np.random.default_rng(3).integers(0, 256, (2, shape[0], 3, shape[1] // 16, shape[2] // 16))
+    return list(coarse.repeat(16, 3).repeat(16, 4).astype(np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(1, 512, 512), (2, 512, 272)])
+def test_the_form_for_one_shape_computes_the_network(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = _smooth_pair(*shape)
+    found = []
+    for limit in (1, 1 << 40):
+        monkeypatch.setattr(openvino, "_STATIC_PX", limit)
+        predictor = OpenVINOPredictor(shipped_models()[DEFAULT_MODEL], precision="f32", threads=1)
+        found.append(predictor.predict(before, after))
+        assert list(predictor._forms) == [(shape[0], 3, *shape[1:]) if limit == 1 else ()]
+    assert found[0].std() > 0.01
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5)
+
+
+def test_what_came_before_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forms come and go with the shapes; a resumed run must not depend on that."""
+    monkeypatch.setattr(openvino, "_STATIC_PX", 96 * 96)
+    shapes = [(1, 96, 96), (1, 64, 64), (2, 96, 64), (1, 128, 96), (1, 96, 96), (1, 64, 96), (1, 128, 96)]
+    model = shipped_models()[DEFAULT_MODEL]
+    much = OpenVINOPredictor(model, threads=1)
+    for shape in shapes:
+        pair = _smooth_pair(*shape)
+        alone = OpenVINOPredictor(model, threads=1).predict(*pair)
+        np.testing.assert_array_equal(much.predict(*pair), alone)
+        much.rest()
+        assert len([key for key in much._forms if key]) <= 2
 
 
 def test_channels_last_arrays_give_the_same(tmp_path: Path) -> None:

@@ -73,6 +73,14 @@ def test_refused_when_run(make, options, words):
         predictor.predict(IMAGES, IMAGES)
 
 
+def test_a_file_for_one_shape_is_not_bent_to_another(make):
+    predictor = OpenVINOPredictor(make(shape=(1, 3, 64, 64)), threads=1)
+    images = np.zeros((1, 3, 512, 512), np.uint8)
+    with pytest.raises(ModelError, match=r"the network does not run on arrays of shape \(1, 3, 512, 512\)"):
+        predictor.predict(images, images)
+    assert predictor.predict(images[:, :, :64, :64], images[:, :, :64, :64]).shape == (1, 64, 64)
+
+
 def test_bytes_that_are_no_text(make):
     path = make()
     damaged = path.read_bytes().replace(b'"tiny"', b'"t\xffny"')

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from terradelta.geo.gradients import gaussian_gradients
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.ground import ground_sampling_m
 from terradelta.geo.raster import Pair
@@ -255,8 +256,7 @@ def _starts(length: int, side: int) -> list[int]:
 def _edges(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.complex64]:
     """``(C, N, N)`` to ``(N, N)``: compressed gradients with double angles, without mean, faded out at the border."""
     grey = _grey(values, valid)
-    down = ndimage.gaussian_filter(grey, _SIGMA_PX, order=(1, 0))
-    right = ndimage.gaussian_filter(grey, _SIGMA_PX, order=(0, 1))
+    down, right = gaussian_gradients(grey, _SIGMA_PX)
     length = np.sqrt(down * down + right * right)
     inside = valid if valid.all() else ndimage.binary_erosion(valid, iterations=_EDGE_PX, border_value=1)
     typical = float(np.median(length[inside])) if inside.any() else 0.0

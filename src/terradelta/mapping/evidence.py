@@ -28,6 +28,7 @@ from scipy import ndimage
 
 from terradelta.errors import OutputError
 from terradelta.geo.gpkg import LAYER
+from terradelta.geo.gradients import gaussian_gradients
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.raster import Pair
 from terradelta.geo.registration import Registration
@@ -316,7 +317,10 @@ def _edges(first: _Date, second: _Date, at: Places, on_outline: NDArray[np.bool_
 
 def _edge_strength(date: _Date, at: Places) -> Array:
     """``(N,)``: the strongest gradient near N pixels, in medians of the window."""
-    gradient = ndimage.gaussian_gradient_magnitude(date.grey(), _SIGMA_PX)
+    down, right = gaussian_gradients(date.grey(), _SIGMA_PX)
+    down *= down
+    right *= right
+    gradient = np.sqrt(down + right)
     near = sliding_window_view(np.pad(gradient, _OUTLINE_PX // 2, mode="edge"), (_OUTLINE_PX, _OUTLINE_PX))
     thin = _thinned(date.valid)
     sample = near[thin][date.valid[thin]].max(axis=(1, 2))

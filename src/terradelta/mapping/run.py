@@ -288,7 +288,10 @@ def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predic
     lines = [*pair.preflight.lines(), *alignment.lines()]
     if scaling is not None:
         lines += scaling.lines(pair.bands)
-    return lines if isinstance(predictor, Method) else lines + resolution_warnings(predictor.card, pair.grid)
+    if isinstance(predictor, Method):
+        return lines
+    lines.append(f"The model {predictor.card.name} is run by {predictor.runtime}.")
+    return lines + resolution_warnings(predictor.card, pair.grid)
 
 
 def _inputs(pair: Pair, clock: StageClock) -> dict[str, Any]:

@@ -5,8 +5,7 @@ What is reordered, and why the result stays the same but for rounding:
 - Batch normalisation of evaluation mode is linear and goes into the convolution before it. A transposed convolution of
   stride 1 is a convolution with the flipped kernel.
 - The pyramids of both branches start from the same map: their convolutions of one rate are one. A rate as large as the
-  map leaves only the kernel's centre. Query and value, key and value are one convolution; the learned weight of
-  attention goes into the values.
+  map leaves only the kernel's centre. The learned weight of attention goes into the values.
 - Channel attention, its residual and the norm layer after it are three matrices: they are multiplied before they meet
   the map, ``W (A + δ T A) = (W (1 + δ T)) A``.
 - The 3x3 convolution over the upsampled outputs of the decoder is 57 % of all multiply-adds. Upsampling U acts on rows
@@ -90,8 +89,8 @@ class FusedCrossAttention(nn.Module):
         self.rates = nn.ModuleList(_side_by_side([_folded_conv(rate) for rate in pair]) for pair in rates)
         self.mixes = nn.ModuleList(nn.Sequential(*map(_folded, p.mix.children())) for p in pyramids)
         values = [_scaled(position.value1, position.weight1), _scaled(position.value2, position.weight2)]
-        self.query_value = _side_by_side([position.query, values[0]])
-        self.key_value = _side_by_side([position.key, values[1]])
+        self.query, self.value1 = position.query, values[0]
+        self.key, self.value2 = position.key, values[1]
         self.norms = nn.ModuleList(_folded(norm) for norm in (attention.norm_s1, attention.norm_s2))
         self.channel_norms = nn.ModuleList(_folded_conv(norm) for norm in (attention.norm_c1, attention.norm_c2))
         self.weights = nn.ParameterList([channel.weight1, channel.weight2])
@@ -108,21 +107,22 @@ class FusedCrossAttention(nn.Module):
         return position[0] + channel[0], position[1] + channel[1]  # Eq. (1)
 
     def _attend_positions(self, a: Tensor, b: Tensor) -> list[Tensor]:
-        query, value1 = self.query_value(a).chunk(2, 1)
-        key, value2 = self.key_value(b).chunk(2, 1)
+        query, value1, key, value2 = self.query(a), self.value1(a), self.key(b), self.value2(b)
         own1, own2 = mccrnet.attend(query, key, value1), mccrnet.attend(key, query, value2)
         return [norm(x) for norm, x in zip(self.norms, (a + own1, b + own2), strict=True)]
 
     def _attend_channels(self, a: Tensor, b: Tensor) -> list[Tensor]:
-        energy_BCC = a.flatten(2) @ b.flatten(2).transpose(1, 2)
-        shares = (energy_BCC.softmax(2), energy_BCC.transpose(1, 2).softmax(2))
-        out = []
-        norms = (cast("nn.Conv2d", norm) for norm in self.channel_norms)
-        for x, share_BCC, weight, norm in zip((a, b), shares, self.weights, norms, strict=True):
-            own, bias = norm.weight.flatten(1), cast("Tensor", norm.bias)  # (C, C), (C)
-            mixed_BCC = own + weight * (own @ share_BCC)
-            out.append(F.relu(mixed_BCC @ x.flatten(2) + bias[:, None]).view_as(x))
-        return out
+        with mccrnet.full_precision(a):
+            a, b = mccrnet.widened(a), mccrnet.widened(b)
+            energy_BCC = a.flatten(2) @ b.flatten(2).transpose(1, 2)
+            shares = (energy_BCC.softmax(2), energy_BCC.transpose(1, 2).softmax(2))
+            out = []
+            norms = (cast("nn.Conv2d", norm) for norm in self.channel_norms)
+            for x, share_BCC, weight, norm in zip((a, b), shares, self.weights, norms, strict=True):
+                own, bias = norm.weight.flatten(1), cast("Tensor", norm.bias)  # (C, C), (C)
+                mixed_BCC = own + weight * (own @ share_BCC)
+                out.append(F.relu(mixed_BCC @ x.flatten(2) + bias[:, None]).view_as(x))
+            return out
 
 
 class SplitConv(nn.Module):
@@ -137,15 +137,13 @@ class SplitConv(nn.Module):
         taps = weight.permute(0, 2, 3, 1).flatten(0, 2)  # (C dy dx, in)
         self.taps = _conv(taps[:, :, None, None], None)
 
-    def forward(self, x: Tensor, out: Tensor) -> Tensor:
-        """``conv(up(x))`` added to ``out`` ``(B, C, H, W)``, in place where it can be; x is ``(B, in, h, w)``."""
-        out = out.contiguous()
-        (height, width), (rows, cols) = out.shape[2:], x.shape[2:]
-        batch = out.shape[0] * out.shape[1]
-        taps = self.taps(x).reshape(3 * batch, 3, rows, cols).transpose(1, 2)  # (B C dy, h, dx, w)
-        across = taps.reshape(3 * batch, rows, 3 * cols) @ shifted_upsampling(width, cols, x).flatten(0, 1)
-        down = shifted_upsampling(height, rows, x).flatten(0, 1).T.expand(batch, -1, -1)  # (B C, H, dy h)
-        out.view(batch, height, width).baddbmm_(down, across.view(batch, 3 * rows, width))
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """``conv(up(x))``: ``(B, in, h, w) -> (B, C, H, W)``, where ``size`` is (H, W)."""
+        (height, width), (rows, cols) = size, x.shape[2:]
+        taps = self.taps(x).reshape(-1, 3, rows, cols).transpose(1, 2)  # (B C dy, h, dx, w)
+        across = taps.reshape(-1, rows, 3 * cols) @ shifted_upsampling(width, cols, x).flatten(0, 1)
+        down = shifted_upsampling(height, rows, x).flatten(0, 1).T  # (H, dy h)
+        out: Tensor = down @ across.reshape(x.shape[0], -1, 3 * rows, width)
         return out
 
 
@@ -176,14 +174,16 @@ class FusedRefinement(nn.Module):
     def forward(self, outputs: Sequence[Tensor]) -> Tensor:
         """The decoder's outputs, coarse to fine ``-> (B, 1, H, W)`` logits."""
         if outputs[0].device.type == "cpu" and not torch.compiler.is_compiling():
-            return refine_in_strips(self, outputs)
+            with mccrnet.full_precision(outputs[0]):
+                return refine_in_strips(self, [mccrnet.widened(x) for x in outputs])
         return self.in_one_piece(outputs)
 
     def in_one_piece(self, outputs: Sequence[Tensor]) -> Tensor:
         """As `forward`, in the operations that an exported graph has."""
         x8, x4, x2, x1 = outputs
+        size = (x1.shape[2], x1.shape[3])
         pixels = self.fine(torch.cat([_upsampled(x2, x1), x1], 1))
-        pixels = F.relu(self.split4(x4, self.split8(x8, pixels)), inplace=True)
+        pixels = F.relu(pixels + self.split8(x8, size) + self.split4(x4, size))
         contrast, context = self.describe(mccrnet.describe_regions(self.coarse(outputs), pixels))
         quarter = pixels.shape[2] // 4  # the input's sides are multiples of 16
         ends = [(k * quarter, (k + 1) * quarter) for k in range(4)]

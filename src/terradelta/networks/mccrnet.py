@@ -132,7 +132,7 @@ class CrossPositionAttention(AttentionLayer):
         }
 
 
-def _full_precision(x: Tensor) -> AbstractContextManager[None]:
+def full_precision(x: Tensor) -> AbstractContextManager[None]:
     """No autocast inside, where it is on outside; elsewhere nothing, which the meta device and exporters need."""
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
@@ -140,7 +140,7 @@ def _full_precision(x: Tensor) -> AbstractContextManager[None]:
     return torch.autocast(kind, enabled=False)
 
 
-def _widened(x: Tensor) -> Tensor:
+def widened(x: Tensor) -> Tensor:
     """At least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -157,8 +157,8 @@ class CrossChannelAttention(nn.Module):
     def forward(self, f1: Tensor, f2: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, C, h, w) x 2 -> (B, C, h, w) x 2``."""
         a, b = dates_of(self.pyramid(torch.cat([f1, f2], 0)), f1.shape[0])
-        with _full_precision(a):  # sums over N pixels overflow float16
-            a_BCN, b_BCN = _widened(a).flatten(2), _widened(b).flatten(2)
+        with full_precision(a):  # sums over N pixels overflow float16
+            a_BCN, b_BCN = widened(a).flatten(2), widened(b).flatten(2)
             energy_BCC = a_BCN @ b_BCN.transpose(1, 2)
             own1 = energy_BCC.softmax(2) @ a_BCN  # Eq. (8), (10)
             own2 = energy_BCC.transpose(1, 2).softmax(2) @ b_BCN  # Eq. (11), (13)
@@ -250,9 +250,9 @@ def describe_regions(coarse: Tensor, pixels: Tensor) -> Tensor:
 
     ``(B, K, H, W), (B, C, H, W) -> (B, C, K, 1)``.
     """
-    with _full_precision(pixels):  # weights near 1/N vanish in float16
-        weights_BKN = _widened(coarse).flatten(2).softmax(2)
-        return (_widened(pixels).flatten(2) @ weights_BKN.transpose(1, 2)).unsqueeze(3)
+    with full_precision(pixels):  # weights near 1/N vanish in float16
+        weights_BKN = widened(coarse).flatten(2).softmax(2)
+        return (widened(pixels).flatten(2) @ weights_BKN.transpose(1, 2)).unsqueeze(3)
 
 
 class MCCRNet(ChangeNetwork):

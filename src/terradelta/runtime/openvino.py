@@ -18,6 +18,10 @@ __all__ = ["OpenVINOPredictor", "Precision", "cpu_has_bf16", "cpu_has_int8"]
 
 Precision = Literal["auto", "f32", "bf16"]
 """Of all that is not in 8-bit integers already."""
+_STATIC_PX = 512 * 512
+"""An input of at least so many pixels is worth compiling the network for its very shape."""
+_STATIC_FORMS = 2
+"""Shapes that a predictor keeps the network compiled for."""
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
@@ -50,6 +54,10 @@ def cpu_has_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 class OpenVINOPredictor(Predictor):
     """Run an ONNX file that carries a model card, on the CPU.
 
+    The network is compiled at the first prediction. Inputs of 512 x 512 pixels or more get a form for their own shape,
+    in which OpenVINO fuses more and plans its buffers: about a fifth less time, for half a second once. Which form
+    computes depends on the shape alone, so results do not depend on what was predicted before.
+
     Args:
         path: an ONNX file written by `terradelta export`.
         precision: ``auto`` takes bfloat16 where the CPU has it and float32 elsewhere.
@@ -71,10 +79,8 @@ class OpenVINOPredictor(Predictor):
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         self._identity = _identity(self.path, precision)
-        try:
-            self._request = _core().compile_model(model, "CPU", options).create_infer_request()
-        except RuntimeError as error:
-            raise ModelError(f"{self.path}: OpenVINO cannot run this network ({_last_line(error)})") from error
+        self._model, self._options = model, options
+        self._forms: dict[tuple[int, ...], ov.InferRequest] = {}
 
     @property
     def identity(self) -> str:
@@ -88,8 +94,9 @@ class OpenVINOPredictor(Predictor):
 
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
+        request = self._request(before.shape)
         try:
-            found = self._request.infer({"before": before, "after": after}, share_inputs=True)
+            found = request.infer({"before": before, "after": after}, share_inputs=True)
         except RuntimeError as error:
             raise ModelError(
                 f"{self.path}: the network does not run on arrays of shape {before.shape} ({_last_line(error)}); "
@@ -99,7 +106,37 @@ class OpenVINOPredictor(Predictor):
 
     def rest(self) -> None:
         """Let go of the buffers between the layers: hundreds of megabytes after large tiles."""
-        self._request.get_compiled_model().release_memory()
+        for request in self._forms.values():
+            request.get_compiled_model().release_memory()
+
+    def _request(self, shape: tuple[int, ...]) -> ov.InferRequest:
+        """The compiled form for inputs of a shape; the one for all small shapes has the key ()."""
+        static = shape[0] * shape[2] * shape[3] >= _STATIC_PX and _fits(self._model, shape)
+        key = shape if static else ()
+        request = self._forms.pop(key, None)
+        if request is None:
+            large = [known for known in self._forms if known]
+            if static and len(large) == _STATIC_FORMS:
+                del self._forms[large[0]]  # the one used longest ago
+            request = self._compiled(shape if static else None)
+        self._forms[key] = request  # the one used last is the last
+        return request
+
+    def _compiled(self, shape: tuple[int, ...] | None) -> ov.InferRequest:
+        """The network, for one shape or for any, ready to run."""
+        try:
+            model = self._model
+            if shape is not None:
+                model = model.clone()
+                model.reshape({"before": list(shape), "after": list(shape)})
+            return _core().compile_model(model, "CPU", self._options).create_infer_request()
+        except RuntimeError as error:
+            raise ModelError(f"{self.path}: OpenVINO cannot run this network ({_last_line(error)})") from error
+
+
+def _fits(model: ov.Model, shape: tuple[int, ...]) -> bool:
+    """Whether both inputs may have a shape; where they may not, OpenVINO's message says so when it runs."""
+    return all(port.get_partial_shape().compatible(ov.PartialShape(list(shape))) for port in model.inputs)
 
 
 def _identity(path: Path, precision: str) -> str:
