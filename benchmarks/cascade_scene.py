@@ -1,12 +1,13 @@
 """What `map --cascade` saves and keeps on a large scene with little change.
 
-    python benchmarks/cascade_scene.py [--side 8192] [--model default] [--precision auto] [--recall 0.99] [--keep DIR]
+    python benchmarks/cascade_scene.py [--side 8192] [--model default] [--precision auto] [--map 0.9 0.99] [--keep DIR]
 
 Makes synthetic suburbs of units of 1,024 x 1,024 pixels, of which about one in 16 holds new buildings; the others hold
 what differs between any two images (`--between`): ``strong`` differences of season, light, haze and place as in the
-training scenes, ``weak`` ones of two images of the same season and sensor, or ``none``: the same image twice. Maps each
-scene with and without screening, each in a process of its own, and prints the tiles left out, the time, and which
-changes are kept: those of the label that the map without screening shows, and its changed pixels.
+training scenes, ``weak`` ones of two images of the same season and sensor, or ``none``: the same image twice. Looks at
+all tiles at low resolution, and prints how many each recall leaves out. With ``--map RECALL...`` maps each scene with
+and without screening, too, each in a process of its own, and prints the tiles left out, the time, and which changes are
+kept: those of the label that the map without screening shows, and its changed pixels.
 """
 
 import argparse
@@ -25,6 +26,11 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from terradelta.data.synthetic import SceneConfig, make_scene
+from terradelta.geo.raster import open_pair
+from terradelta.mapping.plan import MapOptions, make_plan
+from terradelta.runtime.cascade import CARD_ENTRY, screen
+from terradelta.runtime.predictor import Predictor
+from terradelta.runtime.weights import load_predictor
 
 UNIT, KINDS, CHANGED_EVERY = 1024, 6, 16
 WEAK = {"season": 0.1, "sun": 0.1, "illumination": 0.15, "haze": 0.05, "cloud_cover": 0.0, "misregistration_px": 0.2}
@@ -61,6 +67,14 @@ def _profile(side: int, count: int) -> dict[str, object]:
     place = {"crs": "EPSG:32614", "transform": Affine(0.5, 0, 600000, 0, -0.5, 3400000)}
     blocks = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "zlevel": 1}
     return {"driver": "GTiff", "width": side, "height": side, "count": count, "dtype": "uint8", **place, **blocks}
+
+
+def peaks(before: Path, after: Path, predictor: Predictor) -> NDArray[np.float64]:
+    """The largest low-resolution probability of each tile."""
+    with open_pair(before, after, wanted=predictor.card.bands) as pair:
+        plan = make_plan(pair, predictor, None, MapOptions())
+        tiles = (pair.read(tile) for row in plan.tiles.rows() for tile in row)
+        return np.array([screen(predictor, each.before, each.after).max() for each in tiles])
 
 
 def run_map(before: Path, after: Path, out: Path, options: list[str]) -> tuple[dict[str, Any], float]:
@@ -100,28 +114,42 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=8192, help=f"a multiple of {UNIT}")
     parser.add_argument("--model", default="default")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--recall", nargs="+", default=["0.99"])
+    parser.add_argument("--map", nargs="+", default=[], metavar="RECALL")
     parser.add_argument("--between", nargs="+", choices=BETWEEN, default=list(BETWEEN))
     parser.add_argument("--keep", type=Path, help="folder for the scenes and products; default: temporary")
     arguments = parser.parse_args()
+    predictor = load_predictor(arguments.model, precision=arguments.precision, threads=1)
+    options = ["--model", arguments.model, "--precision", arguments.precision]
     with tempfile.TemporaryDirectory() as temporary:
         for between in arguments.between:
             folder = (arguments.keep or Path(temporary)) / between
             folder.mkdir(parents=True)
             before, after, label = write_scene(folder, arguments.side, between)
-            options = ["--model", arguments.model, "--precision", arguments.precision]
-            plain, cpu = run_map(before, after, folder / "plain", options)
-            print(f"{between}: {cpu:.1f} s of CPU without screening, network {plain['timings']['network']:.1f} s")
-            for recall in arguments.recall:
-                out = folder / f"screened-{recall}"
-                made, screened_cpu = run_map(before, after, out, [*options, "--cascade", recall])
-                cascade, timings = made["cascade"], made["timings"]
-                print(
-                    f"  {recall}: {cascade['skipped']} of {cascade['tiles']} tiles left out; "
-                    f"{screened_cpu:.1f} s of CPU, screen {timings['screen']:.1f} s, "
-                    f"network {timings.get('network', 0):.1f} s; {kept(label, folder / 'plain', out)}",
-                    flush=True,
-                )
+            found = peaks(before, after, predictor)
+            print(
+                f"{between}: {len(found)} tiles; their peaks {np.quantile(found, (0, 0.25, 0.5, 1)).round(4).tolist()}"
+            )
+            for row in predictor.card.training[CARD_ENTRY]["rows"]:
+                print(f"  {row['recall']}: {(found < row['threshold']).sum()} left out", flush=True)
+            if arguments.map:
+                compare(folder, (before, after, label), options, arguments.map)
+
+
+def compare(folder: Path, files: tuple[Path, Path, Path], options: list[str], recalls: list[str]) -> None:
+    """Map without screening and with it, and print what it saves and keeps."""
+    before, after, label = files
+    plain, cpu = run_map(before, after, folder / "plain", options)
+    print(f"  mapped: {cpu:.1f} s of CPU without screening, network {plain['timings']['network']:.1f} s", flush=True)
+    for recall in recalls:
+        out = folder / f"screened-{recall}"
+        made, screened_cpu = run_map(before, after, out, [*options, "--cascade", recall])
+        cascade, timings = made["cascade"], made["timings"]
+        print(
+            f"  mapped with {recall}: {cascade['skipped']} of {cascade['tiles']} tiles left out; "
+            f"{screened_cpu:.1f} s of CPU, screen {timings['screen']:.1f} s, "
+            f"network {timings.get('network', 0):.1f} s; {kept(label, folder / 'plain', out)}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from terradelta.mapping import memory
+from terradelta.mapping import memory, scene
 from terradelta.runtime.weights import load_predictor
 
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim") if sys.platform.startswith("linux") else False
@@ -47,3 +47,17 @@ def test_a_rested_predictor_predicts_the_same():
     predictor.rest()
     predictor.rest()
     assert np.array_equal(predictor.predict(*dates), first)
+
+
+def test_memory_is_given_back_as_often_for_wide_scenes_as_for_tall_ones(monkeypatch):
+    trimmed: list[int] = []
+    written: list[int] = []
+    monkeypatch.setattr(scene, "trim", lambda: trimmed.append(sum(written)))
+    monkeypatch.setattr(scene, "TRIM_EVERY_PX", 1000)
+
+    class Rows:
+        def pieces(self, number: int):
+            yield from ((number, np.zeros(shape, np.float32)) for shape in ((4, 100), (3, 100), (4, 100), (10, 100)))
+
+    scene.write_rows(Rows(), lambda _, piece: written.append(piece.size), iter(range(2)))
+    assert trimmed == [1100, 2100, 3200, 4200]

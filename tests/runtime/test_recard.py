@@ -64,6 +64,16 @@ def test_the_default_weights_can_be_copied(tmp_path: Path) -> None:
         assert load_predictor(str(tmp_path / f"{name}.onnx"), threads=1).card == card
 
 
+@pytest.mark.filterwarnings("ignore::terradelta.runtime.weights.PrecisionWarning")
+@pytest.mark.parametrize("name", ["default", DEFAULT_MODEL, f"{DEFAULT_MODEL}_int8"])
+def test_a_copy_of_the_int8_form_is_the_int8_form(tmp_path: Path, name: str) -> None:
+    predictor = load_predictor(name, precision="int8", threads=1)
+    copy_with_card(name, predictor.card.replace(threshold=0.3), tmp_path / "b.onnx")
+    copied = load_predictor(str(tmp_path / "b.onnx"), precision="int8", threads=1)
+    assert weights_identity(copied) == weights_identity(predictor)
+    assert copied.card.threshold == 0.3
+
+
 def test_the_identity_of_weights_does_not_depend_on_the_card(tmp_path: Path) -> None:
     source, out = tmp_path / "a.onnx", tmp_path / "b.onnx"
     onnx.save(model(CARD.to_json()), source)

@@ -18,6 +18,7 @@ from terradelta.geo.scaling import Scaling
 from terradelta.geo.windows import Span, TilePlan
 from terradelta.mapping.damage import Damage, TolerantPair
 from terradelta.mapping.journal import Journal, RowReader
+from terradelta.mapping.memory import trim
 from terradelta.mapping.stages import StageClock
 from terradelta.runtime.cascade import Cascade
 from terradelta.runtime.predictor import Predictor
@@ -32,6 +33,8 @@ TRIM = 0.375
 PIECE_PX, PIECE_ROWS = 1 << 19, (32, 128)
 """Pixels of the scene that are joined at once, and the fewest and the most rows of them: what grows with the scene's
 width is held for so many rows only."""
+TRIM_EVERY_PX = 1 << 23
+"""Pixels after which freed memory is given back; among what stays, it would pile up with the width of the scene."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +171,16 @@ def write_rows(scene: SceneRows, write: Callable[[int, NDArray[np.float32]], Non
     Raises:
         OutputError: if the journal is damaged; and what ``write`` and ``ready`` raise.
     """
+    untrimmed = 0
 
     def write_row(number: int) -> None:
+        nonlocal untrimmed
         for first_row, piece in scene.pieces(number):
             write(first_row, piece)
+            untrimmed += piece.size
+            if untrimmed >= TRIM_EVERY_PX:
+                trim()
+                untrimmed = 0
 
     writing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="write") as background:

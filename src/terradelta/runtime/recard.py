@@ -34,7 +34,8 @@ def copy_with_card(model: str, card: ModelCard, out: Path) -> None:
         MissingExtraError: if it is a checkpoint and torch is not installed.
         OutputError: if it cannot be written.
     """
-    source = shipped_models().get(card.name if model == "default" else model, Path(model))
+    shipped = shipped_models()  # whose int8 form has a file and a name of its own, see `load_predictor`
+    source = shipped.get(card.name if model in ("default", *shipped) else model, Path(model))
     if source.suffix.lower() != ".onnx":
         _copy_checkpoint(source, card, out)
         return
