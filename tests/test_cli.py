@@ -362,6 +362,11 @@ def test_models_lists_and_shows(run):
     code, out, _ = run("models", "default")
     assert code == 0
     assert "Non-commercial research" in out
+    assert "f1 0.663 (0.612 to 0.708)" in out
+    assert "f1 under haze: 0.650 at 10, 0.610 at 25, 0.365 at 50" in out
+    assert "OpenVINOPredictor, bf16" in out
+    assert "temperature: 1.1556" in out
+    assert out.count("\n") < 100, "a card is for reading"
 
 
 def test_models_shows_the_card_of_a_network(run, monkeypatch, tmp_path):
@@ -407,6 +412,11 @@ def test_synth_makes_a_data_set_and_goes_on(run, tmp_path):
     stamps = {p.name: p.stat().st_mtime_ns for p in first}
     assert run(*arguments)[0] == 0
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "d" / "train" / "A").iterdir()} == stamps
+
+
+def test_sigterm_before_a_command_is_reached_shows_no_traceback(run, monkeypatch):
+    monkeypatch.setattr(cli.app.info.cls, "make_context", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    assert run("models") == (143, "", "")
 
 
 def test_data_list_names_the_archives_and_their_terms(run):

@@ -1,6 +1,7 @@
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,10 +19,21 @@ from terradelta.runtime.torch import TorchPredictor
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 DEFAULT = "mlla_sianet"
-NETWORKS = [pytest.param(n, marks=() if n == DEFAULT else pytest.mark.slow) for n in list_models()]
-
-NARROWER = {"mccrnet": {"width": 0.25}, "dasnet": {"width": 0.25}, "ifn": {"width": 0.25}}
+NARROWER: dict[str, dict[str, Any]] = {"mccrnet": {"width": 0.25}, "dasnet": {"width": 0.25}, "ifn": {"width": 0.25}}
 """Options of a smaller network with the same graph."""
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, NARROWER.get(name, {})) for name in list_models()),
+    ("dasnet", {"width": 0.25, "backbone": "vgg16"}),
+    ("stanet", {"attention": "base"}),
+    ("stanet", {"attention": "bam"}),
+    ("sfearnet", {"size": "b1"}),
+    ("mccrnet", {"width": 0.25, "aspca": False}),
+    ("mccrnet", {"width": 0.25, "ccr": False}),
+]
+NETWORKS = [
+    pytest.param((name, options), marks=() if name == DEFAULT else pytest.mark.slow, id=f"{name}-{options}")
+    for name, options in VARIANTS
+]
 
 
 @dataclass
@@ -32,10 +44,10 @@ class Exported:
     check: ExportCheck
 
 
-def _network(name: str) -> ChangeNetwork:
+def _network(name: str, options: dict[str, Any]) -> ChangeNetwork:
     """As after training: batch statistics that fit the input, and a head whose logits differ from pixel to pixel."""
     torch.manual_seed(0)
-    network = create_model(name, in_channels=2, **NARROWER.get(name, {}))
+    network = create_model(name, in_channels=2, **options)
     for key, p in network.named_parameters():
         if key == "head.weight":
             torch.nn.init.normal_(p, std=0.06)
@@ -45,14 +57,14 @@ def _network(name: str) -> ChangeNetwork:
     return network
 
 
-def _card(name: str, stride: int = 1, temperature: float = 1.5) -> ModelCard:
+def _card(name: str, options: dict[str, Any], stride: int = 1, temperature: float = 1.5) -> ModelCard:
     return ModelCard(
         f"w_{name}",
         name,
         ("red", "nir"),
         (0.4, 0.3),
         (0.2, 0.1),
-        network_args={"in_channels": 2, **NARROWER.get(name, {})},
+        network_args={"in_channels": 2, **options},
         stride=stride,
         threshold=0.37,
         temperature=temperature,
@@ -63,10 +75,10 @@ def _card(name: str, stride: int = 1, temperature: float = 1.5) -> ModelCard:
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    network = _network(request.param)
+    network = _network(*request.param)
     with torch.no_grad():  # random weights can have logits so large that rounding shows
         spread = network.eval()(*torch.randn(2, 1, 2, 64, 64)).std().item()
-    card = _card(request.param, network.stride, temperature=max(1.5, spread))
+    card = _card(*request.param, network.stride, temperature=max(1.5, spread))
     path = tmp_path_factory.mktemp("export") / "new" / "m.onnx"
     network.train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -181,4 +193,4 @@ def test_a_place_that_cannot_be_written(quick: Exported, tmp_path: Path) -> None
 def test_the_name_ends_in_onnx(tmp_path: Path) -> None:
     network = torch.nn.Identity()
     with pytest.raises(OutputError, match=r"m.pt: the name of an exported model ends in .onnx"):
-        export_onnx(network, _card(DEFAULT), tmp_path / "m.pt")
+        export_onnx(network, _card(DEFAULT, {}), tmp_path / "m.pt")

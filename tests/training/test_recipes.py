@@ -10,6 +10,7 @@ import torch
 from terradelta.errors import InputError
 from terradelta.losses import LOSSES
 from terradelta.networks import create_model, list_models, model_info
+from terradelta.runtime.weights import load_predictor
 from terradelta.training.config import IMAGENET_MEAN, Recipe
 from terradelta.training.recipes import RECIPES, load_recipe, mccrnet, mlla_sianet
 from terradelta.training.recipes.archives import CDD, DSIFN, LEVIR, TRAINING_DATA
@@ -101,6 +102,17 @@ def test_docstrings_name_command_and_steps(module) -> None:
         assert f"terradelta train {name} " in text
         assert f"{load_recipe(name).steps:,} steps" in text
         assert "Not run here" in text
+
+
+def test_the_recipe_of_the_weights_that_ship_is_the_one_in_their_card() -> None:
+    recipe = load_recipe(str(Path(__file__).parents[2] / "recipes" / "levir_subset.py"))
+    card = load_predictor("default", threads=1).card
+    assert (recipe.name, recipe.network, recipe.network_args) == (card.name, card.network, card.network_args)
+    assert (recipe.bands, recipe.scale, recipe.mean, recipe.std) == (card.bands, card.scale, card.mean, card.std)
+    assert (recipe.gsd_m, recipe.data, recipe.licence) == (card.gsd_m, card.data, card.licence)
+    told = {name: card.training[name] for name in ("steps", "batch_size", "seed")}
+    assert {name: getattr(recipe, name) for name in told} == told
+    assert card.training["best_step"] % recipe.eval_every == 0
 
 
 def test_a_networks_name_gives_the_defaults() -> None:

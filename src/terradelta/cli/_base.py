@@ -87,7 +87,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     sys.unraisablehook = _report_unraisable
     warnings.showwarning = _show_warning
-    app()
+    try:
+        app()
+    except Terminated:  # before a command was reached
+        sys.exit(TERMINATED)
 
 
 def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from terradelta.cli._base import Device, check_new, console, needs_train, say
@@ -277,7 +277,8 @@ def _panel(found: "HeatMap | None") -> "HeatPanel | None":
 
 
 def _table(name: str, layers: "Layers") -> Table:
-    table = Table("layer", "class", "gives", "maps and sizes", title=Text(f"Layers of {name}"))
+    whole = (Column(head, overflow="fold") for head in ("layer", "class"))  # names are typed again
+    table = Table(*whole, "gives", "maps and sizes", title=Text(f"Layers of {name}"))
     for info in layers.table():
         outputs = [f"{label} {' x '.join(map(str, shape))}".strip() for label, shape in info.outputs]
         table.add_row(*map(Text, (info.name, info.kind, info.gives, ", ".join(outputs))))

@@ -1,11 +1,11 @@
 """The command `models`: what there is, and the card of one."""
 
-import json
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from terradelta.cli._base import app, console, needs_train
@@ -128,11 +128,35 @@ def _print_card(out: Console, name: str) -> None:
     if _is_network(name):
         _print_network(out, name)
         return
-    table = Table("", "", title=Text(f"Card of {name}"), show_header=False)
+    table = Table("", Column(overflow="fold"), title=Text(f"Card of {name}"), show_header=False)
     for field, value in dataclasses.asdict(_card(name)).items():
-        shown = json.dumps(value, indent=1) if isinstance(value, dict | tuple | list) else str(value)
+        shown = "\n".join(map(_score, value)) or "none" if field == "scores" else _plain(value)
         table.add_row(field, Text(shown))
     out.print(table)
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401  any field of a card
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_plain(each)}".replace("\n", "\n  ") for key, each in value.items()) or "none"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _score(score: dict[str, Any]) -> str:
+    """One score of a card in a few lines, without the counts of single images."""
+    intervals = score.get("intervals", {}).get("metrics", {})
+    values = []
+    for metric, value in score["metrics"].items():
+        low_high = f" ({' to '.join(f'{end:.3f}' for end in intervals[metric])})" if metric in intervals else ""
+        values.append(f"{metric} {value:.3f}{low_high}")
+    where = ", ".join(str(score[key]) for key in ("data", "split") if key in score)
+    lines = [f"{where}, {score.get('pairs', '?')} pairs, threshold {score.get('threshold', math.nan):.4g}:"]
+    lines.append(f"  {', '.join(values)}")
+    lines.append("  " + "; ".join(str(score[key]) for key in ("protocol", "runtime", "created") if key in score))
+    kinds: dict[str, list[str]] = {}
+    for row in score.get("robustness", ()):
+        kinds.setdefault(row["kind"], []).append(f"{row['f1']:.3f} at {row['level']:g}")
+    lines += [f"  f1 under {kind}: {', '.join(found)}" for kind, found in kinds.items() if kind != "none"]
+    return "\n".join(lines)
 
 
 def _is_network(name: str) -> bool:
