@@ -15,6 +15,7 @@ from terradelta.export import ExportCheck, export_onnx
 from terradelta.networks import ChangeNetwork, create_model, list_models, receptive_field
 from terradelta.runtime.openvino import OpenVINOPredictor, cpu_has_bf16
 from terradelta.runtime.torch import TorchPredictor
+from terradelta.runtime.weights import PrecisionWarning
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -177,11 +178,30 @@ def test_weights_too_large_for_half_precision_stay(tmp_path: Path) -> None:
 def test_a_network_that_differs_is_not_written(quick: Exported, tmp_path: Path) -> None:
     torch.manual_seed(9)
     other = create_model(quick.card.network, in_channels=2)
-    with pytest.raises(
-        ModelError, match=r"differs from the eager one by up to .* \(f32; allowed is 0.0001\); nothing w"
-    ):
+    with pytest.raises(ModelError, match=r"differs from the eager one by up to .* \(allowed is 0.0001\); nothing w"):
         export_onnx(other, quick.card, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_is_rough_in_bfloat16_is_written_with_a_warning(
+    quick: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rounding(OpenVINOPredictor):
+        def __init__(self, path: Path, *, precision: str, threads: int) -> None:
+            super().__init__(path, precision="f32", threads=threads)
+            self.rough = precision == "bf16"
+
+        def logits(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+            return super().logits(before, after) + (9 if self.rough else 0)
+
+    monkeypatch.setattr(export, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(export, "OpenVINOPredictor", Rounding)
+    with pytest.warns(
+        PrecisionWarning, match=r"in bfloat16, .* are off by up to 0\.\d+ .*; --precision f32 avoids that"
+    ):
+        check = export_onnx(quick.network, quick.card, tmp_path / "m.onnx")
+    assert check.largest_difference["bf16"] > 0.1 > check.largest_difference["f32"]
+    assert (tmp_path / "m.onnx").is_file()
 
 
 def test_a_place_that_cannot_be_written(quick: Exported, tmp_path: Path) -> None:
