@@ -78,7 +78,7 @@ def _run(folder: Path, name: str, options: dict[str, Any], pair: tuple[Path, Pat
         network(*dates)
         logits = network.eval()(*_normalised(pair))
     # Random weights can have large logits, or ones that hardly differ; enlarged too much, float32 shows.
-    spread = max(logits.std().item(), 0.1)
+    spread = max(logits.std().item(), 0.25)
     card = ModelCard(
         f"{name} for a test",
         name,
