@@ -178,7 +178,7 @@ def test_weights_too_large_for_half_precision_stay(tmp_path: Path) -> None:
 def test_a_network_that_differs_is_not_written(quick: Exported, tmp_path: Path) -> None:
     torch.manual_seed(9)
     other = create_model(quick.card.network, in_channels=2)
-    with pytest.raises(ModelError, match=r"differs from the eager one by up to .* \(allowed is 0.0001\); nothing w"):
+    with pytest.raises(ModelError, match=r"differs from the eager one by up to .* \(allowed is 0.0005\); nothing w"):
         export_onnx(other, quick.card, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 

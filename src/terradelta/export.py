@@ -24,8 +24,9 @@ from terradelta.runtime.weights import PrecisionWarning
 __all__ = ["ExportCheck", "export_onnx"]
 
 OPSET = 20
-TOLERANCE = 1e-4
-"""Largest difference of a probability between the exported network in float32 and the eager one."""
+TOLERANCE = 5e-4
+"""Largest difference of a probability between the exported network in float32 and the eager one: half of the step in
+which maps store it. Rounding alone makes 2e-4 where features nearly cancel, as in STANet with random weights."""
 HALF_TOLERANCE = 1e-3
 """Likewise where weights are stored as float16."""
 ROUGH = 0.1
