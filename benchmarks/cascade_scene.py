@@ -11,16 +11,14 @@ kept: those of the label that the map without screening shows, and its changed p
 """
 
 import argparse
-import json
-import os
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from resource import struct_rusage
 
 import numpy as np
 import rasterio
 from affine import Affine
+from map_scene import run_map
 from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy import ndimage
@@ -77,19 +75,6 @@ def peaks(before: Path, after: Path, predictor: Predictor) -> NDArray[np.float64
         return np.array([screen(predictor, each.before, each.after).max() for each in tiles])
 
 
-def run_map(before: Path, after: Path, out: Path, options: list[str]) -> tuple[dict[str, Any], float]:
-    """Run the command in a process of its own; its receipt and CPU seconds."""
-    command = [sys.executable, "-m", "terradelta", "map", str(before), str(after), "-o", str(out), *options]
-    with open(os.devnull, "w") as sink:
-        pid = os.posix_spawn(
-            sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, sink.fileno(), 1)]
-        )
-        _, status, usage = os.wait4(pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)} failed with status {status}")
-    return json.loads((out / "receipt.json").read_text()), usage.ru_utime + usage.ru_stime
-
-
 def kept(label: Path, plain: Path, screened: Path) -> str:
     """How many changes and changed pixels of the plain map the screened one has."""
     truth, first, second = (_ones(path) for path in (label, plain / "change.tif", screened / "change.tif"))
@@ -101,6 +86,10 @@ def kept(label: Path, plain: Path, screened: Path) -> str:
         f"{(first & second).sum() / max(first.sum(), 1):.1%} of the changed pixels kept, "
         f"{(first & second & truth).sum() / max((first & truth).sum(), 1):.1%} of those in the label"
     )
+
+
+def _cpu_s(used: struct_rusage) -> float:
+    return used.ru_utime + used.ru_stime
 
 
 def _ones(path: Path) -> NDArray[np.bool_]:
@@ -138,15 +127,18 @@ def main() -> None:
 def compare(folder: Path, files: tuple[Path, Path, Path], options: list[str], recalls: list[str]) -> None:
     """Map without screening and with it, and print what it saves and keeps."""
     before, after, label = files
-    plain, cpu = run_map(before, after, folder / "plain", options)
-    print(f"  mapped: {cpu:.1f} s of CPU without screening, network {plain['timings']['network']:.1f} s", flush=True)
+    plain, used = run_map(before, after, folder / "plain", options)
+    print(
+        f"  mapped: {_cpu_s(used):.1f} s of CPU without screening, network {plain['timings']['network']:.1f} s",
+        flush=True,
+    )
     for recall in recalls:
         out = folder / f"screened-{recall}"
-        made, screened_cpu = run_map(before, after, out, [*options, "--cascade", recall])
+        made, used = run_map(before, after, out, [*options, "--cascade", recall])
         cascade, timings = made["cascade"], made["timings"]
         print(
             f"  mapped with {recall}: {cascade['skipped']} of {cascade['tiles']} tiles left out; "
-            f"{screened_cpu:.1f} s of CPU, screen {timings['screen']:.1f} s, "
+            f"{_cpu_s(used):.1f} s of CPU, screen {timings['screen']:.1f} s, "
             f"network {timings.get('network', 0):.1f} s; {kept(label, folder / 'plain', out)}",
             flush=True,
         )

@@ -15,6 +15,8 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from resource import struct_rusage
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -95,9 +97,9 @@ def cheap_network(path: Path) -> Path:
     return path
 
 
-def run_map(before: Path, after: Path, out: Path, model: str) -> tuple[dict[str, float], float]:
-    """Run the command in a process of its own; busy seconds by stage, and the peak resident memory in MB."""
-    command = [sys.executable, "-m", "terradelta", "map", str(before), str(after), "-o", str(out), "--model", model]
+def run_map(before: Path, after: Path, out: Path, options: list[str]) -> tuple[dict[str, Any], struct_rusage]:
+    """Run the command in a process of its own; its receipt, and what the process used."""
+    command = [sys.executable, "-m", "terradelta", "map", str(before), str(after), "-o", str(out), *options]
     with open(os.devnull, "w") as sink:
         pid = os.posix_spawn(
             sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, sink.fileno(), 1)]
@@ -105,8 +107,7 @@ def run_map(before: Path, after: Path, out: Path, model: str) -> tuple[dict[str,
         _, status, usage = os.wait4(pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed with status {status}")
-    receipt = json.loads((out / "receipt.json").read_text())
-    return receipt["timings"], usage.ru_maxrss * 1024 / MB
+    return json.loads((out / "receipt.json").read_text()), usage
 
 
 def main() -> None:
@@ -122,7 +123,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         model = str(cheap_network(folder / "cheap.onnx")) if arguments.model == "cheap" else arguments.model
         for side in arguments.sides:
-            timings, peaks[side] = run_map(*write_scenes(folder, side), folder / f"map_{side}", model)
+            receipt, usage = run_map(*write_scenes(folder, side), folder / f"map_{side}", ["--model", model])
+            timings, peaks[side] = receipt["timings"], usage.ru_maxrss * 1024 / MB
             total = timings["total"]
             shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in timings.items() if name != "total")
             speed = side * side / 1e6 / total
