@@ -80,7 +80,7 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path, *, half_wei
     model.doc_string = f"{card.name}: {card.data}. {card.licence}"
     with whole_file(path, make_folder=True, keep_suffix=True) as temporary:
         onnx.save(model, temporary)
-        return _compare(eager, card, temporary, HALF_TOLERANCE if half_weights else TOLERANCE)
+        return _compare(eager, card, temporary, half_weights=half_weights)
 
 
 def _trace(network: ChangeNetwork, bands: int, stride: int) -> onnx.ModelProto:
@@ -138,7 +138,8 @@ def _store_as_half(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(weights)
 
 
-def _compare(eager: ChangeNetwork, card: ModelCard, path: Path, tolerance: float) -> ExportCheck:
+def _compare(eager: ChangeNetwork, card: ModelCard, path: Path, *, half_weights: bool) -> ExportCheck:
+    tolerance = HALF_TOLERANCE if half_weights else TOLERANCE
     reference = TorchPredictor(eager, card, bf16=False)
     precisions: tuple[Precision, ...] = ("f32", "bf16") if cpu_has_bf16() else ("f32",)
     bands, rng = len(card.bands), np.random.default_rng(0)
@@ -156,6 +157,7 @@ def _compare(eager: ChangeNetwork, card: ModelCard, path: Path, tolerance: float
         raise ModelError(
             f"the exported network differs from the eager one by up to {largest['f32']:.3g} in probability "
             f"(allowed is {tolerance}); nothing was written"
+            + ("; without --half-weights its weights are not rounded" if half_weights else "")
         )
     if largest.get("bf16", 0.0) > ROUGH:
         warnings.warn(
