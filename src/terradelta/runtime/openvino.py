@@ -55,10 +55,10 @@ def cpu_has_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 class OpenVINOPredictor(Predictor):
     """Run an ONNX file that carries a model card, on the CPU.
 
-    The network is compiled at the first prediction. Inputs of 512 x 512 pixels or more, or of the card's tile if that is
-    smaller, get a form for their own shape, in which OpenVINO fuses more and plans its buffers: about a fifth less time,
-    for half a second once. In float32 its wide convolutions are Winograd's (see `runtime.winograd`). Which form computes
-    depends on the shape alone, so results do not depend on what was predicted before.
+    The network is compiled at the first prediction. Inputs of 512 x 512 pixels or more, or of as many as the card's
+    tile if that is smaller, get a form for their own shape, in which OpenVINO fuses more and plans its buffers: about a
+    fifth less time, for half a second once. In float32 it computes wide convolutions as `runtime.winograd` says. Which
+    form computes depends on the shape alone, so results do not depend on what was predicted before.
 
     Args:
         path: an ONNX file written by `terradelta export`.

@@ -30,11 +30,17 @@ LEAST_PIXELS = 1024
 """Of a batch. On fewer pixels it is quick too, but four times the weights must be held for little work."""
 
 INPUT = np.array(
-    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
-    + [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]],
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ],
     np.float64,
 )
-"""B^T, in the paper's Sec. 4.3, Eq. (18)."""
+"""B^T, in the notation of the paper's Sec. 4.3."""
 KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float64) / 24
 """G."""
 OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float64)
@@ -70,7 +76,7 @@ def _pays(node: ov.Node) -> bool:
     ones = all(list(settings[name]) == [1, 1] for name in ("strides", "dilations", "pads_begin", "pads_end"))
     if list(kernel) != [3, 3] or not ones or settings["auto_pad"] not in {"explicit", "notset"}:
         return False
-    return inputs >= LEAST_IN and channels >= LEAST_OUT and batch * size[0] * size[1] >= LEAST_PIXELS
+    return bool(inputs >= LEAST_IN and channels >= LEAST_OUT and batch * size[0] * size[1] >= LEAST_PIXELS)
 
 
 def _weight(node: ov.Node) -> NDArray[np.float32]:
@@ -88,8 +94,8 @@ def _winograd(x: ov.Output, weight: NDArray[np.float32]) -> ov.Output:
     one_by_one = ops.reshape(x, _whole(batch * inputs, 1, height, width), False)
     v = ops.convolution(one_by_one, _constant(_both_axes(INPUT)[:, None]), [4, 4], [1, 1], ends, [1, 1])  # B C x 36
     v = ops.transpose(ops.reshape(v, _whole(batch, inputs, 36, tiles), False), _whole(0, 2, 1, 3))
-    u = np.einsum("ai,kcij,bj->abkc", KERNEL, weight, KERNEL, optimize=True).reshape(36, channels, inputs)
-    m = ops.matmul(_constant(u), v, False, False)  # (B, 36, K, T)
+    u = _both_axes(KERNEL).reshape(36, 9).astype(np.float32) @ weight.reshape(-1, 9).T
+    m = ops.matmul(_constant(u.reshape(36, channels, inputs)), v, False, False)  # (B, 36, K, T)
     last = _constant(_both_axes(OUTPUT).reshape(16, 36))
     y = ops.matmul(last, ops.reshape(m, _whole(batch, 36, channels * tiles), False), False, False)
     y = ops.reshape(y, _whole(batch, 4, 4, channels, rows, cols), False)
@@ -102,11 +108,11 @@ def _winograd(x: ov.Output, weight: NDArray[np.float32]) -> ov.Output:
 def _both_axes(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(n, m) -> (n n, m, m)``: the transform of rows and that of columns as one."""
     count, taps = matrix.shape
-    return np.einsum("ai,bj->abij", matrix, matrix).reshape(count * count, taps, taps)
+    return np.asarray(np.einsum("ai,bj->abij", matrix, matrix).reshape(count * count, taps, taps))
 
 
-def _constant(values: NDArray[np.float64]) -> ov.Node:
-    return ops.constant(np.ascontiguousarray(values, np.float32))
+def _constant(values: NDArray[np.floating]) -> ov.Node:
+    return ops.constant(np.ascontiguousarray(values, np.float32), shared_memory=True)  # no second copy of weights
 
 
 def _whole(*values: int) -> ov.Node:
