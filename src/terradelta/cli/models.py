@@ -41,12 +41,13 @@ def models(
 
 
 def _weights_table() -> Table:
-    from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
+    from terradelta.runtime.weights import SHORT_NAMES, shipped_models
 
+    short = {name: f" ({alias})" for alias, name in SHORT_NAMES.items()}
     table = Table("weights", "network", "bands", "F1", "on", "licence", title="Weights that ship")
     for shipped in shipped_models():
         card = _card(shipped)
-        label = f"{shipped} (default)" if shipped == DEFAULT_MODEL else shipped
+        label = shipped + short.get(shipped, "")
         score = card.scores[-1] if card.scores else {}
         f1 = f"{score['metrics']['f1']:.4f}" if score else ""
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
