@@ -303,5 +303,5 @@ def mlla_sianet_large(in_channels: int = 3, *, dfm: bool = True, dsp: bool = Tru
 
 @register_model(paper=PAPER, year=2026)
 def mlla_sianet_light(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
-    """MLLA_SiaNet for large scenes on a CPU: three stages from 1/4 on, a quarter of `mlla_sianet`'s multiply-adds."""
+    """MLLA_SiaNet for large scenes on a CPU: three stages from 1/4 on, two fifths of the multiply-adds."""
     return MLLASiaNet(in_channels, (24, 64, 128), (1, 2, 2), "quarter", dfm=dfm, dsp=dsp, mla=mla)

@@ -20,7 +20,7 @@ __all__ = [
 
 DEFAULT_MODEL = "mlla_sianet_levir_subset"
 SHORT_NAMES = {"default": DEFAULT_MODEL, "fast": "mlla_sianet_light_levir_subset"}
-"""What shipped weights are called for short: ``fast`` are those of a network with a third of the work."""
+"""What shipped weights are called for short: ``fast`` are those of a network of two fifths of the work."""
 INT8 = "_int8"
 """Ends the names of shipped weights that are the int8 form of others."""
 PRECISIONS = ("auto", "f32", "bf16", "int8")
