@@ -242,6 +242,8 @@ class MLLASiaNet(ChangeNetwork):
         levels = self.encoder.level_widths
         cells = [2**i for i in reversed(range(len(levels)))]
         self.stride = cells[0] * (4 if stem == "quarter" else 2)
+        if stem == "quarter":
+            self.tile = 1200  # its maps are smaller, so a larger tile costs no more memory
         fusions = [DifferentialFusion(c, cell) if dfm else Subtraction() for c, cell in zip(levels, cells, strict=True)]
         self.fusions = nn.ModuleList(fusions)
         self.pyramid = DeepSemanticPyramid(levels[-1]) if dsp else nn.Identity()
