@@ -25,7 +25,7 @@ from pathlib import Path
 import rasterio
 from map_scene import write_scenes
 
-from terradelta.bench.machine import describe_machine
+from terradelta.machine import describe_machine
 from terradelta.runtime.openvino import cpu_has_bf16
 
 PEERS = {"torchgeo": ("torchgeo==0.8.1", "requests"), "geoai": ("geoai-py==0.40.1",)}

@@ -78,7 +78,7 @@ def load_predictor(
             "or the folder of a training run"
         )
     if precision == "int8":
-        raise ModelError(f"{path} is no int8 model; make one with `terradelta export {path} --int8 DATA -o FILE.onnx`")
+        raise _no_int8(path)
     return _torch_predictor(path, device, threads, precision)
 
 
@@ -108,7 +108,7 @@ def _onnx_predictor(path: Path, threads: int | None, precision: str) -> Predicto
     predictor = OpenVINOPredictor(path, precision=floating, threads=threads)
     int8 = bool(predictor.card.quantisation)
     if precision == "int8" and not int8:
-        raise ModelError(f"{path} is no int8 model; make one with `terradelta export {path} --int8 DATA -o FILE.onnx`")
+        raise _no_int8(path)
     if int8 and precision in ("f32", "bf16"):
         raise ModelError(f"{path.name} is an int8 model; leave --precision out, or give the one that it was made from")
     if int8 and cpu_has_int8() is False:
@@ -119,6 +119,10 @@ def _onnx_predictor(path: Path, threads: int | None, precision: str) -> Predicto
             stacklevel=3,
         )
     return predictor
+
+
+def _no_int8(path: Path) -> ModelError:
+    return ModelError(f"{path} is no int8 model; make one with `terradelta export {path} --int8 DATA -o FILE.onnx`")
 
 
 def _torch_predictor(path: Path, device: str, threads: int | None, precision: str) -> Predictor:
