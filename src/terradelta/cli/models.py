@@ -150,7 +150,8 @@ def _score(score: dict[str, Any]) -> str:
         low_high = f" ({' to '.join(f'{end:.3f}' for end in intervals[metric])})" if metric in intervals else ""
         values.append(f"{metric} {value:.3f}{low_high}")
     where = ", ".join(str(score[key]) for key in ("data", "split") if key in score)
-    lines = [f"{where}, {score.get('pairs', '?')} pairs, threshold {score.get('threshold', math.nan):.4g}:"]
+    pairs = f"{score['pairs']} pairs, " if "pairs" in score else ""
+    lines = [f"{where}, {pairs}threshold {score.get('threshold', math.nan):.4g}:"]
     lines.append(f"  {', '.join(values)}")
     lines.append("  " + "; ".join(str(score[key]) for key in ("protocol", "runtime", "created") if key in score))
     kinds: dict[str, list[str]] = {}
