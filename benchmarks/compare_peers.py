@@ -1,11 +1,12 @@
 """Speed and memory of `terradelta map` beside TorchGeo, geoai and eager PyTorch: one scene, one core, one run.
 
-    python benchmarks/compare_peers.py CACHE [--sides 4096] [--only NAME ...]
+    python benchmarks/compare_peers.py CACHE [--sides 4096] [--only NAME ...] [--json FILE]
 
 CACHE is a folder for the peers' environments (about 7 GB, made at the first run) and the scenes. Each contender maps
 the same synthetic pair in a process of its own that may use one core only. Prints seconds of the whole process, start
 included (wall clock and CPU; on a machine that others use, compare CPU), peak resident memory, and ratios to ours:
-the default weights in float32, in bfloat16 where the CPU has it, and in 8-bit integers.
+the default weights, and those of the light network (`--model fast`), in float32, in bfloat16 where the CPU has it, and
+in 8-bit integers. With --json also a file of all figures.
 
 TorchGeo: GridGeoSampler and its FCSiamDiff (ResNet-34), windows of 512 without overlap. geoai: `predict_geotiff` with
 its default tiles (256, 64 shared, batches of 4) and the same FCSiamDiff. They make one GeoTIFF of probability; we make
@@ -13,23 +14,29 @@ two Cloud Optimised GeoTIFFs, polygons, report and receipt. Networks differ, so 
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import rasterio
 from map_scene import write_scenes
 
+from terradelta.machine import describe_machine
 from terradelta.runtime.openvino import cpu_has_bf16
 
 PEERS = {"torchgeo": ("torchgeo==0.8.1", "requests"), "geoai": ("geoai-py==0.40.1",)}
 """TorchGeo imports requests, but does not ask for it."""
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")
-OURS = ("f32", "bf16", "int8")
-"""Names of our contenders: their ``--precision``."""
+OURS = {
+    f"{model} {precision}": ["--model", model, "--precision", precision]
+    for model in ("default", "fast")
+    for precision in ("f32", "bf16", "int8")
+}
+"""Names of our contenders, and their options."""
 SCRIPTS = Path(__file__).parent / "peers"
 
 
@@ -96,9 +103,9 @@ def commands(cache: Path, side: int) -> dict[str, list[str | Path]]:
     before, after = write_scenes(cache, side)
     out = cache / f"out_{side}"
     ours = [sys.executable, "-m", "terradelta", "map", before, after]
-    precisions = [name for name in OURS if name != "bf16" or cpu_has_bf16()]
+    able = {name: options for name, options in OURS.items() if "bf16" not in options or cpu_has_bf16()}
     return {
-        **{name: [*ours, "--precision", name, "-o", free(out, f"_{name}")] for name in precisions},
+        **{name: [*ours, *options, "-o", free(out, f"_{name.replace(' ', '_')}")] for name, options in able.items()},
         "eager": [sys.executable, SCRIPTS / "eager_scene.py", before, after, free(out, "_eager.tif")],
         "torchgeo": [
             *(python_of(cache / "torchgeo"), SCRIPTS / "torchgeo_scene.py", before, after),
@@ -124,33 +131,47 @@ def ratios(cost: Cost, name: str, base: Cost) -> str:
     )
 
 
+def instructions() -> list[str]:
+    """Which of the instructions that make bfloat16 and 8-bit integers fast the processor has."""
+    told = Path("/proc/cpuinfo")
+    words = set(told.read_text().split()) if told.exists() else set()
+    return sorted({"amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx_vnni"} & words)
+
+
 def main() -> None:
     """Parse, install, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--sides", type=int, nargs="+", default=[4096])
     parser.add_argument("--only", nargs="+", help="contenders to run beside ours")
+    parser.add_argument("--json", type=Path, help="file to write")
     arguments = parser.parse_args()
     cache: Path = arguments.cache
     cache.mkdir(parents=True, exist_ok=True)
     install(cache)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    found: dict[str, dict[str, dict[str, float]]] = {}
     for side in arguments.sides:
         ours: dict[str, Cost] = {}
+        found[str(side)] = {}
         for name, command in commands(cache, side).items():
             if name not in OURS and arguments.only and name not in arguments.only:
                 continue
             cost = run(command)
+            found[str(side)][name] = asdict(cost)
             if name in OURS:
                 ours[name] = cost
             print(
-                f"{side}² {name:10}: {side * side / 1e6 / cost.cpu_s:.3f} Mpx a CPU second, {cost.cpu_s:.0f} CPU s, "
+                f"{side}² {name:12}: {side * side / 1e6 / cost.cpu_s:.3f} Mpx a CPU second, {cost.cpu_s:.0f} CPU s, "
                 f"{cost.wall_s:.0f} s, peak {cost.peak_mb:.0f} MB",
-                *(ratios(cost, *base) for base in ours.items()),
+                *(ratios(cost, *base) for base in ours.items() if name not in OURS),
                 sep="; ",
                 flush=True,
             )
+            if arguments.json:
+                about = {"machine": describe_machine(), "instructions": instructions(), "peers": PEERS}
+                arguments.json.write_text(json.dumps(about | {"sides": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

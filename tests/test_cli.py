@@ -391,13 +391,14 @@ def test_models_times_a_network_and_remembers(run, monkeypatch, tmp_path):
     assert "fc_ef" in (tmp_path / "terradelta" / "speed.json").read_text()
 
 
-def test_shipped_weights_are_complete():
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_shipped_weights_are_complete(name):
     """What a stranger needs to judge the weights is in the file, and the file is small enough."""
-    from terradelta.runtime.weights import load_predictor
+    from terradelta.runtime.weights import SHORT_NAMES, load_predictor
 
-    path = shipped_models()[DEFAULT_MODEL]
+    path = shipped_models()[SHORT_NAMES[name]]
     assert path.stat().st_size <= 16 * 2**20
-    card = load_predictor("default", threads=1).card
+    card = load_predictor(name, threads=1).card
     assert "LEVIR" in card.data
     assert "Non-commercial" in card.licence
     assert {score["split"] for score in card.scores} == {"val", "test"}

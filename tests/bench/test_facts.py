@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from terradelta.bench import machine, speed
+from terradelta import machine
+from terradelta.bench import speed
 from terradelta.bench.facts import network_facts, switches, training_bytes
 from terradelta.errors import ModelError
 from terradelta.networks import create_model

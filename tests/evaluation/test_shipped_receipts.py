@@ -108,6 +108,34 @@ def test_the_int8_weights_have_receipts_of_their_own(split: str, predictor, monk
         assert receipt["against"]["its_metrics"] == pytest.approx(of_f32["metrics"])
 
 
+@pytest.mark.parametrize("precision", ["f32", "int8"])
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_light_weights_have_receipts(split: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "cpu_has_int8", lambda: True)
+    light = load_predictor("fast", precision=precision, threads=1)
+    kind = "int8_" if precision == "int8" else ""
+    folder = Path(__file__).parents[2] / "docs" / "receipts"
+    receipt = json.loads((folder / f"{kind}light_levir_subset_{split}.json").read_text())
+    of_default = json.loads((folder / f"levir_subset_{split}.json").read_text())
+    total = Confusion(**receipt["confusion_px"])
+    assert receipt["metrics"] == pytest.approx(total.metrics())
+    assert sum((Confusion(*counts) for counts in receipt["images"]["confusion_px"].values()), Confusion()) == total
+    assert receipt["weights"] == weights_identity(light)
+    assert receipt["data"] == of_default["data"]
+    assert receipt["threshold"] == light.card.threshold
+    held = [score for score in light.card.scores if score.get("created") == receipt["created"]]
+    assert [score["metrics"] for score in held] == [receipt["metrics"]]
+
+
+def test_the_words_on_the_light_weights_hold_the_receipts_numbers() -> None:
+    rows = table("test, light")
+    for kind, name in (("float32", ""), ("int8, rest bf16", "int8_")):
+        receipt = json.loads((RECEIPTS[0].parent / f"{name}light_levir_subset_test.json").read_text())
+        metrics, (low, high) = receipt["metrics"], receipt["intervals"]["metrics"]["f1"]
+        told = [f"{metrics[key]:.3f}" for key in ("precision", "recall", "f1", "iou_changed")]
+        assert rows[kind] == [*told, f"{low:.3f} to {high:.3f}"]
+
+
 @pytest.mark.parametrize(("name", "model"), [("bf16", "default"), ("int8_bf16", "mlla_sianet_levir_subset_int8")])
 def test_the_test_images_in_bfloat16(name: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a CPU with bfloat16 gives: other numbers than in float32, all within its intervals."""

@@ -16,6 +16,7 @@ from terradelta.networks.mlla_sianet import (
     MLLASiaNet,
     mlla_sianet,
     mlla_sianet_large,
+    mlla_sianet_light,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -208,6 +209,18 @@ def test_default_size_is_within_8_million_parameters_and_8_gmacs() -> None:
     assert 1e9 < counter.get_total_flops() / 2 <= 8e9  # the counter takes a multiply-add as two operations
 
 
+def test_light_has_the_cells_and_stride_of_the_default_and_two_fifths_of_its_work() -> None:
+    work = []
+    for network in (mlla_sianet().eval(), mlla_sianet_light().eval()):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(torch.zeros(1, 3, 256, 256), torch.zeros(1, 3, 256, 256))
+        work.append(counter.get_total_flops())
+        cells = [fusion.channel.cell for fusion in network.fusions]
+        assert network.stride == 16
+        assert cells == [4, 2, 1] if network.encoder.stem == "quarter" else [8, 4, 2, 1]
+    assert 0.36 < work[1] / work[0] < 0.44
+
+
 def test_large_encoder_has_the_keys_of_torchvisions_resnet34() -> None:
     def norm(key: str, channels: int) -> dict[str, tuple[int, ...]]:
         parts = {f"{key}.{part}": (channels,) for part in ("weight", "bias", "running_mean", "running_var")}
@@ -232,10 +245,12 @@ def test_large_encoder_has_the_keys_of_torchvisions_resnet34() -> None:
 
 def test_encoder_levels() -> None:
     x = torch.zeros(1, 3, 64, 96)
-    small = Encoder(3, (4, 8, 12), (1, 2, 1), resnet_stem=False).eval()
+    small = Encoder(3, (4, 8, 12), (1, 2, 1), "half").eval()
     assert [tuple(f.shape[1:]) for f in small(x)] == [(4, 32, 48), (8, 16, 24), (12, 8, 12)]
-    stemmed = Encoder(3, (4, 8), (1, 1), resnet_stem=True).eval()
+    stemmed = Encoder(3, (4, 8), (1, 1), "resnet").eval()
     assert [tuple(f.shape[1:]) for f in stemmed(x)] == [(4, 32, 48), (4, 16, 24), (8, 8, 12)]
+    light = Encoder(3, (4, 8, 12), (1, 2, 1), "quarter").eval()
+    assert [tuple(f.shape[1:]) for f in light(x)] == [(4, 16, 24), (8, 8, 12), (12, 4, 6)]
 
 
 def test_each_ablation_switch_takes_its_part_away() -> None:

@@ -11,7 +11,7 @@ from terradelta.networks import create_model
 from terradelta.networks.checkpoint import save_network
 from terradelta.runtime import openvino
 from terradelta.runtime.torch import TorchPredictor
-from terradelta.runtime.weights import DEFAULT_MODEL, PrecisionWarning, load_predictor, shipped_models
+from terradelta.runtime.weights import DEFAULT_MODEL, SHORT_NAMES, PrecisionWarning, load_predictor, shipped_models
 
 
 def test_shipped_models_are_onnx_files_under_their_names() -> None:
@@ -20,9 +20,17 @@ def test_shipped_models_are_onnx_files_under_their_names() -> None:
         assert path.name == f"{name}.onnx"
 
 
+def test_short_names(vnni: None) -> None:
+    assert set(SHORT_NAMES.values()) | {f"{name}_int8" for name in SHORT_NAMES.values()} == set(shipped_models())
+    for short, name in SHORT_NAMES.items():
+        assert load_predictor(short, threads=1).card == load_predictor(name, threads=1).card
+        assert load_predictor(short, threads=1, precision="int8").card.quantisation
+    assert load_predictor("fast", threads=1).card.network == "mlla_sianet_light"
+
+
 def test_no_such_model(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"there is no model 'atlas'; give one of default.*, an .onnx file, or the fol"
+        ModelError, match=r"there is no model 'atlas'; give one of default, fast, .*, an .onnx file, or the fol"
     ):
         load_predictor("atlas")
     with pytest.raises(ModelError, match=r"there is no model file .*atlas.onnx"):

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from terradelta.bench.facts import PROCESS_BYTES, training_bytes
-from terradelta.bench.machine import available_memory, cores
 from terradelta.bench.plan import Job
 from terradelta.bench.worker import JOB, RESULT, TRAINING
 from terradelta.errors import InputError, OutputError, OutputExistsError, TerradeltaError
 from terradelta.files import write_whole
+from terradelta.machine import available_memory, cores
 from terradelta.networks import create_model
 
 __all__ = ["FAILED", "Listener", "failure_of", "held", "run_jobs", "run_worker"]

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 import terradelta
-from terradelta.bench.machine import cpu_name
 from terradelta.errors import OutputError
 from terradelta.files import write_whole
+from terradelta.machine import cpu_name
 from terradelta.networks import ChangeNetwork, create_model
 
 __all__ = ["REFERENCE", "Speed", "known_speeds", "measure_speeds", "remember_speeds"]

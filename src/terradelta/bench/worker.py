@@ -19,7 +19,6 @@ from typing import Any
 from rich.console import Console
 
 from terradelta.bench.baselines import AllChanged, ChangeVector
-from terradelta.bench.machine import peak_bytes
 from terradelta.bench.plan import Job
 from terradelta.bench.recipe import bench_recipe
 from terradelta.bench.speed import measure_speeds
@@ -28,6 +27,7 @@ from terradelta.data import PairSource
 from terradelta.errors import TerradeltaError
 from terradelta.evaluation import evaluate, evaluation_receipt
 from terradelta.files import write_whole
+from terradelta.machine import peak_bytes
 from terradelta.runtime.predictor import Predictor
 from terradelta.runtime.weights import load_predictor
 from terradelta.training.loop import fit

@@ -41,12 +41,13 @@ def models(
 
 
 def _weights_table() -> Table:
-    from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
+    from terradelta.runtime.weights import SHORT_NAMES, shipped_models
 
+    short = {name: f" ({alias})" for alias, name in SHORT_NAMES.items()}
     table = Table("weights", "network", "bands", "F1", "on", "licence", title="Weights that ship")
     for shipped in shipped_models():
         card = _card(shipped)
-        label = f"{shipped} (default)" if shipped == DEFAULT_MODEL else shipped
+        label = shipped + short.get(shipped, "")
         score = card.scores[-1] if card.scores else {}
         f1 = f"{score['metrics']['f1']:.4f}" if score else ""
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
@@ -149,7 +150,8 @@ def _score(score: dict[str, Any]) -> str:
         low_high = f" ({' to '.join(f'{end:.3f}' for end in intervals[metric])})" if metric in intervals else ""
         values.append(f"{metric} {value:.3f}{low_high}")
     where = ", ".join(str(score[key]) for key in ("data", "split") if key in score)
-    lines = [f"{where}, {score.get('pairs', '?')} pairs, threshold {score.get('threshold', math.nan):.4g}:"]
+    pairs = f"{score['pairs']} pairs, " if "pairs" in score else ""
+    lines = [f"{where}, {pairs}threshold {score.get('threshold', math.nan):.4g}:"]
     lines.append(f"  {', '.join(values)}")
     lines.append("  " + "; ".join(str(score[key]) for key in ("protocol", "runtime", "created") if key in score))
     kinds: dict[str, list[str]] = {}

@@ -14,12 +14,14 @@ DFM, DSP, progressive decoder, MLA); sizes and formulas below are our reading:
   fixed size (those that bins 6, 3, 2 and 1 have on a 256-pixel crop, rounded to odd; the last is cut to 11 cells so
   that the halo of a tile stays small) and slide with step one, and the Gaussian pyramid is undecimated (à trous): the
   blur's taps are spread by 1, 2, 4 in place of halving the map.
-- Decoder logits are upsampled bilinearly from 1/2 to full size.
+- Decoder logits are upsampled bilinearly from 1/2 (`mlla_sianet_light`: from 1/4) to full size.
 
-Shapes: B batch, C channels of a level, H x W input size; level l has size H/2^l x W/2^l.
+Shapes: B batch, C channels of a level, H x W input size; level l has size H/2^l x W/2^l (light: H/2^(l+1)
+x W/2^(l+1)).
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +33,10 @@ from terradelta.networks.layers.attention import SpatialAttention, WeightLayer
 from terradelta.networks.layers.conv import conv_bn_relu
 from terradelta.networks.layers.resnet import BasicBlock
 
-__all__ = ["MLLASiaNet", "mlla_sianet", "mlla_sianet_large"]
+__all__ = ["MLLASiaNet", "mlla_sianet", "mlla_sianet_large", "mlla_sianet_light"]
 
 PAPER = "Multi-level Loss-assisted Siamese Network, Computer Engineering 2026, doi:10.19678/j.issn.1000-3428.0260291"
+Stem = Literal["half", "quarter", "resnet"]
 ATTENTION_CELLS = 3
 POOL_WINDOWS = (3, 5, 9, 11)
 GAUSSIAN_DILATIONS = (1, 2, 4)
@@ -42,16 +45,20 @@ GAUSSIAN_DILATIONS = (1, 2, 4)
 class Encoder(nn.Module):
     """Residual encoder, stages of stride 2; keys as in torchvision's ResNet.
 
-    With ``resnet_stem`` it is ResNet: 7x7 stem at 1/2, max-pool, four stages from 1/4 on, five levels. Without it the
-    3x3 stem at 1/2 feeds the first stage at the same size: one level a stage.
+    ``stem``: ``half`` is a 3x3 convolution to 1/2 that feeds the first stage at the same size, one level a stage;
+    ``quarter`` adds a second one to 1/4, so that every level is half as large; ``resnet`` is ResNet's: 7x7 at 1/2,
+    which is a level, max-pool, and the stages from 1/4 on.
     """
 
-    def __init__(self, in_channels: int, widths: Sequence[int], depths: Sequence[int], resnet_stem: bool) -> None:
+    def __init__(self, in_channels: int, widths: Sequence[int], depths: Sequence[int], stem: Stem) -> None:
         super().__init__()
-        self.resnet_stem = resnet_stem
-        kernel = 7 if resnet_stem else 3
+        self.stem = stem
+        kernel = 7 if stem == "resnet" else 3
         self.conv1 = nn.Conv2d(in_channels, widths[0], kernel, 2, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
+        if stem == "quarter":
+            self.conv2 = nn.Conv2d(widths[0], widths[0], 3, 2, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(widths[0])
         channels = widths[0]
         for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             blocks = [BasicBlock(channels, width, stride=1 if i == 0 else 2)]
@@ -59,13 +66,15 @@ class Encoder(nn.Module):
             setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
             channels = width
         self.stages = len(widths)
-        self.level_widths = (widths[0], *widths) if resnet_stem else tuple(widths)
+        self.level_widths = (widths[0], *widths) if stem == "resnet" else tuple(widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """``(B, in, H, W)`` -> one feature map a level, fine to coarse."""
         x = F.relu(self.bn1(self.conv1(x)))
+        if self.stem == "quarter":
+            x = F.relu(self.bn2(self.conv2(x)))
         levels = []
-        if self.resnet_stem:
+        if self.stem == "resnet":
             levels.append(x)
             x = F.max_pool2d(x, 3, 2, 1)
         for i in range(self.stages):
@@ -206,7 +215,7 @@ class MLLASiaNet(ChangeNetwork):
         in_channels: bands of one date.
         widths: channels of the encoder's stages, fine to coarse.
         depths: residual blocks of each stage.
-        resnet_stem: ResNet's 7x7 stem and max-pool, giving one level more (stride 32 with four stages).
+        stem: what comes before the stages, see `Encoder`. The finest level lies at 1/2, with ``quarter`` at 1/4.
         dfm: differential fusion; False: plain subtraction (ablation).
         dsp: deep semantic pyramid; False: left out (ablation).
         mla: heads on the inner decoder levels for the multi-level loss; False: the final head only (ablation).
@@ -219,7 +228,7 @@ class MLLASiaNet(ChangeNetwork):
         in_channels: int = 3,
         widths: Sequence[int] = (16, 32, 96, 192),
         depths: Sequence[int] = (1, 2, 2, 2),
-        resnet_stem: bool = False,
+        stem: Stem = "half",
         *,
         dfm: bool = True,
         dsp: bool = True,
@@ -229,10 +238,12 @@ class MLLASiaNet(ChangeNetwork):
         if len(widths) != len(depths) or len(widths) < 2:
             raise ModelError(f"widths {tuple(widths)} and depths {tuple(depths)} must have one length, at least 2")
         self.in_channels = in_channels
-        self.encoder = Encoder(in_channels, widths, depths, resnet_stem)
+        self.encoder = Encoder(in_channels, widths, depths, stem)
         levels = self.encoder.level_widths
-        self.stride = 2 ** len(levels)
-        cells = [self.stride // 2 ** (i + 1) for i in range(len(levels))]
+        cells = [2**i for i in reversed(range(len(levels)))]
+        self.stride = cells[0] * (4 if stem == "quarter" else 2)
+        if stem == "quarter":
+            self.tile = 1200  # its maps are smaller, so a larger tile costs no more memory
         fusions = [DifferentialFusion(c, cell) if dfm else Subtraction() for c, cell in zip(levels, cells, strict=True)]
         self.fusions = nn.ModuleList(fusions)
         self.pyramid = DeepSemanticPyramid(levels[-1]) if dsp else nn.Identity()
@@ -289,4 +300,10 @@ def mlla_sianet(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla
 @register_model(paper=PAPER, year=2026)
 def mlla_sianet_large(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
     """MLLA_SiaNet with a ResNet-34 encoder; its encoder loads torchvision's checkpoint."""
-    return MLLASiaNet(in_channels, (64, 128, 256, 512), (3, 4, 6, 3), True, dfm=dfm, dsp=dsp, mla=mla)
+    return MLLASiaNet(in_channels, (64, 128, 256, 512), (3, 4, 6, 3), "resnet", dfm=dfm, dsp=dsp, mla=mla)
+
+
+@register_model(paper=PAPER, year=2026)
+def mlla_sianet_light(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
+    """MLLA_SiaNet for large scenes on a CPU: three stages from 1/4 on, two fifths of the multiply-adds."""
+    return MLLASiaNet(in_channels, (24, 64, 128), (1, 2, 2), "quarter", dfm=dfm, dsp=dsp, mla=mla)

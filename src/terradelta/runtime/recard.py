@@ -12,7 +12,7 @@ from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import MissingExtraError, ModelError
 from terradelta.files import cannot_write, write_whole
 from terradelta.runtime.predictor import Predictor
-from terradelta.runtime.weights import shipped_models
+from terradelta.runtime.weights import SHORT_NAMES, shipped_models
 
 __all__ = ["copy_with_card", "exchange_card", "weights_identity"]
 
@@ -35,7 +35,7 @@ def copy_with_card(model: str, card: ModelCard, out: Path) -> None:
         OutputError: if it cannot be written.
     """
     shipped = shipped_models()  # whose int8 form has a file and a name of its own, see `load_predictor`
-    source = shipped.get(card.name if model in ("default", *shipped) else model, Path(model))
+    source = shipped.get(card.name if model in (*SHORT_NAMES, *shipped) else model, Path(model))
     if source.suffix.lower() != ".onnx":
         _copy_checkpoint(source, card, out)
         return

@@ -11,6 +11,7 @@ from terradelta.runtime.predictor import Predictor
 __all__ = [
     "DEFAULT_MODEL",
     "PRECISIONS",
+    "SHORT_NAMES",
     "PrecisionWarning",
     "find_checkpoint",
     "load_predictor",
@@ -18,6 +19,8 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "mlla_sianet_levir_subset"
+SHORT_NAMES = {"default": DEFAULT_MODEL, "fast": "mlla_sianet_light_levir_subset"}
+"""What shipped weights are called for short: ``fast`` are those of a network of two fifths of the work."""
 INT8 = "_int8"
 """Ends the names of shipped weights that are the int8 form of others."""
 PRECISIONS = ("auto", "f32", "bf16", "int8")
@@ -39,7 +42,8 @@ def load_predictor(
     """A predictor for a model.
 
     Args:
-        model: ``default``, the name of shipped weights, an ONNX file, a checkpoint, or a training run's folder.
+        model: ``default``, ``fast``, the name of shipped weights, an ONNX file, a checkpoint, or a training run's
+            folder.
         device: ``cpu`` runs ONNX on OpenVINO (no torch) and checkpoints on torch; any other is torch's name of a device
             and takes checkpoints and runs.
         threads: compute threads on the CPU; None: all cores.
@@ -57,7 +61,7 @@ def load_predictor(
     if precision not in PRECISIONS:
         raise ModelError(f"there is no precision {precision!r}; give one of {', '.join(PRECISIONS)}")
     shipped = shipped_models()
-    name = DEFAULT_MODEL if model == "default" else model
+    name = SHORT_NAMES.get(model, model)
     if precision == "int8" and name + INT8 in shipped:
         name += INT8
     path = shipped.get(name, Path(model))
@@ -70,11 +74,11 @@ def load_predictor(
         return _onnx_predictor(path, threads, precision)
     if not os.path.exists(path):  # also False where the name itself is impossible
         raise ModelError(
-            f"there is no model {model!r}; give one of {', '.join(['default', *shipped])}, an .onnx file, "
+            f"there is no model {model!r}; give one of {', '.join([*SHORT_NAMES, *shipped])}, an .onnx file, "
             "or the folder of a training run"
         )
     if precision == "int8":
-        raise ModelError(f"{path} is no int8 model; make one with `terradelta export {path} --int8 DATA -o FILE.onnx`")
+        raise _no_int8(path)
     return _torch_predictor(path, device, threads, precision)
 
 
@@ -84,7 +88,7 @@ def find_checkpoint(model: str) -> Path:
     Raises:
         ModelError: if there is no such model, or it is an ONNX file.
     """
-    path = shipped_models().get(DEFAULT_MODEL if model == "default" else model, Path(model))
+    path = shipped_models().get(SHORT_NAMES.get(model, model), Path(model))
     if path.suffix.lower() == ".onnx":
         raise ModelError(
             f"{model} is an ONNX file, whose layers cannot be told apart; give the training run or the checkpoint that "
@@ -104,7 +108,7 @@ def _onnx_predictor(path: Path, threads: int | None, precision: str) -> Predicto
     predictor = OpenVINOPredictor(path, precision=floating, threads=threads)
     int8 = bool(predictor.card.quantisation)
     if precision == "int8" and not int8:
-        raise ModelError(f"{path} is no int8 model; make one with `terradelta export {path} --int8 DATA -o FILE.onnx`")
+        raise _no_int8(path)
     if int8 and precision in ("f32", "bf16"):
         raise ModelError(f"{path.name} is an int8 model; leave --precision out, or give the one that it was made from")
     if int8 and cpu_has_int8() is False:
@@ -115,6 +119,10 @@ def _onnx_predictor(path: Path, threads: int | None, precision: str) -> Predicto
             stacklevel=3,
         )
     return predictor
+
+
+def _no_int8(path: Path) -> ModelError:
+    return ModelError(f"{path} is no int8 model; make one with `terradelta export {path} --int8 DATA -o FILE.onnx`")
 
 
 def _torch_predictor(path: Path, device: str, threads: int | None, precision: str) -> Predictor:

@@ -1,6 +1,5 @@
 """Training crops: crop k of a run depends on (seed, k) alone, so a resumed run sees what an unbroken one does."""
 
-import os
 import signal
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from terradelta.card import ModelCard
 from terradelta.data.pairs import LabelledPair, PairSource
 from terradelta.errors import DataError
 from terradelta.geo.grid import Tile
+from terradelta.machine import cores
 from terradelta.training.config import Augmentation, Recipe
 
 __all__ = ["Crop", "CropDataset", "collate", "crop_loader", "loading_processes", "measure_bands"]
@@ -284,8 +284,7 @@ def _leave_interrupts_to_parent(worker: int) -> None:
 
 def loading_processes(wanted: int) -> int:
     """``wanted``, but no more than there are cores for this process: samples are the same for any number."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(wanted, there)
+    return min(wanted, cores())
 
 
 def crop_loader(
