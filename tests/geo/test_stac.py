@@ -303,3 +303,8 @@ def test_assets_that_do_not_fit_each_other(tmp_path):
         path = item(tmp_path / "i.json", {"x": asset("a.tif", "", ""), "y": asset(f"{name}.tif", "", "")})
         with pytest.raises(GridError, match=words):
             read_input(path, ["x", "y"])
+
+
+def test_a_path_with_a_nul_character_is_refused() -> None:
+    with pytest.raises(RasterError, match=r"'a\\x00b.tif' holds a NUL character"):
+        read_input("a\0b.tif", ())

@@ -174,6 +174,8 @@ def test_signatures_are_not_kept(tmp_path, file_server, write_tiff, pair_values)
         ("before,after,size\na,b,3\n", "has the columns before, after, size"),
         ("before,after,after\na,b,c\n", "has the columns before, after, after"),
         ("before,after\na\n", "line 2: no before or no after"),
+        ("before,after\na,b\0c\n", r"line 2: after is neither a path nor a URL: 'b\\x00c'; give at most 4,096 char"),
+        ("before,after\n" + "x" * 5000 + ",b\n", r"line 2: before is neither a path nor a URL: 'x{79}; give at most"),
         ("before,after\na,b,c\n", "line 2: more fields than columns"),
         ("before,after,name\na,b,../x\n", r"'../x' is no name for a folder"),
         ("before,after,name\na,b,.x\n", "is no name for a folder"),

@@ -35,6 +35,8 @@ def read_rows(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -
         empty = [name for name in needed if not cells[name]]
         if empty:
             raise DataError(f"{path}, line {line}: {empty[0]} is empty; every pair needs {_list(needed)}")
+        if any("\0" in value for value in cells.values()):
+            raise DataError(f"{path}, line {line}: a value holds a NUL character; write the line again")
     return rows
 
 

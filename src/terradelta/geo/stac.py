@@ -95,6 +95,8 @@ def read_input(path: str | Path, names: Sequence[int | str] | None, *, allow_out
             return read_source(path, allow_outside=allow_outside)
         item = _parse(fetch_text(url), public_url(url), url, "")
     else:
+        if "\0" in str(path):
+            raise RasterError(f"{str(path)!r:.100} holds a NUL character; give an image's path or URL")
         file = os.path.realpath(os.path.expanduser(path))
         if not is_utf8(file) or not os.path.isfile(file) or not _is_json(file):
             return read_source(path, allow_outside=allow_outside)

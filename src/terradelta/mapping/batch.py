@@ -35,7 +35,7 @@ PAIRS_A_WORKER = 2
 _ADVICE = "make room, and run this again"
 _REQUIRED, _OPTIONAL = ("before", "after"), ("name", "aoi", "bands", "threshold", "values")
 _NAME = re.compile(r"[\w-][\w.-]{0,99}")
-_MAX_BYTES, _MAX_PAIRS = 64 * 2**20, 1_000_000
+_MAX_BYTES, _MAX_PAIRS, _MAX_PATH = 64 * 2**20, 1_000_000, 4096
 _COLUMNS = (
     *("name", "status", "changed_area_m2", "changed_area_px", "changed_fraction", "polygons", "valid_px", "seconds"),
     *("before", "after", "report", "message"),
@@ -151,6 +151,12 @@ def _row(table: Path, line: int, position: int, fields: Mapping[str, str], too_l
     if too_long or not all(fields.get(key) for key in _REQUIRED):
         problem = "more fields than columns" if too_long else "no before or no after"
         raise InputError(f"{table}, line {line}: {problem}; give one pair a line")
+    unfit = [key for key in _REQUIRED if "\0" in fields[key] or len(fields[key]) > _MAX_PATH]
+    if unfit:
+        raise InputError(
+            f"{table}, line {line}: {unfit[0]} is neither a path nor a URL: {fields[unfit[0]]!r:.80}; give at most "
+            f"{_MAX_PATH:,} characters, without a NUL"
+        )
     folder = os.path.dirname(os.path.realpath(table))
     before, after = (_placed(folder, fields[key]) for key in _REQUIRED)
     aoi = fields.get("aoi", "")
