@@ -112,7 +112,7 @@ def _both_axes(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _constant(values: NDArray[np.floating]) -> ov.Node:
-    return ops.constant(np.ascontiguousarray(values, np.float32), shared_memory=True)  # no second copy of weights
+    return ops.constant(np.ascontiguousarray(values, np.float32))
 
 
 def _whole(*values: int) -> ov.Node:

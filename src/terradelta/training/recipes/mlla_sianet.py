@@ -1,4 +1,4 @@
-"""MLLA_SiaNet on the two archives of its paper, LEVIR-CD and SYSU-CD, in both of our sizes.
+"""MLLA_SiaNet on the two archives of its paper, LEVIR-CD and SYSU-CD, in our three sizes.
 
 Only the abstract is public: it says that every level of the decoder is supervised, and nothing of the optimiser. So
 everything else here is ours, and stated: 100 epochs of 8 pairs, AdamW, a warm-up and one cosine, weights averaged over
@@ -15,7 +15,14 @@ from terradelta.evaluation import WHOLE
 from terradelta.training.config import IMAGENET_MEAN, IMAGENET_STD, Optimiser, Recipe, Schedule
 from terradelta.training.recipes.archives import LEVIR, SYSU, TrainingData, paper_recipe
 
-__all__ = ["mlla_sianet_large_levir", "mlla_sianet_large_sysu", "mlla_sianet_levir", "mlla_sianet_sysu"]
+__all__ = [
+    "mlla_sianet_large_levir",
+    "mlla_sianet_large_sysu",
+    "mlla_sianet_levir",
+    "mlla_sianet_light_levir",
+    "mlla_sianet_light_sysu",
+    "mlla_sianet_sysu",
+]
 
 
 def mlla_sianet_levir() -> Recipe:
@@ -48,6 +55,22 @@ def mlla_sianet_large_sysu() -> Recipe:
     terradelta train mlla_sianet_large_sysu --data sysu-cd:DIR -o RUN
     """
     return _mlla("mlla_sianet_large", SYSU, **_FROM_IMAGENET)
+
+
+def mlla_sianet_light_levir() -> Recipe:
+    """MLLA_SiaNet, light, on LEVIR-CD: 89,000 steps. Not run here.
+
+    terradelta train mlla_sianet_light_levir --data levir-cd:DIR -o RUN
+    """
+    return _mlla("mlla_sianet_light", LEVIR)
+
+
+def mlla_sianet_light_sysu() -> Recipe:
+    """MLLA_SiaNet, light, on SYSU-CD: 150,000 steps. Not run here.
+
+    terradelta train mlla_sianet_light_sysu --data sysu-cd:DIR -o RUN
+    """
+    return _mlla("mlla_sianet_light", SYSU)
 
 
 _FROM_IMAGENET = {"encoder_weights": "resnet34", "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "lr": 5e-4}
