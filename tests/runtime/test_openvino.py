@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import openvino as ov
-import openvino.opset13 as ops
 import pytest
 from onnx import TensorProto, helper
 
@@ -169,36 +168,3 @@ def test_a_network_that_does_not_fit_its_card(tmp_path: Path) -> None:
         OpenVINOPredictor(_write(tmp_path / "m.onnx", shape=None))
     with pytest.raises(ModelError, match=r"inputs must be float32 of shape \(B, C, H, W\)"):
         OpenVINOPredictor(_write(tmp_path / "m.onnx", shape=("b", 3)))
-
-
-def _upsampling(channels: int, scale: int, mode: str = "linear_onnx") -> ov.Model:
-    """Maps of 5 x 7 pixels, enlarged."""
-    low = ops.parameter([2, channels, 5, 7], np.float32)
-    sizes = ops.constant(np.array([5 * scale, 7 * scale], np.int64))
-    attributes = {"coordinate_transformation_mode": "half_pixel", "nearest_mode": "floor"}
-    axes = ops.constant(np.array([2, 3], np.int64))
-    large = ops.interpolate(ops.relu(low), sizes, mode, "sizes", [0, 0], [0, 0], axes=axes, **attributes)
-    large.output(0).set_names({"logits"})
-    return ov.Model([large], [low], "upsampling")
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_upsampling_by_convolution_is_the_same_function(scale: int) -> None:
-    values = np.random.default_rng(0).normal(size=(2, 1, 5, 7)).astype(np.float32)
-    found = []
-    for change in (lambda _: None, openvino._upsample_by_convolution):
-        model = _upsampling(1, scale)
-        change(model)
-        kinds = {node.get_type_name() for node in model.get_ops()}
-        compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        found.append(compiled([values])["logits"])
-    assert "Interpolate" not in kinds
-    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "model", [_upsampling(2, 2), _upsampling(1, 2, "nearest"), _upsampling(1, 2, "cubic"), _upsampling(1, 1)]
-)
-def test_other_upsampling_stays(model: ov.Model) -> None:
-    openvino._upsample_by_convolution(model)
-    assert "Interpolate" in {node.get_type_name() for node in model.get_ops()}

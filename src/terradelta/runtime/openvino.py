@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
-import openvino.opset13 as ops
 from numpy.typing import NDArray
 
 from terradelta.card import CARD_KEY, ModelCard
@@ -133,41 +132,11 @@ class OpenVINOPredictor(Predictor):
             if shape is not None:
                 model = model.clone()
                 model.reshape({"before": list(shape), "after": list(shape)})
-                _upsample_by_convolution(model)
                 if self.precision == "f32":
                     accelerate(model)
             return _core().compile_model(model, "CPU", self._options).create_infer_request()
         except RuntimeError as error:
             raise ModelError(f"{self.path}: OpenVINO cannot run this network ({_last_line(error)})") from error
-
-
-def _upsample_by_convolution(model: ov.Model) -> None:
-    """Write a bilinear upsampling of one map of logits, where it comes last, as a convolution: the same function.
-
-    Each pixel of the small map gives ``s`` x ``s`` pixels from its 3 x 3 neighbours, by weights that depend on the
-    place alone. OpenVINO's own takes 17 ns a pixel for a single channel: up to a twelfth of a network's time.
-    """
-    last = model.output("logits").get_node().input_value(0)
-    node = last.get_node()
-    if node.get_type_name() != "Interpolate":
-        return
-    wanted = {"mode": ("linear_onnx", "linear"), "coordinate_transformation_mode": ("half_pixel", "pytorch_half_pixel")}
-    attributes = node.get_attributes()
-    if any(attributes[key] not in allowed for key, allowed in wanted.items()) or attributes["antialias"]:
-        return
-    small, large = (tuple(port.get_shape()) for port in (node.input_value(0), last))
-    scale = large[2] // small[2]
-    if small[1] != 1 or scale < 2 or large != (small[0], 1, small[2] * scale, small[3] * scale):
-        return
-    shift = (np.arange(scale) + 0.5) / scale - 0.5  # of an output pixel from the centre of its input pixel
-    taps = np.stack([np.maximum(-shift, 0), 1 - np.abs(shift), np.maximum(shift, 0)], 1)
-    kernels = np.einsum("ik,jl->ijkl", taps, taps).reshape(scale**2, 1, 3, 3).astype(np.float32)
-    margin = ops.constant(np.array([0, 0, 1, 1], np.int64))
-    padded = ops.pad(node.input_value(0), margin, margin, "edge")
-    spread = ops.convolution(padded, ops.constant(kernels), [1, 1], [0, 0], [0, 0], [1, 1])
-    replacement = ops.depth_to_space(spread, "blocks_first", scale).output(0)
-    replacement.set_names(last.get_names())
-    model.output("logits").get_node().input(0).replace_source_output(replacement)
 
 
 def _fits(model: ov.Model, shape: tuple[int, ...]) -> bool:
