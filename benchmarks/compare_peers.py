@@ -4,9 +4,10 @@
 
 CACHE is a folder for the peers' environments (about 7 GB, made at the first run) and the scenes. Each contender maps
 the same synthetic pair in a process of its own that may use one core only. Prints seconds of the whole process, start
-included (wall clock and CPU; on a machine that others use, compare CPU), peak resident memory, and ratios to ours:
-the default weights, and those of the light network (`--model fast`), in float32, in bfloat16 where the CPU has it, and
-in 8-bit integers. With --json also a file of all figures.
+included (wall clock and CPU; on a machine that others use, compare CPU), peak resident memory, of our parts' busy
+seconds the share that is not the network's, and ratios to ours: the default weights, and those of the light network
+(`--model fast`), in float32, in bfloat16 where the CPU has it, and in 8-bit integers; eager PyTorch runs the default
+network. With --json also a file of all figures.
 
 TorchGeo: GridGeoSampler and its FCSiamDiff (ResNet-34), windows of 512 without overlap. geoai: `predict_geotiff` with
 its default tiles (256, 64 shared, batches of 4) and the same FCSiamDiff. They make one GeoTIFF of probability; we make
@@ -19,7 +20,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import rasterio
@@ -47,6 +48,14 @@ class Cost:
     wall_s: float
     cpu_s: float
     peak_mb: float
+    parts_s: dict[str, float] | None = None
+    """Busy seconds of our parts, which overlap; from the receipt."""
+
+    @property
+    def beside_network(self) -> float:
+        """Share of our parts' busy seconds that is not the network's."""
+        parts = {name: seconds for name, seconds in (self.parts_s or {}).items() if name != "total"}
+        return 1 - parts["network"] / sum(parts.values())
 
 
 def python_of(folder: Path) -> Path:
@@ -159,13 +168,16 @@ def main() -> None:
             if name not in OURS and arguments.only and name not in arguments.only:
                 continue
             cost = run(command)
-            found[str(side)][name] = asdict(cost)
             if name in OURS:
-                ours[name] = cost
+                receipt = json.loads((Path(command[-1]) / "receipt.json").read_text())
+                cost = ours[name] = replace(cost, parts_s=receipt["timings"])
+            bases = {} if name in OURS else {base: ours[base] for base in ours if name != "eager" or "default" in base}
+            found[str(side)][name] = asdict(cost)
             print(
                 f"{side}² {name:12}: {side * side / 1e6 / cost.cpu_s:.3f} Mpx a CPU second, {cost.cpu_s:.0f} CPU s, "
                 f"{cost.wall_s:.0f} s, peak {cost.peak_mb:.0f} MB",
-                *(ratios(cost, *base) for base in ours.items() if name not in OURS),
+                *([f"{cost.beside_network:.1%} beside the network"] if name in OURS else []),
+                *(ratios(cost, *base) for base in bases.items()),
                 sep="; ",
                 flush=True,
             )

@@ -150,6 +150,21 @@ def test_moving_and_warping_are_one_resampling(tmp_path, suburb):
     assert not whole.valid[far].any()
 
 
+def test_blocks_far_apart_begin_at_multiples_of_their_side(tmp_path):
+    """Files are stored in such squares; near one another, blocks cover the grid evenly instead."""
+    for side, apart in ((6700, True), (2000, False)):
+        path = tmp_path / f"{side}.tif"
+        profile = {"width": side, "height": side, "count": 1, "dtype": "uint8", "crs": "EPSG:32614"}
+        with rasterio.open(path, "w", driver="GTiff", transform=PLACE, tiled=True, sparse_ok=True, **profile):
+            pass
+        with open_pair(path, path) as pair:
+            found = measure_shift(pair)
+        rows = sorted({block.row - found.side_px / 2 for block in found.blocks})
+        assert (len(rows), rows[0]) == (12, 0)
+        assert side - 2 * found.side_px <= rows[-1] <= side - found.side_px
+        assert all(row % found.side_px == 0 for row in rows) == apart
+
+
 def test_another_grid_nodata_and_the_preview(tmp_path, suburb):
     """The second date has pixels of another size, begins elsewhere, and lacks a corner."""
     suburb = suburb[:, :, :700]

@@ -32,6 +32,8 @@ __all__ = ["Layer"]
 _WARP_TOLERANCE_PX = 0.01
 _SAME_SHIFT_PX = 0.01
 _PLANE = CRS.from_epsg(3857)  # GDAL warps nothing without a CRS; here both sides have the same plane, whichever it is
+_PICKED_ROWS, _PICKED_PX = 512, 1 << 21
+"""Rows, and pixels, that are read at once where single pixels are picked."""
 
 
 class Layer:
@@ -124,13 +126,14 @@ class Layer:
         Raises:
             RasterError: if the file cannot be read.
         """
-        with self._reporting(self.grid.tile), ExitStack() as files:
+        tile = self.grid.tile
+        with self._reporting(tile), ExitStack() as files:
             if self.offset is not None:
-                return self._read(self._dataset, self.grid.tile, shape)
+                return self._picked(shape) if self._picks_well(shape) else self._read(self._dataset, tile, shape)
             # Warping a thinned view costs one pass over the file; thinning a warped one would cost a full warp.
             step = min(self.grid.height / shape[0], self.grid.width / shape[1]) * min(self.ratio)
             view = files.enter_context(self._view(max(1, math.floor(step))))
-            small = self._warp(files, view, self._moved(self.grid.tile).resized(shape))
+            small = self._warp(files, view, self._moved(tile).resized(shape))
             return self._read(small, Tile(0, 0, *shape), shape)
 
     @contextmanager
@@ -155,7 +158,9 @@ class Layer:
         self, dataset: DatasetReader, tile: Tile, shape: tuple[int, int]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         read = self._read_warped if self.offset is None else self._read_plain
-        values, valid = read(dataset, tile, shape)
+        return self._converted(*read(dataset, tile, shape))
+
+    def _converted(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         values = self.source.convert(values)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
@@ -182,6 +187,36 @@ class Layer:
             valid &= file.read(number, window=window, out_shape=shape) > 0
         return values, valid
 
+    def _picks_well(self, shape: tuple[int, int]) -> bool:
+        """Whether thinning to a shape needs all blocks of the file itself, and these are of a handy size."""
+        height, width = self.source.block
+        step = self.grid.height / shape[0]
+        return 1 < step <= height and height * width <= _PICKED_PX and not self._dataset.overviews(self.selected[0])
+
+    def _picked(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The pixels that GDAL would pick, from one pass over the blocks; GDAL decodes all of them for every band."""
+        rows, cols = (_picks(length, count) for length, count in zip(self.grid.shape, shape, strict=True))
+        values, valid = np.empty((len(self.selected), *shape), self._file_dtype), np.empty(shape, np.bool_)
+        row, col = self.offset or (0, 0)
+        height, width = self.source.block
+        height *= max(1, _PICKED_ROWS // height)
+        width *= max(1, _PICKED_PX // (height * width))
+        for above, below in _cuts(self.grid.height, height, row):
+            for left, right in _cuts(self.grid.width, width, col):
+                i, j = (np.searchsorted(picks, ends) for picks, ends in ((rows, (above, below)), (cols, (left, right))))
+                if i[0] == i[1] or j[0] == j[1]:
+                    continue
+                part = Tile(above, left, below - above, right - left)
+                read, known = self._read_plain(self._dataset, part, (part.height, part.width))
+                into = np.s_[slice(*i), slice(*j)]
+                down, across = rows[into[0], None] - above, cols[into[1]] - left
+                values[:, *into], valid[into] = read[:, down, across], known[down, across]
+        return self._converted(values, valid)
+
+    @property
+    def _file_dtype(self) -> np.dtype[Any]:
+        return self.source.dtype(self.selected)
+
     def _read_warped(
         self, warped: DatasetReader, tile: Tile, shape: tuple[int, int]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -193,7 +228,7 @@ class Layer:
     def _read_cells(self, tile: Tile) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """A tile from cells with an affine field each. A pixel does not depend on the tile that it is read in."""
         assert self.field is not None
-        values = np.empty((len(self.selected), tile.height, tile.width), self.source.dtype(self.selected))
+        values = np.empty((len(self.selected), tile.height, tile.width), self._file_dtype)
         valid = np.empty((tile.height, tile.width), np.bool_)
         for cell, part in self.field.cells(tile):
             own = Tile(part.row - cell.row, part.col - cell.col, part.height, part.width)
@@ -228,3 +263,19 @@ class Layer:
         """Close the file."""
         with rasterio.Env(**self.source.settings):
             self._files.close()
+
+
+def _picks(length: int, count: int) -> NDArray[np.intp]:
+    """Positions of ``count`` pixels of ``length`` that GDAL picks for a thinned image: those in the middle."""
+    middles = (np.arange(count) + 0.5) * (length / count) + 1e-10
+    picks: NDArray[np.intp] = np.minimum(middles, length - 1).astype(np.intp)
+    return picks
+
+
+def _cuts(length: int, step: int, offset: int) -> Iterator[tuple[int, int]]:
+    """Parts of ``0 .. length`` that end at multiples of ``step`` when ``offset`` is added."""
+    start = 0
+    while start < length:
+        stop = min(length, start + step - (start + offset) % step)
+        yield start, stop
+        start = stop

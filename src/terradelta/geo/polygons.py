@@ -286,7 +286,11 @@ class _Ellipsoid:
 
     def measure(self, shapes: Polygons) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Areas in m² and perimeters in metres."""
-        rings, owner = shapely.get_rings(shapely.segmentize(shapes, _LONGEST_EDGE_M / self._unit_m), return_index=True)
+        longest = _LONGEST_EDGE_M / self._unit_m
+        west, south, east, north = shapely.bounds(shapes).T
+        if np.any((east - west > longest) | (north - south > longest)):
+            shapes = shapely.segmentize(shapes, longest)
+        rings, owner = shapely.get_rings(shapes, return_index=True)
         longitude, latitude = self._lonlat(shapely.get_coordinates(rings))
         ends = np.cumsum(shapely.get_num_coordinates(rings))
         areas, perimeters = np.zeros(len(shapes)), np.zeros(len(shapes))

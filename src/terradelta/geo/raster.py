@@ -36,8 +36,8 @@ from terradelta.geo.stac import read_input
 __all__ = ["Pair", "PairWindow", "Reading", "cache_bytes", "open_pair"]
 
 _MIB = 2**20
-_CACHE_BYTES = (64 * _MIB, 512 * _MIB)
-_TILE_ROWS = 512 + 64
+_CACHE_BYTES, _CACHE_BLOCKS_BYTES = (64 * _MIB, 512 * _MIB), 128 * _MIB
+_TILE_ROWS = 1200 + 64
 _BIG_BLOCK_PX = 1024 * 1024
 _PREVIEW_SIDE = 1024
 _SCAN_TILE = 512
@@ -329,14 +329,17 @@ def _comparable(
 def cache_bytes(*sources: Source) -> int:
     """Size of GDAL's block cache that lets tiles be read row by row without decoding a block twice.
 
-    64 MiB does where files are stored in small blocks. A file in strips or large blocks needs as much as one row of
-    tiles of 512 pixels with their overlap; never more than 512 MiB in all.
+    That is what a row of tiles of 1200 pixels touches. A file in strips or large blocks gets it up to 512 MiB, for
+    each tile would decode its strips from end to end. One in small blocks gets it if 128 MiB do, and else 64 MiB, where
+    blocks that two rows of tiles touch are decoded twice.
     """
-    needed = 0
-    for source in sources:
-        height, width = source.block
-        if width >= source.grid.width or height * width >= _BIG_BLOCK_PX:
-            needed += source.row_bytes * (math.ceil(_TILE_ROWS / height) + 1) * height
+    touched = [source.row_bytes * (math.ceil(_TILE_ROWS / source.block[0]) + 1) * source.block[0] for source in sources]
+    long = [
+        source.block[1] >= source.grid.width or source.block[0] * source.block[1] >= _BIG_BLOCK_PX for source in sources
+    ]
+    needed = sum(touched)
+    if needed > _CACHE_BLOCKS_BYTES:
+        needed = sum(size for size, is_long in zip(touched, long, strict=True) if is_long)
     return min(max(needed, _CACHE_BYTES[0]), _CACHE_BYTES[1])
 
 

@@ -47,7 +47,7 @@ _LEAST_SHIFT_PX = 0.25
 _EXPLAINED = 0.5
 _EDGE_RATIO = 1.5
 _SIGMA_PX = 1.0
-_THIN, _ENOUGH_PX = 4, 1000
+_THIN, _ENOUGH_PX = 8, 1000
 _OUTLINE_PX = 5  # a network's outline is off by some pixels: the strongest gradient of 5 x 5 pixels counts
 _RED, _NIR = ("red", "b04", "b4"), ("nir", "nir08", "nir1", "near infrared", "b08", "b8")
 _LARGEST = 1e100
@@ -290,7 +290,7 @@ def _date(values: NDArray[Any], valid: NDArray[np.bool_]) -> _Date:
 
 
 def _thinned(valid: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Every fourth row and column, if that leaves enough valid pixels for statistics; else all."""
+    """Every eighth row and column, if that leaves enough valid pixels for statistics; else all."""
     thin = np.s_[::_THIN, ::_THIN]
     return thin if valid[thin].sum() >= _ENOUGH_PX else np.s_[:, :]
 
@@ -320,12 +320,12 @@ def _edge_strength(date: _Date, at: Places) -> Array:
     down, right = gaussian_gradients(date.grey(), _SIGMA_PX)
     down *= down
     right *= right
-    gradient = np.sqrt(down + right)
-    near = sliding_window_view(np.pad(gradient, _OUTLINE_PX // 2, mode="edge"), (_OUTLINE_PX, _OUTLINE_PX))
+    down += right
+    squares = sliding_window_view(np.pad(down, _OUTLINE_PX // 2, mode="edge"), (_OUTLINE_PX, _OUTLINE_PX))
     thin = _thinned(date.valid)
-    sample = near[thin][date.valid[thin]].max(axis=(1, 2))
+    sample, near = (np.sqrt(each.max(axis=(1, 2))) for each in (squares[thin][date.valid[thin]], squares[at]))
     typical = float(np.median(sample)) if sample.size else 0.0
-    return np.asarray(near[at].max(axis=(1, 2)) / (typical or 1.0), np.float64)
+    return np.asarray(near / (typical or 1.0), np.float64)
 
 
 def _outline_in(before: float | None, after: float | None) -> str | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError
 from terradelta.runtime.predictor import Predictor
+from terradelta.runtime.upsampling import before_upsampling, upsampled
 from terradelta.runtime.winograd import accelerate
 
 __all__ = ["OpenVINOPredictor", "Precision", "cpu_has_bf16", "cpu_has_int8"]
@@ -57,8 +58,9 @@ class OpenVINOPredictor(Predictor):
 
     The network is compiled at the first prediction. Inputs of 512 x 512 pixels or more, or of as many as the card's
     tile if that is smaller, get a form for their own shape, in which OpenVINO fuses more and plans its buffers: about a
-    fifth less time, for half a second once. In float32 it computes wide convolutions as `runtime.winograd` says. Which
-    form computes depends on the shape alone, so results do not depend on what was predicted before.
+    fifth less time, for half a second once. In float32 it computes wide convolutions as `runtime.winograd` says. A last
+    upsampling is left to `runtime.upsampling`. Which form computes depends on the shape alone, so results do not depend
+    on what was predicted before.
 
     Args:
         path: an ONNX file written by `terradelta export`.
@@ -82,7 +84,7 @@ class OpenVINOPredictor(Predictor):
             options["INFERENCE_NUM_THREADS"] = threads
         self._identity = _identity(self.path, precision)
         self._model, self._options = model, options
-        self._forms: dict[tuple[int, ...], ov.InferRequest] = {}
+        self._forms: dict[tuple[int, ...], tuple[ov.InferRequest, int]] = {}
 
     @property
     def identity(self) -> str:
@@ -96,7 +98,7 @@ class OpenVINOPredictor(Predictor):
 
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
-        request = self._request(before.shape)
+        request, factor = self._form(before.shape)
         try:
             found = request.infer({"before": before, "after": after}, share_inputs=True)
         except RuntimeError as error:
@@ -104,29 +106,34 @@ class OpenVINOPredictor(Predictor):
                 f"{self.path}: the network does not run on arrays of shape {before.shape} ({_last_line(error)}); "
                 "export it again"
             ) from error
-        return np.array(found["logits"], np.float32)
+        logits = np.array(found["logits"], np.float32)
+        return upsampled(logits, factor) if factor > 1 else logits
 
     def rest(self) -> None:
         """Let go of the buffers between the layers: hundreds of megabytes after large tiles."""
-        for request in self._forms.values():
+        for request, _ in self._forms.values():
             request.get_compiled_model().release_memory()
 
-    def _request(self, shape: tuple[int, ...]) -> ov.InferRequest:
-        """The compiled form for inputs of a shape; the one for all small shapes has the key ()."""
+    def _form(self, shape: tuple[int, ...]) -> tuple[ov.InferRequest, int]:
+        """The compiled form for inputs of a shape, and by what factor its logits are to be enlarged.
+
+        The one for all small shapes has the key ().
+        """
         least = min(_STATIC_PX, self.card.tile**2)
         static = shape[0] * shape[2] * shape[3] >= least and _fits(self._model, shape)
         key = shape if static else ()
-        request = self._forms.pop(key, None)
-        if request is None:
+        form = self._forms.pop(key, None)
+        if form is None:
             large = [known for known in self._forms if known]
             if static and len(large) == _STATIC_FORMS:
                 del self._forms[large[0]]  # the one used longest ago
-            request = self._compiled(shape if static else None)
-        self._forms[key] = request  # the one used last is the last
-        return request
+            form = self._compiled(shape if static else None)
+        self._forms[key] = form  # the one used last is the last
+        return form
 
-    def _compiled(self, shape: tuple[int, ...] | None) -> ov.InferRequest:
+    def _compiled(self, shape: tuple[int, ...] | None) -> tuple[ov.InferRequest, int]:
         """The network, for one shape or for any, ready to run."""
+        factor = 1
         try:
             model = self._model
             if shape is not None:
@@ -134,7 +141,8 @@ class OpenVINOPredictor(Predictor):
                 model.reshape({"before": list(shape), "after": list(shape)})
                 if self.precision == "f32":
                     accelerate(model)
-            return _core().compile_model(model, "CPU", self._options).create_infer_request()
+                model, factor = before_upsampling(model)
+            return _core().compile_model(model, "CPU", self._options).create_infer_request(), factor
         except RuntimeError as error:
             raise ModelError(f"{self.path}: OpenVINO cannot run this network ({_last_line(error)})") from error
 
