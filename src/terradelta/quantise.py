@@ -36,6 +36,8 @@ CROPS, CROP_SIDE = 128, 256
 KINDS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 TOLERANCE = {"mean": 0.005, "p99.9": 0.15}
 """Largest difference of a probability from float32: mean and 99.9th percentile over the pixels of the check's crops."""
+TILE_GROWTH = 1.25
+"""Maps of bytes take half the memory of bfloat16's: tiles with sides longer by this need no more, and overlap less."""
 RANKED_ON = 4
 """Crops of the check on which layers are ranked."""
 MOST_FLOAT = 0.5
@@ -108,7 +110,8 @@ def quantise_onnx(
     record |= {"data": calibration.name, "sha256": calibration.sha256, "tolerance": TOLERANCE}
     record["threshold"] = "that of the float32 weights, likewise temperature and bias"
     training = {name: value for name, value in card.training.items() if name != CARD_ENTRY}
-    card = card.replace(name=f"{card.name}_int8", scores=(), training=training, quantisation=record)
+    tile = int(card.tile * TILE_GROWTH) // card.stride * card.stride
+    card = card.replace(name=f"{card.name}_int8", tile=tile, scores=(), training=training, quantisation=record)
     write_whole(path, exchange_card(content, card.to_json()), make_folder=True)
     return check
 

@@ -37,7 +37,7 @@ __all__ = ["Pair", "PairWindow", "Reading", "cache_bytes", "open_pair"]
 
 _MIB = 2**20
 _CACHE_BYTES, _CACHE_BLOCKS_BYTES = (64 * _MIB, 512 * _MIB), 128 * _MIB
-_TILE_ROWS = 1200 + 64
+_TILE_ROWS = 1504
 _BIG_BLOCK_PX = 1024 * 1024
 _PREVIEW_SIDE = 1024
 _SCAN_TILE = 512
@@ -329,7 +329,7 @@ def _comparable(
 def cache_bytes(*sources: Source) -> int:
     """Size of GDAL's block cache that lets tiles be read row by row without decoding a block twice.
 
-    That is what a row of tiles of 1200 pixels touches. A file in strips or large blocks gets it up to 512 MiB, for
+    That is what a row of tiles of 1504 pixels touches. A file in strips or large blocks gets it up to 512 MiB, for
     each tile would decode its strips from end to end. One in small blocks gets it if 128 MiB do, and else 64 MiB, where
     blocks that two rows of tiles touch are decoded twice.
     """
