@@ -25,6 +25,7 @@ from pathlib import Path
 
 import rasterio
 from map_scene import write_scenes
+from processor import instructions
 
 from terradelta.machine import describe_machine
 from terradelta.runtime.openvino import cpu_has_bf16
@@ -138,13 +139,6 @@ def ratios(cost: Cost, name: str, base: Cost) -> str:
         f"to {name}: {cost.cpu_s / base.cpu_s:.2f} x CPU, {cost.wall_s / base.wall_s:.2f} x time, "
         f"{cost.peak_mb / base.peak_mb:.2f} x memory"
     )
-
-
-def instructions() -> list[str]:
-    """Which of the instructions that make bfloat16 and 8-bit integers fast the processor has."""
-    told = Path("/proc/cpuinfo")
-    words = set(told.read_text().split()) if told.exists() else set()
-    return sorted({"amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx_vnni"} & words)
 
 
 def main() -> None:

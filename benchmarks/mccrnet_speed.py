@@ -1,6 +1,6 @@
 """MCCRNet's inference: plain eager module, fused module, and its ONNX file on OpenVINO, in one run.
 
-    python benchmarks/mccrnet_speed.py [--side 256] [--width 1.0] [--runs 3]
+    python benchmarks/mccrnet_speed.py [--side 256] [--width 1.0] [--runs 3] [--json FILE]
     python benchmarks/mccrnet_speed.py --checkpoint RUN --data DIR [--pairs 8]
 
 Every candidate runs in a process of its own, on one thread, on the same images and the same weights: a checkpoint and
@@ -13,6 +13,7 @@ left out where the processor lacks it.
 """
 
 import argparse
+import json
 import multiprocessing
 import resource
 import tempfile
@@ -23,10 +24,13 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from processor import instructions
+
+from terradelta.machine import describe_machine
 
 T = TypeVar("T")
 Result = tuple[float, float, NDArray[np.float32]]
-"""CPU seconds, highest memory in GB, logits of all pairs."""
+"""CPU seconds, highest memory in GiB, logits of all pairs."""
 BANDS = ("red", "green", "blue")
 
 
@@ -120,14 +124,22 @@ def _apart(function: Callable[..., T], *arguments: object, **options: object) ->
         return pool.apply(function, arguments, options)
 
 
-def _line(label: str, result: Result, reference: Result) -> str:
+def _compare(result: Result, reference: Result) -> dict[str, float]:
+    """What a candidate costs, and how far it is from the reference."""
     (seconds, memory, logits), (base, _, expected) = result, reference
     found, wanted = (1 / (1 + np.exp(-x.astype(np.float64))) for x in (logits, expected))
     gap = np.abs(found - wanted)
-    shares = (gap.max(), np.quantile(gap, 0.999), np.quantile(gap, 0.99), gap.mean())
-    flips = ((found > 0.5) != (wanted > 0.5)).mean()
-    speed = f"{label:13} {seconds:5.2f}  {base / seconds:5.2f}  {memory:4.2f}"
-    return f"{speed}  {np.abs(logits - expected).max():.1e}  {'  '.join(f'{x:.1e}' for x in shares)}  {flips:.1e}"
+    return {
+        "cpu_s": seconds,
+        "ratio": base / seconds,
+        "peak_gib": memory,
+        "logit_largest": float(np.abs(logits - expected).max()),
+        "largest": float(gap.max()),
+        "p99.9": float(np.quantile(gap, 0.999)),
+        "p99": float(np.quantile(gap, 0.99)),
+        "mean": float(gap.mean()),
+        "changed_sides": float(((found > 0.5) != (wanted > 0.5)).mean()),
+    }
 
 
 def main() -> None:
@@ -139,6 +151,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--json", type=Path, help="file to write")
     arguments = parser.parse_args()
     if (arguments.checkpoint is None) != (arguments.data is None):
         parser.error("--checkpoint and --data go together")
@@ -158,9 +171,15 @@ def main() -> None:
         }
         if cpu_has_bf16():
             results["OpenVINO bf16"] = _apart(run_openvino, *setting, "bf16")
-    print(f"{'':13} CPU s  ratio   GB    logit    largest  p99.9    p99      mean     changed sides")
-    for label, result in results.items():
-        print(_line(label, result, results["eager torch"]))
+    found = {label: _compare(result, results["eager torch"]) for label, result in results.items()}
+    print(f"{'':13} CPU s  ratio   GiB   logit    largest  p99.9    p99      mean     changed sides")
+    for label, values in found.items():
+        seconds, ratio, memory, *differences = values.values()
+        print(f"{label:13} {seconds:5.2f}  {ratio:5.2f}  {memory:4.2f} ", "  ".join(f"{x:.1e}" for x in differences))
+    if arguments.json:
+        what = str(arguments.checkpoint.name if arguments.checkpoint else f"random weights, width {arguments.width:g}")
+        about = {"machine": describe_machine(), "instructions": instructions(), "what": what, "side": arguments.side}
+        arguments.json.write_text(json.dumps(about | {"candidates": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -47,10 +47,13 @@ def test_a_receipt_adds_up(path: Path, predictor) -> None:
     assert held[0]["images_px"] == list(receipt["images"]["confusion_px"].values())
 
 
-def test_the_undisturbed_row_is_the_score() -> None:
-    receipt = json.loads(RECEIPTS[0].read_text())
+@pytest.mark.parametrize("kind", ["", "light_"])
+def test_the_undisturbed_row_is_the_score(kind: str) -> None:
+    receipt = json.loads((RECEIPTS[0].parent / f"{kind}levir_subset_robustness.json").read_text())
     assert receipt["robustness"]["rows"][0]["f1"] == pytest.approx(receipt["metrics"]["f1"])
     assert len(receipt["robustness"]["rows"]) == 42
+    model = load_predictor("fast" if kind else "default", precision="f32", threads=1)
+    assert receipt["weights"] == weights_identity(model)
 
 
 def table(first: str) -> dict[str, list[str]]:
@@ -60,12 +63,14 @@ def table(first: str) -> dict[str, list[str]]:
     return {name: cells for name, *cells in ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)}
 
 
-def test_the_words_on_robustness_hold_the_receipts_numbers() -> None:
+@pytest.mark.parametrize(("kind", "first"), [("", "disturbance"), ("light_", "disturbance, light weights")])
+def test_the_words_on_robustness_hold_the_receipts_numbers(kind: str, first: str) -> None:
     found: dict[str, list[str]] = {}
-    for row in json.loads(RECEIPTS[0].read_text())["robustness"]["rows"][1:]:
+    receipt = json.loads((RECEIPTS[0].parent / f"{kind}levir_subset_robustness.json").read_text())
+    for row in receipt["robustness"]["rows"][1:]:
         low, high = row["f1_change_interval"]
         found.setdefault(row["kind"], []).append(f"{row['f1']:.3f}" + "*" * (low > 0 or high < 0))
-    told = {name: cells[0].split(" (")[0].split(", ") for name, cells in table("disturbance").items()}
+    told = {name: cells[0].split(" (")[0].split(", ") for name, cells in table(first).items()}
     assert [*told.values()] == [*found.values()]
     assert all(name.lower().startswith(kind) for name, kind in zip(told, found, strict=True))
 
