@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_the_table_is_the_receipt(side: int) -> None:
     costs = json.loads((DOCS / "receipts" / f"speed_{side}.json").read_text())["sides"][str(side)]
     _, _, rest = (DOCS / "speed.md").read_text().partition(f"| tool, at {side:,}² |")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in rest.split("\n\n")[0].splitlines()[2:]]
+    rows = [_cells(line) for line in rest.split("\n\n")[0].splitlines()[2:]]
     assert [row[1:3] for row in rows] == [
         [f"{cost['cpu_s']:.0f} s", f"{cost['peak_mb']:,.0f} MB"] for cost in costs.values()
     ]
@@ -26,3 +26,21 @@ def test_the_table_is_the_receipt(side: int) -> None:
             assert told
             found = [costs[peer][part] / cost[part] for part in ("cpu_s", "peak_mb")]
             assert [float(part) for part in told.groups()] == pytest.approx(found, abs=0.051)
+
+
+def test_the_parts_are_the_receipts() -> None:
+    costs = json.loads((DOCS / "receipts" / "speed_8192.json").read_text())["sides"]["8192"]
+    _, _, rest = (DOCS / "speed.md").read_text().partition("| at 8,192², s |")
+    head, _, *lines = rest.split("\n\n")[0].splitlines()
+    names = [cell.strip() for cell in head.strip("|").split("|")][:-2]  # two more: others, and the share
+    rows = {cells[0].replace("`", "").replace(",", ""): cells[1:] for cells in map(_cells, lines)}
+    assert rows.keys() == {name for name, cost in costs.items() if cost["parts_s"]}
+    for name, told in rows.items():
+        parts = {part: seconds for part, seconds in costs[name]["parts_s"].items() if part != "total"}
+        share = 1 - parts["network"] / sum(parts.values())
+        found = [*(parts.pop(part) for part in names), sum(parts.values())]
+        assert told == [*(f"{seconds:.1f}" for seconds in found), f"{share:.1%}".replace("%", " %")]
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
