@@ -42,5 +42,14 @@ def test_the_parts_are_the_receipts() -> None:
         assert told == [*(f"{seconds:.1f}" for seconds in found), f"{share:.1%}".replace("%", " %")]
 
 
+def test_mccrnets_table_is_the_receipt() -> None:
+    found = json.loads((DOCS / "receipts" / "mccrnet_speed.json").read_text())["candidates"]
+    _, _, rest = (DOCS / "mccrnet.md").read_text().partition("| without AMX |")
+    rows = [_cells(line)[1:] for line in rest.split("\n\n")[0].splitlines()[2:]]
+    for told, cost in zip(rows, found.values(), strict=True):
+        assert told[:3] == [f"{cost[part]:.2f}" for part in ("cpu_s", "ratio", "peak_gib")]
+        assert float(told[3] or 0) == pytest.approx(cost["logit_largest"], rel=0.05)
+
+
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
