@@ -89,6 +89,18 @@ def test_the_words_on_scores_hold_the_receipts_numbers() -> None:
             assert f"F1 {whole[name]:.3f} with a 95 % interval of {low:.3f} to {high:.3f}" in readme
 
 
+def test_the_words_on_classical_methods_hold_the_receipts_numbers() -> None:
+    receipt = json.loads((RECEIPTS[0].parent / "landsat_taizhou.json").read_text())
+    found = {
+        f"`{name}`": [f"{scores[key]:.3f}" for key in ("kappa", "f1", "precision", "recall", "oa")]
+        for name, scores in receipt["methods"].items()
+    }
+    assert table("method on Taizhou") == found
+    kappas = [f"{scores['kappa']:.3f}" for scores in receipt["methods"].values()]
+    readme = (RECEIPTS[0].parents[2] / "README.md").read_text()
+    assert f"their kappa is {', '.join(kappas[:-1])} and {kappas[-1]} " in readme
+
+
 def test_the_card_gives_a_map_an_interval(predictor) -> None:
     card = predictor.card
     found = interval_from_scores(card.scores, card.threshold, 5_000.0, 95_000.0)
