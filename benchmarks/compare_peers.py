@@ -22,12 +22,12 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import rasterio
 from map_scene import write_scenes
-from processor import instructions
+from processor import made_on
 
-from terradelta.machine import describe_machine
 from terradelta.runtime.openvino import cpu_has_bf16
 
 PEERS = {"torchgeo": ("torchgeo==0.8.1", "requests"), "geoai": ("geoai-py==0.40.1",)}
@@ -154,7 +154,7 @@ def main() -> None:
     install(cache)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for side in arguments.sides:
         ours: dict[str, Cost] = {}
         found[str(side)] = {}
@@ -165,19 +165,21 @@ def main() -> None:
             if name in OURS:
                 receipt = json.loads((Path(command[-1]) / "receipt.json").read_text())
                 cost = ours[name] = replace(cost, parts_s=receipt["timings"])
-            bases = {} if name in OURS else {base: ours[base] for base in ours if name != "eager" or "default" in base}
+                told = [f"{cost.beside_network:.1%} beside the network"]
+            else:
+                same = "default" if name == "eager" else ""  # eager PyTorch runs the default network
+                told = [ratios(cost, base, ours[base]) for base in ours if base.startswith(same)]
             found[str(side)][name] = asdict(cost)
             print(
                 f"{side}² {name:12}: {side * side / 1e6 / cost.cpu_s:.3f} Mpx a CPU second, {cost.cpu_s:.0f} CPU s, "
                 f"{cost.wall_s:.0f} s, peak {cost.peak_mb:.0f} MB",
-                *([f"{cost.beside_network:.1%} beside the network"] if name in OURS else []),
-                *(ratios(cost, *base) for base in bases.items()),
+                *told,
                 sep="; ",
                 flush=True,
             )
             if arguments.json:
-                about = {"machine": describe_machine(), "instructions": instructions(), "peers": PEERS}
-                arguments.json.write_text(json.dumps(about | {"sides": found}, indent=1) + "\n")
+                content = {**made_on(), "peers": PEERS, "sides": found}
+                arguments.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

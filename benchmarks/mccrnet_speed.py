@@ -24,9 +24,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from processor import instructions
-
-from terradelta.machine import describe_machine
+from processor import made_on
 
 T = TypeVar("T")
 Result = tuple[float, float, NDArray[np.float32]]
@@ -177,9 +175,9 @@ def main() -> None:
         seconds, ratio, memory, *differences = values.values()
         print(f"{label:13} {seconds:5.2f}  {ratio:5.2f}  {memory:4.2f} ", "  ".join(f"{x:.1e}" for x in differences))
     if arguments.json:
-        what = str(arguments.checkpoint.name if arguments.checkpoint else f"random weights, width {arguments.width:g}")
-        about = {"machine": describe_machine(), "instructions": instructions(), "what": what, "side": arguments.side}
-        arguments.json.write_text(json.dumps(about | {"candidates": found}, indent=1) + "\n")
+        what = arguments.checkpoint.name if arguments.checkpoint else f"random weights, width {arguments.width:g}"
+        content = {**made_on(), "what": what, "side": arguments.side, "candidates": found}
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

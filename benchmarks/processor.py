@@ -1,12 +1,15 @@
-"""What of the processor decides how fast a network runs."""
+"""What a measurement was made on, for its file."""
 
-from pathlib import Path
+from typing import Any
 
-__all__ = ["instructions"]
+from terradelta.machine import cpu_flags, describe_machine
+
+__all__ = ["made_on"]
+
+_FAST = frozenset({"amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx_vnni"})
+"""Instructions that make networks in bfloat16 and in 8-bit integers fast."""
 
 
-def instructions() -> list[str]:
-    """Which of the instructions that make bfloat16 and 8-bit integers fast the processor has."""
-    told = Path("/proc/cpuinfo")
-    words = set(told.read_text().split()) if told.exists() else set()
-    return sorted({"amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx_vnni"} & words)
+def made_on() -> dict[str, Any]:
+    """The machine, and which instructions for bfloat16 and 8-bit integers its processor has."""
+    return {"machine": describe_machine(), "instructions": sorted(_FAST & (cpu_flags() or frozenset()))}

@@ -6,9 +6,19 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["available_memory", "cores", "cpu_name", "describe_machine", "peak_bytes", "total_memory"]
+__all__ = [
+    "CPUINFO",
+    "available_memory",
+    "cores",
+    "cpu_flags",
+    "cpu_name",
+    "describe_machine",
+    "peak_bytes",
+    "total_memory",
+]
 
 GIB = 2**30
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_machine() -> str:
@@ -20,9 +30,16 @@ def describe_machine() -> str:
 
 def cpu_name() -> str:
     """The CPU's name as the system tells it."""
-    lines = _read(Path("/proc/cpuinfo")).splitlines()
+    lines = _read(CPUINFO).splitlines()
     named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return " ".join((named or platform.processor() or platform.machine() or "unknown CPU").split())
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str] | None:
+    """Names of the instructions that the CPU has, as Linux tells them; None where the system does not tell."""
+    lines = _read(cpuinfo).splitlines()
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), None)
+    return None if flags is None else frozenset(flags)
 
 
 def cores() -> int:

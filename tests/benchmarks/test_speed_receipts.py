@@ -28,11 +28,20 @@ def test_the_table_is_the_receipt(side: int) -> None:
             assert [float(part) for part in told.groups()] == pytest.approx(found, abs=0.051)
 
 
+def test_the_readme_holds_the_receipts_numbers() -> None:
+    costs = json.loads((DOCS / "receipts" / "speed_8192.json").read_text())["sides"]["8192"]
+    ours, torchgeo, geoai = (f"{costs[name]['cpu_s']:.0f} s" for name in ("fast int8", "torchgeo", "geoai"))
+    readme = " ".join((DOCS.parent / "README.md").read_text().split())
+    assert (
+        f"take {ours} with the quickest weights, where TorchGeo's route takes {torchgeo} and geoai's {geoai} " in readme
+    )
+
+
 def test_the_parts_are_the_receipts() -> None:
     costs = json.loads((DOCS / "receipts" / "speed_8192.json").read_text())["sides"]["8192"]
     _, _, rest = (DOCS / "speed.md").read_text().partition("| at 8,192², s |")
     head, _, *lines = rest.split("\n\n")[0].splitlines()
-    names = [cell.strip() for cell in head.strip("|").split("|")][:-2]  # two more: others, and the share
+    names = _cells(head)[:-2]  # two more: others, and the share
     rows = {cells[0].replace("`", "").replace(",", ""): cells[1:] for cells in map(_cells, lines)}
     assert rows.keys() == {name for name, cost in costs.items() if cost["parts_s"]}
     for name, told in rows.items():

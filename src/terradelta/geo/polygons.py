@@ -288,7 +288,7 @@ class _Ellipsoid:
         """Areas in m² and perimeters in metres."""
         longest = _LONGEST_EDGE_M / self._unit_m
         west, south, east, north = shapely.bounds(shapes).T
-        if np.any((east - west > longest) | (north - south > longest)):
+        if np.any(np.hypot(east - west, north - south) > longest):  # else no edge is longer
             shapes = shapely.segmentize(shapes, longest)
         rings, owner = shapely.get_rings(shapes, return_index=True)
         longitude, latitude = self._lonlat(shapely.get_coordinates(rings))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError
+from terradelta.machine import CPUINFO, cpu_flags
 from terradelta.runtime.predictor import Predictor
 from terradelta.runtime.upsampling import before_upsampling, upsampled
 from terradelta.runtime.winograd import accelerate
@@ -40,16 +41,12 @@ def cpu_has_bf16() -> bool:
 
 
 @cache
-def cpu_has_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
+def cpu_has_int8(cpuinfo: Path = CPUINFO) -> bool | None:
     """Whether the CPU multiplies 8-bit integers exactly and fast (VNNI, AMX, or Arm's dot product); None if unknown.
 
     OpenVINO runs int8 networks on any CPU, but without such instructions sums of products can overflow 16 bits.
     """
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return None
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), None)
+    flags = cpu_flags(cpuinfo)
     return None if flags is None else not _INT8_FLAGS.isdisjoint(flags)
 
 
