@@ -11,10 +11,10 @@ import argparse
 
 import numpy as np
 
-from terradelta.data import open_pairs
-from terradelta.evaluation.cascade import cascade_scores, measure_cascade
-from terradelta.runtime.cascade import lower_bound
-from terradelta.runtime.weights import load_predictor
+from terradelta.lab.data import open_pairs
+from terradelta.lab.evaluation.cascade_recall import cascade_scores, measure_cascade
+from terradelta.predict.cascade import lower_bound
+from terradelta.predict.load import load_predictor
 
 
 def main() -> None:

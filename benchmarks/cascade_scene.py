@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy import ndimage
 
-from terradelta.data.synthetic import SceneConfig, make_scene
-from terradelta.geo.raster import open_pair
+from terradelta.lab.synthetic import SceneConfig, make_scene
 from terradelta.mapping.plan import MapOptions, make_plan
-from terradelta.runtime.cascade import CARD_ENTRY, screen
-from terradelta.runtime.predictor import Predictor
-from terradelta.runtime.weights import load_predictor
+from terradelta.predict.cascade import CARD_ENTRY, screen
+from terradelta.predict.load import load_predictor
+from terradelta.predict.predictor import Predictor
+from terradelta.raster.pair import open_pair
 
 UNIT, KINDS, CHANGED_EVERY = 1024, 6, 16
 WEAK = {"season": 0.1, "sun": 0.1, "illumination": 0.15, "haze": 0.05, "cloud_cover": 0.0, "misregistration_px": 0.2}

@@ -16,8 +16,8 @@ import rasterio
 from map_scene import run_map
 from numpy.typing import NDArray
 
-from terradelta.metrics import Confusion, confusion
-from terradelta.runtime.classical import methods
+from terradelta.lab.metrics import Confusion, confusion
+from terradelta.predict.classical import methods
 
 
 def labels(path: Path) -> NDArray[np.bool_]:

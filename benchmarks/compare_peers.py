@@ -28,7 +28,7 @@ import rasterio
 from map_scene import write_scenes
 from processor import made_on
 
-from terradelta.runtime.openvino import cpu_has_bf16
+from terradelta.predict.openvino import cpu_has_bf16
 
 PEERS = {"torchgeo": ("torchgeo==0.8.1", "requests"), "geoai": ("geoai-py==0.40.1",)}
 """TorchGeo imports requests, but does not ask for it."""

@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 
 from terradelta.card import ModelCard
-from terradelta.data import PairSource, open_pairs
-from terradelta.data.synthetic import SceneConfig, write_dataset
-from terradelta.losses import LOSSES
-from terradelta.networks import create_model
-from terradelta.runtime.torch import channels_last
-from terradelta.training.config import Recipe
-from terradelta.training.crops import Augmenter, CropDataset, collate, crop_loader
-from terradelta.training.recipes import load_recipe
-from terradelta.training.schedule import make_optimiser
+from terradelta.lab.data import PairSource, open_pairs
+from terradelta.lab.inference.torch_predictor import channels_last
+from terradelta.lab.losses import LOSSES
+from terradelta.lab.networks import create_model
+from terradelta.lab.synthetic import SceneConfig, write_dataset
+from terradelta.lab.training.config import Recipe
+from terradelta.lab.training.crops import Augmenter, CropDataset, collate, crop_loader
+from terradelta.lab.training.recipes import load_recipe
+from terradelta.lab.training.schedule import make_optimiser
 
 
 def loaded(pairs: PairSource, recipe: Recipe, card: ModelCard, batches: int) -> float:

@@ -25,8 +25,8 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from terradelta.card import CARD_KEY
-from terradelta.data.synthetic import SceneConfig, make_scene
-from terradelta.runtime.weights import load_predictor
+from terradelta.lab.synthetic import SceneConfig, make_scene
+from terradelta.predict.load import load_predictor
 
 UNIT = 1024
 MB = 1e6

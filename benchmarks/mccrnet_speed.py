@@ -37,8 +37,8 @@ def prepare(folder: Path, side: int, width: float) -> None:
     import torch
 
     from terradelta.card import ModelCard
-    from terradelta.networks import create_model
-    from terradelta.networks.checkpoint import save_network
+    from terradelta.lab.networks import create_model
+    from terradelta.lab.networks.checkpoint import save_network
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -59,9 +59,9 @@ def prepare_trained(folder: Path, side: int, checkpoint: Path, data: Path, count
     """Write the checkpoint again, its ONNX file, and tiles of the test pairs as the network takes them."""
     import torch
 
-    from terradelta.bench.tiles import tiled
-    from terradelta.data import open_pairs
-    from terradelta.networks.checkpoint import load_network, save_network
+    from terradelta.lab.bench.tiles import tiled
+    from terradelta.lab.data import open_pairs
+    from terradelta.lab.networks.checkpoint import load_network, save_network
 
     torch.set_num_threads(1)
     network, card = load_network(checkpoint)
@@ -75,8 +75,8 @@ def prepare_trained(folder: Path, side: int, checkpoint: Path, data: Path, count
 
 
 def _export(folder: Path) -> None:
-    from terradelta.export import export_onnx
-    from terradelta.networks.checkpoint import load_network
+    from terradelta.lab.export.to_onnx import export_onnx
+    from terradelta.lab.networks.checkpoint import load_network
 
     export_onnx(*load_network(folder / "best.ckpt"), folder / "model.onnx")
 
@@ -85,7 +85,7 @@ def run_torch(folder: Path, runs: int, *, fused: bool) -> Result:
     """Time the eager or the fused module."""
     import torch
 
-    from terradelta.networks.checkpoint import load_network
+    from terradelta.lab.networks.checkpoint import load_network
 
     torch.set_num_threads(1)
     network, _ = load_network(folder / "best.ckpt")
@@ -100,7 +100,7 @@ def run_torch(folder: Path, runs: int, *, fused: bool) -> Result:
 
 def run_openvino(folder: Path, runs: int, precision: str) -> Result:
     """Time the ONNX file."""
-    from terradelta.runtime.openvino import OpenVINOPredictor
+    from terradelta.predict.openvino import OpenVINOPredictor
 
     predictor = OpenVINOPredictor(folder / "model.onnx", precision="bf16" if precision == "bf16" else "f32", threads=1)
     return _timed(lambda pair: predictor.logits(*pair), folder, runs)
@@ -153,7 +153,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.checkpoint is None) != (arguments.data is None):
         parser.error("--checkpoint and --data go together")
-    from terradelta.runtime.openvino import cpu_has_bf16
+    from terradelta.predict.openvino import cpu_has_bf16
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -30,8 +30,8 @@ from scale_simulation import Costs, Outcome, Site, simulate
 from terradelta.mapping.batch import map_pairs
 from terradelta.mapping.cluster import Cluster
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.runtime.openvino import OpenVINOPredictor
-from terradelta.runtime.predictor import Predictor
+from terradelta.predict.openvino import OpenVINOPredictor
+from terradelta.predict.predictor import Predictor
 
 PAIRS, PAIR_SIDE = 5_000, 4096
 WORKER_BYTES_S = 1e9

@@ -25,10 +25,10 @@ from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import ScenePlan
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.mapping.scene import predict_rows
-from terradelta.mapping.stages import StageClock
-from terradelta.runtime.openvino import OpenVINOPredictor
-from terradelta.runtime.predictor import Predictor
-from terradelta.runtime.weights import load_predictor
+from terradelta.predict.load import load_predictor
+from terradelta.predict.openvino import OpenVINOPredictor
+from terradelta.predict.predictor import Predictor
+from terradelta.stages import StageClock
 
 __all__ = ["SMALL", "SMALL_SIDES", "Line", "Link", "Profile", "Waiting", "measure_all", "read_costs"]
 
@@ -145,7 +145,7 @@ class OneByOne:
 def measure(dates: tuple[Path, Path], predictor: Predictor, options: MapOptions, out: Path) -> Measured:
     """Map a scene part by part."""
     one = OneByOne()
-    with mock.patch("terradelta.mapping.stages.time", SimpleNamespace(perf_counter=time.process_time)):
+    with mock.patch("terradelta.stages.time", SimpleNamespace(perf_counter=time.process_time)):
         made = map_change(*dates, out, predictor, replace(options, workers=one))
     after_rows = time.process_time() - one.begun
     timings = made.receipt["timings"]

@@ -13,11 +13,11 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from terradelta.data.synthetic import SceneConfig, make_scene
 from terradelta.geo.blending import RowBlender, RowJoiner
 from terradelta.geo.windows import Span, TilePlan, fit_tiles
-from terradelta.runtime.openvino import OpenVINOPredictor
-from terradelta.runtime.weights import DEFAULT_MODEL, shipped_models
+from terradelta.lab.synthetic import SceneConfig, make_scene
+from terradelta.predict.load import DEFAULT_MODEL, shipped_models
+from terradelta.predict.openvino import OpenVINOPredictor
 
 
 def tiled(

@@ -11,7 +11,7 @@ card of the weights; the card does not hold the other fields.
 
 from dataclasses import replace
 
-from terradelta.training.config import Recipe
+from terradelta.lab.training.config import Recipe
 
 
 def recipe() -> Recipe:

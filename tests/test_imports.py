@@ -7,14 +7,13 @@ import sys
 import terradelta
 
 TRAINING = (
-    "terradelta.networks",
-    "terradelta.losses",
-    "terradelta.training",
-    "terradelta.export",
-    "terradelta.quantise",
-    "terradelta.bench",
+    "terradelta.lab.networks",
+    "terradelta.lab.losses",
+    "terradelta.lab.training",
+    "terradelta.lab.export",
+    "terradelta.lab.bench",
 )
-WITH_TORCH = ("terradelta.runtime.torch", "terradelta.runtime.layers")
+WITH_TORCH = ("terradelta.lab.figures.layer_maps",)
 HEAVY = ("torch", "lightning_fabric", "kornia", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -30,7 +29,7 @@ def _loaded_after(imports: str) -> set[str]:
 
 
 def test_the_core_is_found() -> None:
-    names = ["card", "geo.grid", "runtime.openvino", "runtime.weights", "evaluation", "report", "data.folder"]
+    names = ["card", "geo.grid", "predict.openvino", "predict.load", "lab.evaluation", "html", "lab.data.folder"]
     assert {f"terradelta.{name}" for name in names} <= set(_core())
 
 
@@ -46,4 +45,4 @@ def test_importing_the_whole_core_loads_no_torch() -> None:
 
 
 def test_the_check_can_fail() -> None:
-    assert "torch" in _loaded_after("import terradelta.runtime.torch")
+    assert "torch" in _loaded_after("import terradelta.lab.inference.torch_predictor")

@@ -21,14 +21,14 @@ from affine import Affine
 from terradelta import cli
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import InputError, ModelError
-from terradelta.geo.aoi import parse_area, read_area
-from terradelta.geo.raster import open_pair
 from terradelta.mapping.batch import map_pairs, read_pairs
 from terradelta.mapping.plan import MapOptions, make_plan
 from terradelta.mapping.run import map_change
-from terradelta.runtime.classical import load_method
-from terradelta.runtime.openvino import OpenVINOPredictor
-from terradelta.runtime.weights import load_predictor
+from terradelta.predict.classical import load_method
+from terradelta.predict.load import load_predictor
+from terradelta.predict.openvino import OpenVINOPredictor
+from terradelta.raster.aoi import parse_area, read_area
+from terradelta.raster.pair import open_pair
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -63,8 +63,8 @@ def poisoned(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", ["zipped", "legacy", "plain", "array"])
 def test_no_way_in_runs_code(tmp_path, kind, monkeypatch, capsys):
     """Prediction, a run's folder, export, resumption of training, ImageNet weights; and the payload does work."""
-    from terradelta.networks import create_model
-    from terradelta.networks.pretrained import initialise_encoder
+    from terradelta.lab.networks import create_model
+    from terradelta.lab.networks.pretrained import initialise_encoder
 
     path = poisoned(tmp_path)[kind]
     run = tmp_path / "run"
@@ -94,7 +94,7 @@ def test_no_way_in_runs_code(tmp_path, kind, monkeypatch, capsys):
 
 
 def test_a_training_state_runs_no_code(tmp_path):
-    from terradelta.networks.checkpoint import load_checkpoint
+    from terradelta.lab.networks.checkpoint import load_checkpoint
 
     for path in poisoned(tmp_path).values():
         with pytest.raises(ModelError, match="is not a checkpoint of terradelta"):
@@ -157,7 +157,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from terradelta.errors import ModelError
-from terradelta.runtime.openvino import OpenVINOPredictor
+from terradelta.predict.openvino import OpenVINOPredictor
 resource.setrlimit(resource.RLIMIT_AS, (3 * 10**9, 3 * 10**9))
 images = np.zeros((1, 3, int(sys.argv[2]), 512), np.uint8)
 try:

@@ -11,8 +11,8 @@ import torch
 from rasterio.windows import Window
 
 from terradelta.geo.windows import TilePlan
-from terradelta.networks import create_model
-from terradelta.runtime.weights import load_predictor
+from terradelta.lab.networks import create_model
+from terradelta.predict.load import load_predictor
 
 
 @torch.inference_mode()

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from terradelta.card import ModelCard
     from terradelta.errors import TerradeltaError
-    from terradelta.evaluation import evaluate
     from terradelta.geo.grid import Grid
-    from terradelta.geo.raster import open_pair
+    from terradelta.lab.evaluation import evaluate
     from terradelta.mapping.run import ChangeMap, MapOptions, map_change
-    from terradelta.runtime.predictor import Predictor
-    from terradelta.runtime.weights import load_predictor
+    from terradelta.predict.load import load_predictor
+    from terradelta.predict.predictor import Predictor
+    from terradelta.raster.pair import open_pair
 
 __version__ = "0.1.0"
 
@@ -30,12 +30,12 @@ _HOME = {
     "Grid": "geo.grid",
     "MapOptions": "mapping.run",
     "ModelCard": "card",
-    "Predictor": "runtime.predictor",
+    "Predictor": "predict.predictor",
     "TerradeltaError": "errors",
-    "evaluate": "evaluation",
-    "load_predictor": "runtime.weights",
+    "evaluate": "lab.evaluation",
+    "load_predictor": "predict.load",
     "map_change": "mapping.run",
-    "open_pair": "geo.raster",
+    "open_pair": "raster.pair",
 }
 
 __all__ = [

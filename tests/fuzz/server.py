@@ -22,10 +22,9 @@ def preload() -> None:
     import skimage.measure  # noqa: F401
 
     import terradelta.cli
-    import terradelta.geo.aoi
     import terradelta.mapping.run
-    import terradelta.runtime.classical
-    import terradelta.runtime.openvino  # noqa: F401
+    import terradelta.predict.classical
+    import terradelta.predict.openvino  # noqa: F401
 
 
 def child(arguments: list[str], folder: str, code_in_place: str) -> None:

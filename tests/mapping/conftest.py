@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from terradelta.card import ModelCard
-from terradelta.runtime.predictor import Predictor
+from terradelta.predict.predictor import Predictor
 
 STRIDE = 16
 REACH = 40

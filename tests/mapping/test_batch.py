@@ -10,7 +10,7 @@ import pytest
 from terradelta.errors import InputError, OutputError, OutputExistsError
 from terradelta.mapping.batch import map_pairs, parse_bands, read_pairs
 from terradelta.mapping.run import MapOptions
-from terradelta.runtime.classical import load_method
+from terradelta.predict.classical import load_method
 
 from .conftest import BoxPredictor, PixelPredictor, Writer
 
@@ -149,7 +149,7 @@ def test_a_full_disk_ends_the_batch(tmp_path, images, monkeypatch):
     def full(*_: object) -> None:
         raise OutputError("disk full")
 
-    monkeypatch.setattr("terradelta.mapping.products.ProductWriter.write", full)
+    monkeypatch.setattr("terradelta.products.writer.ProductWriter.write", full)
     path = table(tmp_path / "p.csv", "a.tif,b.tif,one", "b.tif,a.tif,two")
     with pytest.raises(OutputError, match="disk full"):
         run(path, tmp_path / "out")

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from distributed import LocalCluster
 
-from terradelta.data.synthetic import SceneConfig, make_scene
 from terradelta.errors import InputError, ModelError, OutputError, RasterError
+from terradelta.lab.synthetic import SceneConfig, make_scene
 from terradelta.mapping.batch import map_pairs
 from terradelta.mapping.cluster import HERE, Cluster, PackedModel, pack_model
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.runtime.cascade import CARD_ENTRY
-from terradelta.runtime.classical import load_method
-from terradelta.runtime.openvino import OpenVINOPredictor
-from terradelta.runtime.recard import copy_with_card
-from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor, shipped_models
+from terradelta.predict.cascade import CARD_ENTRY
+from terradelta.predict.classical import load_method
+from terradelta.predict.load import DEFAULT_MODEL, load_predictor, shipped_models
+from terradelta.predict.onnx_card import copy_with_card
+from terradelta.predict.openvino import OpenVINOPredictor
 
 from .conftest import BoxPredictor, Writer
 
@@ -247,7 +247,7 @@ def test_a_killed_worker_loses_nothing(tmp_path, write_tiff):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::terradelta.runtime.weights.PrecisionWarning")
+@pytest.mark.filterwarnings("ignore::terradelta.predict.load.PrecisionWarning")
 def test_screened_tiles_and_the_int8_network_on_real_processes(tmp_path, write_tiff):
     """Both in one run: the left of the scene is the same on both dates, and is left out."""
     scene = make_scene(SceneConfig(height=900, width=900), 3)

@@ -18,7 +18,7 @@ import pytest
 from terradelta.errors import OutputError
 from terradelta.mapping.cluster import Cluster
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.runtime.classical import load_method
+from terradelta.predict.classical import load_method
 
 from .conftest import BoxPredictor, Writer
 

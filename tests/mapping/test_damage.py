@@ -9,10 +9,10 @@ import rasterio
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
-from terradelta.geo.raster import open_pair
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.runtime.classical import load_method
+from terradelta.predict.classical import load_method
+from terradelta.raster.pair import open_pair
 
 from .conftest import PixelPredictor, Writer
 

@@ -10,13 +10,13 @@ import pytest
 import shapely
 from scipy import ndimage
 
-from terradelta.data.synthetic import SceneConfig, make_scene
 from terradelta.errors import OutputError
-from terradelta.geo.cog import validate_cog
-from terradelta.geo.raster import open_pair
-from terradelta.geo.registration import measure_shift
+from terradelta.lab.synthetic import SceneConfig, make_scene
 from terradelta.mapping.evidence import _geojson, _is_outline, add_evidence
 from terradelta.mapping.run import ChangeMap, MapOptions, map_change
+from terradelta.products.cog import validate_cog
+from terradelta.raster.pair import open_pair
+from terradelta.registration.blocks import measure_shift
 
 from .conftest import PixelPredictor, Writer
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from terradelta.mapping import memory, scene
-from terradelta.runtime.weights import load_predictor
+from terradelta.predict.load import load_predictor
 
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim") if sys.platform.startswith("linux") else False
 
@@ -44,8 +44,8 @@ def test_a_rested_predictor_predicts_the_same():
     predictor = load_predictor("default", threads=1)
     dates = np.random.default_rng(0).integers(0, 255, (2, 1, 3, 64, 64)).astype(np.uint8)
     first = predictor.predict(*dates)
-    predictor.rest()
-    predictor.rest()
+    predictor.release()
+    predictor.release()
     assert np.array_equal(predictor.predict(*dates), first)
 
 

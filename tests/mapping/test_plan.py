@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from terradelta.errors import RasterError
-from terradelta.geo.raster import open_pair
-from terradelta.geo.scaling import choose_scaling
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import MapOptions, make_plan
 from terradelta.mapping.scene import SceneRows, predict_rows
-from terradelta.mapping.stages import StageClock
+from terradelta.raster.pair import open_pair
+from terradelta.raster.scaling import choose_scaling
+from terradelta.stages import StageClock
 
 from .conftest import BoxPredictor, Writer
 

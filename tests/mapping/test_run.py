@@ -10,8 +10,8 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 from shapely.geometry import box
 
 from terradelta.errors import BandError, GridError, InputError, ModelError, OutputExistsError, RasterError, ShapeError
-from terradelta.geo.cog import validate_cog
 from terradelta.mapping.run import MapOptions, map_change
+from terradelta.products.cog import validate_cog
 
 from .conftest import REACH, BoxPredictor, PixelPredictor, Writer
 

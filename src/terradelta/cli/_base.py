@@ -162,7 +162,7 @@ def check_new(path: Path) -> None:
 
 def say_terms(location: str) -> None:
     """Name licence and citation, if a location is a public archive."""
-    from terradelta.data.opening import find_data
+    from terradelta.lab.data.opening import find_data
 
     archive, _ = find_data(location)
     if archive is not None:

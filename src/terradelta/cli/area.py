@@ -11,8 +11,8 @@ from terradelta.cli._base import app, check_new, console, say
 from terradelta.errors import InputError
 
 if TYPE_CHECKING:
-    from terradelta.mapping.area import AreaReport
-    from terradelta.metrics.area import Estimate
+    from terradelta.area.estimate import Estimate
+    from terradelta.area.measure import AreaReport
 
 __all__ = ["area_command"]
 
@@ -34,8 +34,8 @@ def area_command(
     ] = None,
 ) -> None:
     """Tell how much changed, with a confidence interval, from labelled samples of a map."""
-    from terradelta.mapping.area import draw as draw_samples
-    from terradelta.mapping.area import measure
+    from terradelta.area.measure import draw as draw_samples
+    from terradelta.area.measure import measure
 
     if out is not None:
         check_new(out)

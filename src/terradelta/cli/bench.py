@@ -13,8 +13,8 @@ from terradelta.cli._base import app, console, needs_train, say
 from terradelta.errors import InputError
 
 if TYPE_CHECKING:
-    from terradelta.bench.plan import Entry, Job
-    from terradelta.report.tables import Table as Report
+    from terradelta.lab.bench.design import Entry, Job
+    from terradelta.lab.bench.tables import Table as Report
 
 __all__ = ["bench"]
 
@@ -42,11 +42,11 @@ def bench(
 ) -> None:
     """Train and score many networks by one protocol; OUT/table.{md,csv,tex,html} hold the result."""
     with needs_train("bench"):
-        from terradelta.bench.plan import Protocol
-        from terradelta.bench.run import run_bench
-        from terradelta.bench.summary import unlearnt
+        from terradelta.lab.bench.benchmark import run_bench
+        from terradelta.lab.bench.design import Setup
+        from terradelta.lab.bench.summary import unlearnt
     place = data if data == "synthetic" else str(Path(data).absolute())
-    protocol = Protocol(place, steps, crop, batch, tiles, device)
+    protocol = Setup(place, steps, crop, batch, tiles, device)
     entries = _entries(networks, ablation, small)
     with _Bars() as bars:
         made = run_bench(
@@ -68,7 +68,7 @@ def bench(
 
 
 def _entries(networks: str | None, ablation: str | None, small: bool) -> "list[Entry]":
-    from terradelta.bench.entries import ablation_entries, choose_entries
+    from terradelta.lab.bench.entries import ablation_entries, choose_entries
 
     if ablation is None:
         return choose_entries(networks or "all", small=small)

@@ -15,7 +15,7 @@ from terradelta.cli._base import DATA_HELP, check_new, data_app, progress, say, 
 from terradelta.errors import DataError
 
 if TYPE_CHECKING:
-    from terradelta.data.doctor import Checkup
+    from terradelta.lab.doctor import Checkup
 
 __all__ = ["check", "list_archives", "synth", "tile"]
 
@@ -27,7 +27,7 @@ _NAMED = 3
 @data_app.command("list")
 def list_archives(name: Annotated[str | None, typer.Argument(help="One archive: all about it.")] = None) -> None:
     """List the public archives that are read as they unpack, or show licence, citation and layout of one."""
-    from terradelta.data.archives import ARCHIVES
+    from terradelta.lab.data.archives import ARCHIVES
 
     if name is None:
         table = Table("name", "pairs (train, val, test)", "size, pixels", "licence")
@@ -57,7 +57,7 @@ def check(
     fix: Annotated[Path | None, typer.Option("--fix", help="Folder for a mended copy, with a log of changes.")] = None,
 ) -> None:
     """Look for what would spoil training or scores; exits with 3 if there are errors."""
-    from terradelta.data.doctor import check_dataset, mend_dataset
+    from terradelta.lab.doctor import check_dataset, mend_dataset
 
     for path in (out, fix):
         if path is not None:
@@ -89,7 +89,7 @@ def _stages(text: str) -> Callable[[int, int], None]:
 
 
 def _write_checkup(out: Path, checkup: "Checkup") -> None:
-    from terradelta.report.checkup import write_checkup
+    from terradelta.lab.doctor.page import write_checkup
 
     if out.suffix.lower() == ".json":
         write(out, json.dumps(checkup.to_dict(), indent=2) + "\n")
@@ -99,7 +99,7 @@ def _write_checkup(out: Path, checkup: "Checkup") -> None:
 
 
 def _print_checkup(checkup: "Checkup") -> None:
-    from terradelta.data.doctor import grouped
+    from terradelta.lab.doctor import grouped
 
     facts = checkup.to_dict()
     table = Table(
@@ -134,7 +134,7 @@ def tile(
     edges: Annotated[bool, typer.Option("--edges", help="Also cut what is left at the edges, with overlap.")] = False,
 ) -> None:
     """Cut all splits into tiles as papers do: 256 x 256, no overlap; goes on where it was stopped."""
-    from terradelta.data.tiling import Tiling, tile_dataset
+    from terradelta.lab.data.tiling import Tiling, tile_dataset
 
     with progress("cutting") as advance:
         counts = tile_dataset(data, out, Tiling(size, overlap, edges), progress=advance)
@@ -155,7 +155,7 @@ def synth(
     seed: Annotated[int, typer.Option(help="Which scenes.")] = 0,
 ) -> None:
     """Make synthetic labelled pairs; goes on where it was stopped."""
-    from terradelta.data.synthetic import SceneConfig, write_dataset
+    from terradelta.lab.synthetic import SceneConfig, write_dataset
 
     counts = {"train": train_pairs, "val": val_pairs, "test": test_pairs}
     with progress("drawing") as advance:

@@ -11,8 +11,8 @@ from rich.text import Text
 from terradelta.cli._base import app, console, needs_train
 
 if TYPE_CHECKING:
-    from terradelta.bench.speed import Speed
     from terradelta.card import ModelCard
+    from terradelta.lab.bench.speed import Speed
 
 __all__ = ["models"]
 
@@ -41,7 +41,7 @@ def models(
 
 
 def _weights_table() -> Table:
-    from terradelta.runtime.weights import SHORT_NAMES, shipped_models
+    from terradelta.predict.load import SHORT_NAMES, shipped_models
 
     short = {name: f" ({alias})" for alias, name in SHORT_NAMES.items()}
     table = Table("weights", "network", "bands", "F1", "on", "licence", title="Weights that ship")
@@ -58,7 +58,7 @@ def _weights_table() -> Table:
 def _card(name: str) -> "ModelCard":
     import warnings
 
-    from terradelta.runtime.weights import PrecisionWarning, load_predictor
+    from terradelta.predict.load import PrecisionWarning, load_predictor
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)  # only the card is looked at
@@ -66,7 +66,7 @@ def _card(name: str) -> "ModelCard":
 
 
 def _methods_table() -> Table:
-    from terradelta.runtime.classical import methods
+    from terradelta.predict.classical import methods
 
     table = Table("method", "year", "what it is", title="Methods without weights (map --method)")
     for name, method in methods().items():
@@ -77,9 +77,9 @@ def _methods_table() -> Table:
 def _networks() -> list[Table | Text]:
     """The table of networks and what has to be said to it; one line where torch is not installed."""
     try:
-        from terradelta.bench.facts import network_facts
-        from terradelta.bench.speed import REFERENCE, known_speeds
-        from terradelta.networks import list_models, model_info
+        from terradelta.lab.bench.facts import network_facts
+        from terradelta.lab.bench.speed import REFERENCE, known_speeds
+        from terradelta.lab.networks import list_models, model_info
     except ModuleNotFoundError:
         return [Text("Networks to train: pip install 'terradelta[train]'")]
     speeds = known_speeds()
@@ -114,7 +114,7 @@ def _relative(speed: "Speed | None") -> str:
 
 def _published_f1(network: str) -> str:
     """The first printed F1, preferably on LEVIR-CD, e.g. ``90.71† LEVIR-CD``."""
-    from terradelta.published import contradictions, published_scores
+    from terradelta.lab.bench.published import contradictions, published_scores
 
     rows = sorted((r for r in published_scores(network) if r.f1 is not None), key=lambda r: r.data != "LEVIR-CD")
     if not rows:
@@ -163,7 +163,7 @@ def _score(score: dict[str, Any]) -> str:
 
 def _is_network(name: str) -> bool:
     try:
-        from terradelta.networks import list_models
+        from terradelta.lab.networks import list_models
     except ModuleNotFoundError:
         return False
     return name in list_models()
@@ -171,9 +171,9 @@ def _is_network(name: str) -> bool:
 
 def _print_network(out: Console, name: str) -> None:
     """The card of a network: paper, what deviates from it, sizes, switches, what others published."""
-    from terradelta.bench.facts import network_facts, switches
-    from terradelta.bench.speed import REFERENCE, known_speeds
-    from terradelta.networks import model_info
+    from terradelta.lab.bench.facts import network_facts, switches
+    from terradelta.lab.bench.speed import REFERENCE, known_speeds
+    from terradelta.lab.networks import model_info
 
     info, facts, speed = model_info(name), network_facts(name), known_speeds().get(name)
     measured = "not measured on this machine yet: terradelta models --speed"
@@ -201,7 +201,7 @@ def _print_network(out: Console, name: str) -> None:
 
 
 def _published_lines(network: str) -> list[str]:
-    from terradelta.published import contradictions, published_scores
+    from terradelta.lab.bench.published import contradictions, published_scores
 
     lines = []
     for row in published_scores(network):
@@ -222,8 +222,8 @@ def _module_text(builder: Any) -> str:  # noqa: ANN401  any builder
 
 def _measure(name: str | None) -> None:
     with needs_train("timing networks"):
-        from terradelta.bench.speed import measure_speeds, remember_speeds
-        from terradelta.networks import list_models
+        from terradelta.lab.bench.speed import measure_speeds, remember_speeds
+        from terradelta.lab.networks import list_models
     chosen: dict[str, tuple[str, dict[str, Any]]] = {
         network: (network, {}) for network in list_models() if name in (None, network)
     }

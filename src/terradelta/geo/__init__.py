@@ -1,1 +1,1 @@
-"""Pixels and ground: grids, raster pairs, tiles, blending, COG and polygon writing."""
+"""The arithmetic of place: grids, tiles, blending, shifts. Opens no file."""

@@ -19,14 +19,14 @@ from typing import Any
 import terradelta
 from terradelta.errors import InputError, OutputError, OutputExistsError
 from terradelta.files import whole_file, write_whole
-from terradelta.geo.access import is_utf8
-from terradelta.geo.aoi import parse_area
-from terradelta.geo.overlap import aoi_record
-from terradelta.geo.remote import full_url, is_url, public_url
 from terradelta.mapping.plan import MapOptions
 from terradelta.mapping.run import RECEIPT, REPORT, ChangeMap, map_change
-from terradelta.runtime.classical import Method
-from terradelta.runtime.predictor import Predictor
+from terradelta.predict.classical import Method
+from terradelta.predict.predictor import Predictor
+from terradelta.raster.access import is_utf8
+from terradelta.raster.aoi import parse_area
+from terradelta.raster.overlap import aoi_record
+from terradelta.raster.remote import full_url, is_url, public_url
 
 __all__ = ["SUMMARY", "Outcome", "PairRow", "map_pairs", "parse_bands", "read_pairs"]
 

@@ -30,10 +30,10 @@ from terradelta.logs import quiet
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import ScenePlan
 from terradelta.mapping.scene import predict_rows
-from terradelta.mapping.stages import StageClock
-from terradelta.runtime.classical import Method
-from terradelta.runtime.openvino import OpenVINOPredictor, cpu_has_bf16
-from terradelta.runtime.predictor import Predictor
+from terradelta.predict.classical import Method
+from terradelta.predict.openvino import OpenVINOPredictor, cpu_has_bf16
+from terradelta.predict.predictor import Predictor
+from terradelta.stages import StageClock
 
 __all__ = ["Cluster", "PackedModel", "pack_model"]
 

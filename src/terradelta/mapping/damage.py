@@ -7,7 +7,7 @@ import numpy as np
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
-from terradelta.geo.raster import Pair, PairWindow
+from terradelta.raster.pair import Pair, PairWindow
 
 __all__ = ["Damage", "TolerantPair"]
 

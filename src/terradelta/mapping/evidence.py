@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from terradelta.errors import OutputError
-from terradelta.geo.gpkg import LAYER
 from terradelta.geo.gradients import gaussian_gradients
 from terradelta.geo.grid import Grid, Tile
-from terradelta.geo.raster import Pair
-from terradelta.geo.registration import Registration
-from terradelta.geo.tally import ChangeRaster
 from terradelta.mapping.evidence_style import STYLE
-from terradelta.mapping.products import CHANGE, POLYGONS
+from terradelta.products.change import ChangeRaster
+from terradelta.products.gpkg import LAYER
+from terradelta.products.writer import CHANGE, POLYGONS
+from terradelta.raster.pair import Pair
+from terradelta.registration.blocks import Registration
 
 __all__ = ["add_evidence"]
 

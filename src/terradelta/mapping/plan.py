@@ -11,20 +11,20 @@ from typing import Any, Protocol
 import terradelta
 from terradelta.card import ModelCard
 from terradelta.errors import InputError, RasterError
-from terradelta.geo.overlap import Aoi, aoi_record
-from terradelta.geo.raster import Pair, Reading, open_pair
-from terradelta.geo.scaling import Scaling
 from terradelta.geo.shift import ShiftField
-from terradelta.geo.source import Source
 from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
-from terradelta.mapping.receipt import grid_record, input_stamp
+from terradelta.mapping.provenance import grid_record, input_stamp
 from terradelta.mapping.scene import TRIM, TileReader
-from terradelta.mapping.stages import StageClock
-from terradelta.runtime.cascade import BLOCK_PX, Cascade, choose_cascade
-from terradelta.runtime.classical import Method
-from terradelta.runtime.predictor import Predictor
+from terradelta.predict.cascade import BLOCK_PX, Cascade, choose_cascade
+from terradelta.predict.classical import Method
+from terradelta.predict.predictor import Predictor
+from terradelta.raster.overlap import Aoi, aoi_record
+from terradelta.raster.pair import Pair, Reading, open_pair
+from terradelta.raster.scaling import Scaling
+from terradelta.raster.source import Source
+from terradelta.stages import StageClock
 
 __all__ = ["MapOptions", "ScenePlan", "Workers", "make_plan"]
 
@@ -81,7 +81,7 @@ class MapOptions:
     allow_outside: bool = False
     """Whether a VRT may name files outside its folder, and URLs."""
     values: str = "auto"
-    """What stored values mean, see `terradelta.geo.sensors.parse_values`."""
+    """What stored values mean, see `terradelta.raster.values.parse_values`."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     cascade: float | None = None

@@ -7,9 +7,9 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
-from terradelta.geo.raster import Pair
-from terradelta.mapping.products import CHANGE, PROBABILITY
-from terradelta.report.pictures import Quicklooks
+from terradelta.html.pictures import Quicklooks
+from terradelta.products.writer import CHANGE, PROBABILITY
+from terradelta.raster.pair import Pair
 
 __all__ = ["quicklooks"]
 

@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import terradelta
+from terradelta.area.measure import interval_from_scores
 from terradelta.errors import InputError
-from terradelta.geo.ground import ground_sampling_m
-from terradelta.geo.raster import Pair, open_pair
-from terradelta.geo.scaling import Scaling, choose_scaling
-from terradelta.mapping.area import interval_from_scores
+from terradelta.geo.metres import ground_sampling_m
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import add_evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.memory import trim
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
-from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
-from terradelta.mapping.quicklooks import quicklooks
-from terradelta.mapping.receipt import (
+from terradelta.mapping.provenance import (
     grid_record,
     input_record,
     model_record,
@@ -28,14 +24,18 @@ from terradelta.mapping.receipt import (
     resolution_warnings,
     write_receipt,
 )
-from terradelta.mapping.register import Alignment, align
+from terradelta.mapping.quicklooks import quicklooks
+from terradelta.mapping.report import write_report
 from terradelta.mapping.scene import SKIPPED, SceneRows, TileReader, predict_rows, write_rows
-from terradelta.mapping.stages import StageClock
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
-from terradelta.report.html import write_report
-from terradelta.runtime.cascade import choose_cascade
-from terradelta.runtime.classical import Method
-from terradelta.runtime.predictor import Predictor
+from terradelta.predict.cascade import choose_cascade
+from terradelta.predict.classical import Method
+from terradelta.predict.predictor import Predictor
+from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
+from terradelta.raster.pair import Pair, open_pair
+from terradelta.raster.scaling import Scaling, choose_scaling
+from terradelta.registration.align import Alignment, align
+from terradelta.stages import StageClock
 
 __all__ = ["ChangeMap", "MapOptions", "map_change"]
 
@@ -88,8 +88,8 @@ def map_change(
         before: raster of the first date, a file or http URL; its grid is the product's.
         after: raster of the second date, on any grid.
         out: folder to make; it appears only once everything in it is finished.
-        predictor: see `terradelta.runtime.weights.load_predictor`; or a classical method, see
-            `terradelta.runtime.classical.load_method`, which is fitted to the pair first.
+        predictor: see `terradelta.predict.load.load_predictor`; or a classical method, see
+            `terradelta.predict.classical.load_method`, which is fitted to the pair first.
         options: how.
         progress: called with (tiles done, tiles in all); it counts twice where a method is fitted first.
         announce: called with the sentences of the pre-flight report before the first tile.
@@ -130,7 +130,7 @@ def map_change(
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             trim()
             made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
-            predictor.rest()
+            predictor.release()
             trim()
             receipt = {"preflight": preflight, **made, "registration": alignment.record()}
             with clock.time("evidence"):

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from terradelta.errors import ModelError
 from terradelta.geo.blending import RowBlender, RowJoiner
 from terradelta.geo.grid import Tile
-from terradelta.geo.raster import Pair
-from terradelta.geo.scaling import Scaling
 from terradelta.geo.windows import Span, TilePlan
 from terradelta.mapping.damage import Damage, TolerantPair
 from terradelta.mapping.journal import Journal, RowReader
 from terradelta.mapping.memory import trim
-from terradelta.mapping.stages import StageClock
-from terradelta.runtime.cascade import Cascade
-from terradelta.runtime.predictor import Predictor
+from terradelta.predict.cascade import Cascade
+from terradelta.predict.predictor import Predictor
+from terradelta.raster.pair import Pair
+from terradelta.raster.scaling import Scaling
+from terradelta.stages import StageClock
 
 __all__ = ["SKIPPED", "TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from terradelta.errors import OutputError, OutputExistsError
-from terradelta.geo.access import is_utf8
+from terradelta.raster.access import is_utf8
 
 __all__ = ["WorkFolder", "check_free", "work_folder"]
 

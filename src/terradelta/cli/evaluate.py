@@ -1,0 +1,320 @@
+"""The command `evaluate`: scores with intervals, by a stated protocol, in a receipt."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from terradelta.cli._base import DATA_HELP, Device, app, check_new, progress, say, say_terms, write
+from terradelta.errors import InputError
+
+if TYPE_CHECKING:
+    from terradelta.lab.data.pairs import PairSource
+    from terradelta.lab.evaluation import Details, Evaluation, Scoring
+    from terradelta.predict.predictor import Predictor
+
+__all__ = ["evaluate_command"]
+
+
+@app.command("evaluate")
+def evaluate_command(
+    model: Annotated[str, typer.Argument(help="`default`, `fast`, shipped weights, FILE.onnx, or a training run.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    split: Annotated[str, typer.Option(help="Which split.")] = "test",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Receipt to write (JSON).")] = None,
+    html: Annotated[Path | None, typer.Option(help="Page with figures to write (HTML).")] = None,
+    threshold: Annotated[float | None, typer.Option(help="In place of the card's threshold.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="`whole` images, `patches`, patches with `overlap`, or `all` with their difference.")
+    ] = "whole",
+    patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = 256,
+    limit: Annotated[int | None, typer.Option(help="Take at most so many pairs, evenly spread.")] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Show thresholds to choose from; not on test.")] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Copy of the model to write, calibrated on this split; not on test.")
+    ] = None,
+    cascade: Annotated[
+        Path | None,
+        typer.Option(help="Copy of the model to write, with what screening (`map --cascade`) keeps; not on test."),
+    ] = None,
+    against: Annotated[str | None, typer.Option(help="Another model, or its receipt, to compare with.")] = None,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Score under known disturbances as well.")] = False,
+    device: Device = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Of MODEL: auto; f32, the same on every CPU; bf16; int8. The receipt says which ran.")
+    ] = "auto",
+) -> None:
+    """Score a model on labelled pairs."""
+    from terradelta.lab.data import open_pairs
+    from terradelta.lab.evaluation import Details, evaluate, evaluation_receipt, receipt_text, thinned
+    from terradelta.predict.load import load_predictor
+    from terradelta.predict.onnx_card import weights_identity
+
+    protocols = _protocols(protocol, patch)
+    _check_request(split, threshold, sweep, calibrate, (out, html, calibrate, cascade))
+    _check_cascade(split, cascade, calibrate)
+    say_terms(data)
+    pairs = open_pairs(data, split)
+    pairs = pairs if limit is None else thinned(pairs, limit)
+    predictor = load_predictor(model, device=device, precision=precision)
+    rival = None if against is None else _rival(against, pairs, protocols[0], device)
+    with progress(f"evaluating on {split}") as advance:
+        details = Details(examples=3 if html is not None else 0)
+        found = evaluate(
+            predictor, pairs, threshold=threshold, protocol=protocols[0], details=details, progress=advance
+        )
+    receipt = evaluation_receipt(
+        found, predictor.card, pairs, weights=weights_identity(predictor), runtime=predictor.runtime
+    )
+    _print_scores(receipt, f"{predictor.card.name} on {split}, threshold {found.threshold:g}")
+    if len(protocols) > 1:
+        receipt["protocols"] = _by_protocol(found, predictor, pairs, protocols[1:])
+        _print_protocols(receipt["protocols"])
+    if sweep:
+        receipt["sweep"] = _swept(found)
+    if rival is not None:
+        receipt["against"] = _compared(receipt, found, rival, pairs)
+    if robustness:
+        receipt["robustness"] = _robustness(predictor, pairs, found, out)
+    if calibrate is not None:
+        receipt["calibrated"] = _calibrated(found, predictor, pairs, model, calibrate)
+    if cascade is not None:
+        receipt["cascade"] = _cascade(predictor, pairs, model, cascade)
+    if html is not None:
+        _write_page(html, receipt, details)
+    if out is not None:
+        write(out, receipt_text(receipt) + "\n")
+        _journal(out).unlink(missing_ok=True)
+
+
+def _protocols(name: str, patch: int) -> list["Scoring"]:
+    from terradelta.lab.evaluation import PROTOCOLS, Scoring
+
+    if name not in (*PROTOCOLS, "all"):
+        raise InputError(f"there is no protocol {name!r}; give one of {', '.join((*PROTOCOLS, 'all'))}")
+    return [Scoring(each, patch) for each in (PROTOCOLS if name == "all" else (name,))]
+
+
+def _check_request(
+    split: str, threshold: float | None, sweep: bool, calibrate: Path | None, files: tuple[Path | None, ...]
+) -> None:
+    """Refuse what cannot be done before hours are spent on it."""
+    from terradelta.lab.evaluation.calibrate import refuse_test
+
+    if threshold is not None and not 0 < threshold <= 1:
+        raise InputError(f"threshold is {threshold}; it must be above 0 and at most 1")
+    if sweep:
+        refuse_test(split, "choosing a threshold")
+    if calibrate is not None:
+        refuse_test(split, "calibrating")
+    for path in files:
+        if path is not None:
+            check_new(path)
+
+
+def _check_cascade(split: str, cascade: Path | None, calibrate: Path | None) -> None:
+    from terradelta.lab.evaluation.calibrate import refuse_test
+
+    if cascade is not None:
+        refuse_test(split, "choosing a threshold of screening")
+        if calibrate is not None:
+            raise InputError(
+                "--cascade and --calibrate each write a copy of the model; calibrate first, then give the copy to "
+                "`evaluate --cascade`"
+            )
+
+
+def _cascade(predictor: "Predictor", pairs: "PairSource", model: str, out: Path) -> dict[str, Any]:
+    from terradelta.lab.evaluation.cascade_recall import measure_cascade
+    from terradelta.predict.cascade import CARD_ENTRY
+    from terradelta.predict.onnx_card import copy_with_card
+
+    with progress("screening") as advance:
+        measured = measure_cascade(predictor, pairs, progress=advance)
+    card = predictor.card
+    copy_with_card(model, card.replace(training={**card.training, CARD_ENTRY: measured}), out)
+    for row in measured["rows"]:
+        say(
+            f"{row['recall']:g} of the changes are kept from {row['threshold']:.4f}: {row['missed']} of "
+            f"{measured['changes']} missed; {row['skipped_blocks']:.1%} of blocks and {row['skipped_images']:.1%} of "
+            "images left out"
+        )
+    return measured
+
+
+def _print_scores(receipt: dict[str, Any], title: str) -> None:
+    intervals = receipt["intervals"]
+    table = Table("", "global", "95 % interval over images", title=Text(title))
+    for name, value in receipt["metrics"].items():
+        table.add_row(name, f"{value:.4f}", _interval(intervals.get("metrics", {}).get(name)))
+    table.add_row("average precision", f"{receipt['average_precision']:.4f}", "")
+    table.add_section()
+    for name, value in receipt["per_image"].items():
+        if name != "images":
+            table.add_row(name.replace("_", " "), f"{value:.4f}", _interval(intervals.get("per_image", {}).get(name)))
+    table.add_section()
+    for name in ("ece", "brier", "nll"):
+        table.add_row(f"calibration: {name}", f"{receipt['calibration'][name]:.4f}", "")
+    for row in receipt["boundary"]:
+        table.add_row(f"boundary f1 within {row['tolerance_px']:g} px", f"{row['f1']:.4f}", "")
+    Console().print(table)
+    _print_sizes(receipt["by_size"])
+
+
+def _interval(pair: Iterable[float] | None) -> str:
+    return "" if not pair else " to ".join(f"{value:.4f}" for value in pair)
+
+
+def _print_sizes(by_size: dict[str, Any]) -> None:
+    unit = "m2" if "m2" in by_size else "px"
+    table = Table(f"size of the change, {unit}", "f1", "precision", "recall", "changes", "found", title="By size")
+    for row in by_size[unit]:
+        low, high = row[f"from_{unit}"], row[f"below_{unit}"]
+        name = f"{low:g} and more" if high is None else f"{low:g} to {high:g}"
+        scores = (f"{row[key]:.4f}" for key in ("f1", "precision", "recall"))
+        table.add_row(name, *scores, str(row["objects"]["changes"]), str(row["objects"]["found"]))
+    Console().print(table)
+
+
+def _by_protocol(
+    found: "Evaluation", predictor: "Predictor", pairs: "PairSource", more: list["Scoring"]
+) -> list[dict[str, Any]]:
+    """Scores by every protocol, with the change from the first."""
+    from terradelta.lab.evaluation import evaluate
+
+    first = found.total.metrics()
+    rows: list[dict[str, Any]] = [{"name": found.protocol.name, "protocol": found.protocol.text, "metrics": first}]
+    for protocol in more:
+        with progress(f"evaluating by {protocol.name}") as advance:
+            other = evaluate(predictor, pairs, threshold=found.threshold, protocol=protocol, progress=advance)
+        scores = other.total.metrics()
+        rows.append(
+            {
+                "name": protocol.name,
+                "protocol": protocol.text,
+                "metrics": scores,
+                "difference": {name: scores[name] - first[name] for name in scores},
+            }
+        )
+    return rows
+
+
+def _print_protocols(rows: list[dict[str, Any]]) -> None:
+    table = Table("", *(row["name"] for row in rows), *(f"{row['name']} - whole" for row in rows[1:]))
+    for name in rows[0]["metrics"]:
+        scores = (f"{row['metrics'][name]:.4f}" for row in rows)
+        table.add_row(name, *scores, *(f"{row['difference'][name]:+.4f}" for row in rows[1:]))
+    Console().print(table)
+
+
+def _swept(found: "Evaluation") -> dict[str, Any]:
+    from terradelta.lab.evaluation.calibrate import sweep, sweep_curve
+
+    rows = sweep(found)
+    table = Table("threshold by", "threshold", "precision", "recall", "f1", "iou_changed", "miou", title="Sweep")
+    for row in rows:
+        if row["threshold"] is None:
+            table.add_row(row["rule"], "none reaches it")
+            continue
+        names = ("precision", "recall", "f1", "iou_changed", "miou")
+        table.add_row(row["rule"], f"{row['threshold']:.3f}", *(f"{row[name]:.4f}" for name in names))
+    Console().print(table)
+    return {"chosen": rows, **sweep_curve(found)}
+
+
+def _rival(
+    against: str, pairs: "PairSource", protocol: "Scoring", device: str
+) -> "Predictor | tuple[str, dict[str, tuple[int, int, int, int]]]":
+    """What to compare with: a model, or the name and the counts that its receipt holds. Refused before work is done."""
+    from terradelta.lab.evaluation import read_images
+    from terradelta.predict.load import load_predictor
+
+    if Path(against).suffix.lower() != ".json":
+        return load_predictor(against, device=device)
+    return read_images(Path(against), {"data": {"sha256": pairs.checksum()}, "protocol": protocol.text})
+
+
+def _compared(
+    receipt: dict[str, Any],
+    found: "Evaluation",
+    rival: "Predictor | tuple[str, dict[str, tuple[int, int, int, int]]]",
+    pairs: "PairSource",
+) -> dict[str, Any]:
+    from terradelta.lab.evaluation import compare, evaluate
+
+    runtime = {}
+    if isinstance(rival, tuple):
+        name, images = rival
+    else:
+        name, runtime = rival.card.name, {"runtime": rival.runtime}
+        with progress(f"evaluating {name}") as advance:
+            scored = evaluate(rival, pairs, protocol=found.protocol, progress=advance)
+        images = {each: counts.as_tuple() for each, counts in scored.images}
+    result = compare(images, {name: counts.as_tuple() for name, counts in found.images})
+    table = Table("", name, receipt["model"], "difference", "95 % interval", title=Text(f"Compared with {name}"))
+    for metric, value in result.first.items():
+        difference = result.second[metric] - value
+        row = (f"{value:.4f}", f"{result.second[metric]:.4f}", f"{difference:+.4f}")
+        table.add_row(metric, *row, _interval(result.intervals.get(metric)))
+    Console().print(table)
+    say(
+        f"F1: p = {result.p_f1:.4f} (two-sided permutation test over {result.images} images); "
+        f"{result.better} images better, {result.worse} worse"
+    )
+    return {"model": name, **runtime, "its_metrics": result.first, **result.receipt()}
+
+
+def _write_page(path: Path, receipt: dict[str, Any], details: "Details") -> None:
+    from terradelta.lab.evaluation.page import render_evaluation
+
+    write(path, render_evaluation(receipt, details))
+    say(f"page: {path}")
+
+
+def _journal(out: Path) -> Path:
+    return out.with_name(f"{out.name}.robustness")
+
+
+def _robustness(predictor: "Predictor", pairs: "PairSource", found: "Evaluation", out: Path | None) -> dict[str, Any]:
+    from terradelta.lab.evaluation import robustness
+
+    journal = None if out is None else _journal(out)
+    if journal is not None:
+        say(f"{journal} keeps what is done: the same command goes on from there if this run is stopped")
+    with progress("robustness") as advance:
+        card = robustness(
+            predictor,
+            pairs,
+            threshold=found.threshold,
+            protocol=found.protocol,
+            journal=journal,
+            progress=advance,
+        ).receipt()
+    table = Table("disturbance", "level", "f1", "change", "95 % interval", "precision", "recall", title="Robustness")
+    for row in card["rows"]:
+        change = f"{row['f1_change']:+.4f}" if "f1_change" in row else ""
+        scores = (f"{row['precision']:.4f}", f"{row['recall']:.4f}")
+        interval = _interval(row.get("f1_change_interval"))
+        table.add_row(row["kind"], row["label"], f"{row['f1']:.4f}", change, interval, *scores)
+    Console().print(table)
+    return card
+
+
+def _calibrated(
+    found: "Evaluation", predictor: "Predictor", pairs: "PairSource", model: str, out: Path
+) -> dict[str, Any]:
+    from terradelta.lab.evaluation import calibrated_card
+    from terradelta.predict.onnx_card import copy_with_card
+
+    card, record = calibrated_card(found, predictor.card, pairs)
+    copy_with_card(model, card, out)
+    say(
+        f"{out}: temperature {card.temperature:g}, bias {card.logit_bias:g}, threshold {card.threshold:.4f}; "
+        f"ECE {record['ece_before']:.4f} -> {record['ece_after']:.4f}, "
+        f"NLL {record['nll_before']:.4f} -> {record['nll_after']:.4f}"
+    )
+    return {**record, "threshold": card.threshold}

@@ -1,0 +1,267 @@
+"""Commands that make maps: `map` and `demo`."""
+
+import contextlib
+import dataclasses
+import math
+import webbrowser
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from terradelta.cli._base import Device, app, console, free_name, progress, say
+from terradelta.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from terradelta.mapping.run import ChangeMap, MapOptions
+    from terradelta.predict.classical import Method
+    from terradelta.predict.predictor import Predictor
+
+__all__ = ["demo", "map_command"]
+
+
+@app.command("map")
+def map_command(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
+    before: Annotated[
+        str | None,
+        typer.Argument(
+            help="Image of the first date, a file, URL or STAC item; its grid is the map's.", show_default=False
+        ),
+    ] = None,
+    after: Annotated[
+        str | None, typer.Argument(help="Image of the second date, on any grid.", show_default=False)
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="In place of two images, a CSV file of many pairs: before,after[,name,aoi,bands,...]."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Shipped weights (see `models`), FILE.onnx, or a training run.  [default: default]"),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="In place of a model, a method without weights: cva, irmad, pca-kmeans.")
+    ] = None,
+    aoi: Annotated[
+        str | None,
+        typer.Option(
+            help="Area of interest: WEST,SOUTH,EAST,NORTH in degrees; X_MIN,Y_MIN,X_MAX,Y_MAX,EPSG:CODE; WKT; or a "
+            "GeoJSON, GeoPackage, Shapefile or FlatGeobuf."
+        ),
+    ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Bands in the model's order, by number from 1 or name, e.g. 3,2,1; a method takes all."),
+    ] = None,
+    values: Annotated[
+        str,
+        typer.Option(
+            help="What stored values mean: auto; raw; or for each date one of raw, s2, s2-offset, landsat-c2, "
+            "GAIN:OFFSET, e.g. s2,s2-offset."
+        ),
+    ] = "auto",
+    threshold: Annotated[float | None, typer.Option(help="Probability from which a pixel counts as changed.")] = None,
+    min_area: Annotated[float, typer.Option(help="Leave out smaller polygons, m².")] = 10.0,
+    simplify: Annotated[float, typer.Option(help="Tolerance for simpler outlines, m.")] = 0.0,
+    device: Device = "cpu",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Of the network: auto; f32; bf16; int8: faster on CPUs with VNNI or AMX, nearly the same map."
+        ),
+    ] = "auto",
+    tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share.")] = None,
+    coregister: Annotated[
+        bool, typer.Option("--coregister", help="Move the second image by the shift that was measured.")
+    ] = False,
+    cascade: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RECALL",
+            help="Leave out tiles that show no change at low resolution, keeping this share of changes, e.g. 0.99; the "
+            "model's card must say how (see `evaluate --cascade`).",
+        ),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what an unfinished run left.")] = False,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Count pixels that cannot be read as no data, and record them.")
+    ] = False,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Let VRTs and STAC files name files outside their folder, and URLs.")
+    ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Work on a dask cluster: a scheduler's address, or local or local:N for N processes here."),
+    ] = None,
+) -> None:
+    """Map what changed between two images; the same command again goes on with a run that was stopped."""
+    from terradelta.mapping.batch import parse_bands
+    from terradelta.mapping.memory import keep_little
+    from terradelta.mapping.run import MapOptions
+    from terradelta.raster.aoi import parse_area
+
+    keep_little()
+    options = MapOptions(
+        bands=None if bands is None else parse_bands(bands),
+        aoi=None if aoi is None else parse_area(aoi),
+        threshold=threshold,
+        min_area_m2=min_area,
+        simplify_m=simplify,
+        tile=tile,
+        overlap=overlap,
+        coregister=coregister,
+        cascade=cascade,
+        fresh=fresh,
+        skip_damaged=skip_damaged,
+        allow_outside=allow_outside,
+        values=values,
+    )
+
+    def choose() -> "Predictor | Method":
+        return _predictor(model, method, device, precision)
+
+    if pairs is not None and before is None:
+        with _workers(options, cluster) as options:
+            _map_pairs(pairs, out, options, choose)
+    elif before is not None and after is not None and pairs is None:
+        with _workers(options, cluster) as options:
+            _say_result(_map(before, after, out, options, choose))
+    else:
+        raise InputError("give two images, BEFORE and AFTER, or a table of many with --pairs FILE.csv")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to make.  [default: terradelta-demo]")] = None,
+    side: Annotated[int, typer.Option(help="Side of the scene, pixels.")] = 1024,
+    seed: Annotated[int, typer.Option(help="Which scene.")] = 7,
+    open_report: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in the browser.")] = True,
+) -> None:
+    """Make a realistic georeferenced pair, map it, score it, open the report."""
+    from terradelta.cli.demo import make_demo_pair, score_map
+    from terradelta.mapping.run import MapOptions
+    from terradelta.mapping.staging import check_free
+
+    out = free_name("terradelta-demo") if out is None else out
+    check_free(out)
+    with console.status("drawing a suburb, twice"):
+        files = make_demo_pair(out / "images", side=side, seed=seed)
+    say(f"drew {files.before} and {files.after}: the second on another grid, 0.6 m in place of 0.5 m")
+    made = _map(
+        *(files.before, files.after, out / "map", MapOptions()),
+        lambda: _predictor(None, None, "cpu", "auto"),
+        lambda at: score_map(at, files.label),
+    )
+    _say_result(made)
+    scores = made.receipt["scores"]
+    console.print(
+        "against the truth: "
+        f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, F1 {scores['f1']:.3f}. "
+        "The scene is synthetic; the model was trained on others of its kind too. Its scores on real images: "
+        "`terradelta models default`"
+    )
+    if open_report:
+        webbrowser.open(made.report.absolute().as_uri())
+
+
+def _map(
+    before: Path | str,
+    after: Path | str,
+    out: Path,
+    options: "MapOptions",
+    choose: Callable[[], "Predictor | Method"],
+    scores: Callable[[Path], dict[str, float]] | None = None,
+) -> "ChangeMap":
+    from terradelta.mapping.run import map_change
+    from terradelta.mapping.staging import check_free
+
+    check_free(out)
+    with console.status("loading the model"):
+        predictor = choose()
+    with progress("mapping") as advance:
+        return map_change(before, after, out, predictor, options, progress=advance, announce=_say_lines, scores=scores)
+
+
+def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor | Method"]) -> None:
+    """Map the pairs of a table; exit code 2 if one failed."""
+    from terradelta.mapping.batch import SUMMARY, map_pairs, read_pairs
+
+    count, failed = len(read_pairs(table)), 0
+    with console.status("loading the model"):
+        predictor = choose()
+    with progress("mapping") as advance:
+        made = map_pairs(table, out, predictor, options, announce=_say_lines, progress=advance)
+        for number, outcome in enumerate(made, 1):
+            failed += outcome.receipt is None
+            line = f"{number} of {count}, {outcome.row.name}: "
+            if outcome.receipt is None:
+                line += f"failed: {outcome.message}"
+            else:
+                line += f"changed: {_area_words(outcome.receipt['result'])}" + " (done before)" * outcome.resumed
+            console.print(line, style="red" if outcome.receipt is None else None, markup=False)
+    print(out / SUMMARY)
+    if failed:
+        raise InputError(f"{failed} of {count} pairs failed; {out / SUMMARY} says why. The others are done")
+
+
+@contextlib.contextmanager
+def _workers(options: "MapOptions", address: str | None) -> Iterator["MapOptions"]:
+    """The options with the workers of a cluster, while the block runs."""
+    if address is None:
+        yield options
+        return
+    try:
+        from terradelta.mapping.cluster import Cluster
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("--cluster", "cluster") from error
+    with console.status("meeting the cluster"):
+        cluster = Cluster(address)
+    with cluster:
+        say(f"{cluster.count()} workers")
+        yield dataclasses.replace(options, workers=cluster)
+
+
+def _predictor(model: str | None, method: str | None, device: str, precision: str) -> "Predictor | Method":
+    from terradelta.predict.classical import load_method
+    from terradelta.predict.load import load_predictor
+
+    if method is None:
+        return load_predictor("default" if model is None else model, device=device, precision=precision)
+    if model is not None:
+        raise InputError(f"--model {model} and --method {method} exclude each other; give one of them")
+    if device != "cpu":
+        raise InputError(f"--method {method} runs on the CPU; leave --device {device} out")
+    if precision != "auto":
+        raise InputError(f"--method {method} has one precision; leave --precision {precision} out")
+    return load_method(method)
+
+
+def _say_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        style = "yellow" if line.startswith("Warning") else "dim"
+        console.print(line, style=style, markup=False)
+
+
+def _say_result(made: "ChangeMap") -> None:
+    result = made.receipt["result"]
+    area = _area_words(result)
+    seconds = made.receipt["timings"]["total"]
+    console.print(
+        f"changed: {area} ({result['changed_fraction']:.2%} of what both dates show) "
+        f"in {result['polygons']:,} polygons, {seconds:.1f} s",
+        markup=False,
+    )
+    screened = made.receipt["cascade"]
+    if screened is not None:
+        console.print(f"screening left out {screened['skipped']:,} of {screened['tiles']:,} tiles", markup=False)
+    print(made.report)
+
+
+def _area_words(result: Mapping[str, Any]) -> str:
+    if result["unit"] == "px":
+        return f"{result['changed_area_px']:,.0f} pixels"
+    area = result["changed_area_m2"]
+    return f"{area:,.0f} m²" if math.isfinite(area) else f"{result['changed_px']:,} pixels of unknown area"

@@ -1,0 +1,143 @@
+"""Commands of people who train: `train`, `export`."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, say, say_terms
+from terradelta.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from terradelta.lab.training.config import Recipe
+
+__all__ = ["export", "train"]
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="METHOD_ARCHIVE, FILE.py, FILE.py:FUNCTION, or a network's name.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
+    also: Annotated[list[str] | None, typer.Option(help="More training pairs: another such place.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`.")] = "auto",
+    devices: Annotated[int | None, typer.Option(help="Processes that train together, one a device.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps, in place of the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pairs at once on a device, likewise.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of a training crop in pixels, likewise.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random numbers, likewise.")] = None,
+) -> None:
+    """Train a network; the weights of the best validation F1 land in RUN/best.ckpt."""
+    from terradelta.lab.data import open_pairs
+
+    with needs_train("training"):
+        from terradelta.lab.training.loop import fit
+        from terradelta.lab.training.recipes import load_recipe
+    given: dict[str, Any] = {
+        "devices": devices,
+        "steps": steps,
+        "batch_size": batch_size,
+        "crop_px": crop,
+        "seed": seed,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    chosen: Recipe = dataclasses.replace(load_recipe(recipe), **changes)
+    for place in (data, *(also or [])):
+        say_terms(place)
+    pairs = open_pairs(data, "train")
+    for folder in also or []:
+        pairs = pairs.joined(open_pairs(folder, "train"))
+    card = fit(chosen, pairs, open_pairs(data, "val"), run, resume=resume, device=device, console=console)
+    score = card.scores[0]["metrics"]["f1"]
+    say(f"best validation F1 {score:.4f} at threshold {card.threshold:g}: {run / 'best.ckpt'}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A training run's folder, a checkpoint, or an ONNX file to copy.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
+    receipt: Annotated[
+        list[Path] | None, typer.Option(help="Receipt of `evaluate` whose scores go into the card.")
+    ] = None,
+    half_weights: Annotated[
+        bool, typer.Option("--half-weights", help="Store weights as float16: half the size, nearly the same result.")
+    ] = False,
+    int8: Annotated[
+        str | None,
+        typer.Option(
+            help="Make it int8, with ranges from this data: labelled pairs, two images BEFORE,AFTER, or a CSV file of "
+            "such pairs. Labels are not read."
+        ),
+    ] = None,
+) -> None:
+    """Export a trained network to ONNX and compare it with the original."""
+    check_new(out)
+    exported = run.suffix.lower() == ".onnx"
+    if half_weights and (exported or int8 is not None):
+        wanted = "floating point, so leave --int8 out" if int8 is not None else "the training run or its checkpoint"
+        raise InputError(f"--half-weights needs {wanted}" + f"; {run} is exported already" * exported)
+    if int8 is not None:
+        if receipt:
+            raise InputError("--int8 changes the result, so older receipts do not hold; evaluate the new file instead")
+        _export_int8(run, out, int8)
+    elif exported:
+        _copy(run, out, receipt or [])
+    else:
+        _export(run, out, receipt or [], half_weights=half_weights)
+
+
+def _export(run: Path, out: Path, receipts: list[Path], *, half_weights: bool = False) -> None:
+    """Export a checkpoint."""
+    from terradelta.lab.evaluation import with_receipt
+
+    with needs_train("export"):
+        from terradelta.lab.export.to_onnx import export_onnx
+        from terradelta.lab.networks.checkpoint import load_network
+    network, card = load_network(run)
+    for path in receipts:
+        card = with_receipt(card, path)
+    with console.status("exporting and comparing"):
+        check = export_onnx(network, card, out, half_weights=half_weights)
+    gaps = ", ".join(f"{precision} {gap:.2g}" for precision, gap in check.largest_difference.items())
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference in probability: {gaps}")
+
+
+def _export_int8(run: Path, out: Path, data: str) -> None:
+    """Export to a temporary file unless it is exported, then quantise."""
+    from terradelta.lab.export.int8_crops import read_calibration
+    from terradelta.predict.load import load_predictor
+
+    try:
+        from terradelta.lab.export.quantise import CROP_SIDE, CROPS, quantise_onnx
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("--int8", "quantize") from error
+    with tempfile.TemporaryDirectory() as folder:
+        source = run
+        if run.suffix.lower() != ".onnx":
+            source = Path(folder) / "float32.onnx"
+            _export(run, source, [])
+        with console.status("reading pairs") as status:
+            crops = read_calibration(data, load_predictor(str(source), threads=1).card, CROPS, CROP_SIDE)
+            check = quantise_onnx(source, crops, out, advance=status.update)
+    kept = f", {len(check.kept_float)} of {check.layers} layers in float32" if check.kept_float else ""
+    say(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB, calibrated on {crops.pairs} pairs{kept}. Difference in "
+        f"probability: mean {check.mean_difference:.2g}, 99.9 % of pixels below {check.p999_difference:.2g}, largest "
+        f"{check.largest_difference:.2g}; {check.class_changed:.3%} of pixels change class. Evaluate it before use"
+    )
+
+
+def _copy(model: Path, out: Path, receipts: list[Path]) -> None:
+    """Copy an ONNX file with the scores of receipts in its card."""
+    from terradelta.lab.evaluation import with_receipt
+    from terradelta.predict.load import load_predictor
+    from terradelta.predict.onnx_card import copy_with_card
+
+    card = load_predictor(str(model)).card
+    for path in receipts:
+        card = with_receipt(card, path)
+    copy_with_card(str(model), card, out)
+    say(f"{out}: a copy of {model} with {len(card.scores)} scores in its card")

@@ -1,0 +1,58 @@
+"""A self-contained HTML page out of sections; the style is that of the report of `map`."""
+
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+
+from terradelta.html.text import text
+
+__all__ = ["data_table", "facts", "page", "section"]
+
+_ASSETS = files("terradelta.html") / "assets"
+
+
+def page(kicker: str, title: str, sections: Iterable[str], footer: str, *, styles: tuple[str, ...] = ()) -> str:
+    """The whole page.
+
+    Args:
+        kicker: what kind of page it is, in two words.
+        title: its title; escaped here, as the kicker is.
+        sections: HTML, as from `section`; empty ones are left out.
+        footer: HTML.
+        styles: names of more style sheets among the assets.
+    """
+    sheets = "".join((_ASSETS / name).read_text(encoding="utf-8") for name in ("report.css", *styles))
+    return "\n".join(
+        (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{text(title)}</title>\n<style>\n{sheets}</style>\n</head>\n<body>\n<main>",
+            f'<header><p class="kicker">{text(kicker)}</p><h1>{text(title)}</h1></header>',
+            *(each for each in sections if each),
+            f"<footer><p>{footer}</p></footer>\n</main>\n</body>\n</html>\n",
+        )
+    )
+
+
+def section(name: str, heading: str, body: str) -> str:
+    """A part of the page under a heading; all is HTML."""
+    return f'<section aria-labelledby="{name}">\n<h2 id="{name}">{heading}</h2>\n{body}\n</section>'
+
+
+def facts(rows: Mapping[str, str]) -> str:
+    """A table of names and values, both HTML."""
+    cells = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows.items())
+    return f'<table class="facts"><tbody>{cells}</tbody></table>'
+
+
+def data_table(head: Iterable[str], rows: Iterable[Iterable[str]], labelled_by: str) -> str:
+    """A table of numbers; cells are HTML, the first one of a row names it."""
+    names = "".join(f'<th scope="col">{name}</th>' for name in head)
+    body = []
+    for first, *rest in rows:
+        cells = "".join(f"<td>{cell}</td>" for cell in rest)
+        body.append(f'<tr><th scope="row">{first}</th>{cells}</tr>\n')
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{labelled_by}"><table class="data">'
+        f"<thead><tr>{names}</tr></thead>\n<tbody>{''.join(body)}</tbody></table></div>"
+    )

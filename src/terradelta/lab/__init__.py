@@ -1,0 +1,1 @@
+"""Where networks are trained, scored and compared. The core enters it by one lazy door, `predict.load`."""

@@ -1,0 +1,213 @@
+"""`write_checkup`: what the doctor found in a data set, as one HTML file that opens offline."""
+
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.transform import resize
+
+from terradelta.errors import InputError
+from terradelta.files import write_whole
+from terradelta.geo.grid import Tile
+from terradelta.html.pictures import data_uri
+from terradelta.html.text import fraction, integer, text
+from terradelta.lab.data.pairs import PairList
+from terradelta.lab.doctor import Checkup, Finding, Severity, grouped
+
+__all__ = ["render_checkup", "write_checkup"]
+
+_ASSETS = files("terradelta.html") / "assets"
+_NAMED, _SHOWN, _PICTURED = 12, 4, 24
+_THUMB_PX = 144
+_LARGEST_PX = 4 * 2**20
+_WORDS = {Severity.ERROR: "Errors", Severity.WARNING: "Warnings", Severity.NOTE: "Notes"}
+_STYLE = """
+.verdict { font-size: 1.15rem; max-width: none; }
+.finding { margin: 1rem 0; padding: .9rem 1.2rem; background: var(--card); border: 1px solid var(--line);
+  border-left: .3rem solid var(--line); border-radius: .4rem; }
+.finding.error { border-left-color: #c0392b; } .finding.warning { background: var(--card); padding: .9rem 1.2rem;
+  border-left-color: var(--warn-line); }
+.finding h3 { margin: 0 0 .3rem; font-size: 1rem; } .finding p { max-width: none; }
+.finding ul { margin: .3rem 0; padding-left: 1.2rem; } .finding li { max-width: none; overflow-wrap: anywhere; }
+.thumbs { display: flex; flex-wrap: wrap; gap: .8rem; margin-top: .6rem; }
+.thumbs figure { padding: .4rem; } .thumbs img { width: 144px; height: auto; border: 1px solid var(--line); }
+.thumbs .row { display: flex; gap: .3rem; } .thumbs figcaption { font-size: .8rem; max-width: 30rem; }
+.data td:nth-last-child(-n+2) { white-space: normal; min-width: 9rem; }
+.share { display: block; width: 5rem; height: .7rem; background: var(--line); border-radius: .2rem; }
+.share i { display: block; height: 100%; min-width: 1px; background: var(--bar); border-radius: .2rem; }
+"""
+
+
+def write_checkup(out: Path, checkup: Checkup) -> None:
+    """Write the page.
+
+    Args:
+        out: the HTML file.
+        checkup: from `check_dataset`.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    page = render_checkup(checkup)
+    write_whole(out, page, make_folder=True)
+
+
+def render_checkup(checkup: Checkup) -> str:
+    """The page as a string; pictures of the first findings of a kind are read from the data set."""
+    facts = checkup.to_dict()
+    title = f"Data set {text(checkup.name)}"
+    css = (_ASSETS / "report.css").read_text(encoding="utf-8") + _STYLE
+    sections = (_verdict(facts), _splits(facts), _recipe(facts), *_findings(checkup), _source(facts))
+    return "\n".join(
+        (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{title}</title>\n<style>\n{css}</style>\n</head>\n<body>\n<main>",
+            f'<header><p class="kicker">Check of labelled pairs</p><h1>{title}</h1>'
+            f'<p class="muted">{text(checkup.location)}, checked {text(facts["created"])}</p></header>',
+            *(section for section in sections if section),
+            f"<footer><p>Made by terradelta {text(facts['version'])}.</p></footer>\n</main>\n</body>\n</html>\n",
+        )
+    )
+
+
+def _section(heading: str, body: str) -> str:
+    return f"<section>\n<h2>{heading}</h2>\n{body}\n</section>"
+
+
+def _verdict(facts: dict[str, Any]) -> str:
+    summary = facts["summary"]
+    said = "Nothing here would spoil training or scores."
+    if summary["error"]:
+        said = "Mend the errors before training."
+    elif summary["warning"]:
+        said = "No error. Look at the warnings: they may be meant."
+    names = {"error": "errors", "warning": "warnings", "note": "notes"}
+    cards = "".join(
+        f'<div class="card{" main" if key == "error" else ""}"><dt>{name}</dt><dd>{integer(summary[key])}</dd></div>'
+        for key, name in names.items()
+    )
+    return _section("The answer", f'<p class="verdict">{said}</p><dl class="cards">{cards}</dl>')
+
+
+def _splits(facts: dict[str, Any]) -> str:
+    columns = ("Split", "Pairs", "Read", "Changed", "", "With change", "Bands", "Values", "Sizes, pixels", "Labels")
+    head = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    rows = "".join(_split_row(split, found) for split, found in facts["splits"].items())
+    table = f'<div class="scroll" tabindex="0"><table class="data"><thead><tr>{head}</tr></thead>'
+    return _section("Splits", f"{table}<tbody>{rows}</tbody></table></div>")
+
+
+def _split_row(split: str, found: dict[str, Any]) -> str:
+    sizes = sorted(found["sizes"], key=lambda size: -size[2])
+    shown = ", ".join(f"{h} x {w} ({n:,})" for h, w, n in sizes[:_SHOWN])
+    shown += f" and {len(sizes) - _SHOWN} more" if len(sizes) > _SHOWN else ""
+    labels = ", ".join(f"{text(kind)} ({count:,})" for kind, count in found["labels"].items())
+    share = found["changed_fraction"]
+    bar = "" if share is None else f'<span class="share"><i style="width:{100 * share:.2f}%"></i></span>'
+    cells = (
+        integer(found["pairs"]),
+        integer(found["read"]),
+        fraction(share),
+        bar,
+        integer(found["pairs_with_change"]),
+        ", ".join(map(str, found["bands"])),
+        ", ".join(map(text, found["dtypes"])),
+        shown,
+        labels,
+    )
+    return f'<tr><th scope="row">{text(split)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
+
+
+def _recipe(facts: dict[str, Any]) -> str:
+    """Mean and standard deviation of the split to train on, as a recipe takes them."""
+    split = "train" if "train" in facts["splits"] else next(iter(facts["splits"]), None)
+    found = facts["splits"].get(split)
+    if not found or not found["mean"]:
+        return ""
+    mean, std = (tuple(round(value, 4) for value in found[key]) for key in ("mean", "std"))
+    code = f"mean={mean},\nstd={std},\nscale={found['scale']:g},"
+    note = f'<p class="muted">Over both dates of all pairs of {text(split)} that could be read.</p>'
+    return _section("Mean and standard deviation, for a recipe", f"{note}<pre><code>{code}</code></pre>")
+
+
+def _findings(checkup: Checkup) -> Iterator[str]:
+    budget = [_PICTURED]
+    groups = grouped(checkup.findings)
+    for severity in Severity:
+        bodies = [_group(kind, found, checkup, budget) for (s, kind), found in groups.items() if s is severity]
+        if bodies:
+            yield _section(_WORDS[severity], "".join(bodies))
+
+
+def _group(kind: str, found: Sequence[Finding], checkup: Checkup, budget: list[int]) -> str:
+    items = "".join(f"<li>{text(finding.message)}</li>" for finding in found[:_NAMED])
+    more = f"<li>and {len(found) - _NAMED:,} more</li>" if len(found) > _NAMED else ""
+    thumbs = "".join(_thumbs(finding, checkup, budget) for finding in found[:_SHOWN])
+    pictures = f'<div class="thumbs">{thumbs}</div>' if thumbs else ""
+    return (
+        f'<div class="finding {found[0].severity.value}"><h3>{text(kind[0].upper() + kind[1:])} ({len(found):,})</h3>'
+        f"<p>What to do: {text(found[0].cure)}.</p><ul>{items}{more}</ul>{pictures}</div>"
+    )
+
+
+def _thumbs(finding: Finding, checkup: Checkup, budget: list[int]) -> str:
+    """Before, after and label of the pairs of a finding, where they can be read."""
+    figures = []
+    for split, name in finding.pairs:
+        if budget[0] <= 0:
+            break
+        index = next((r.index for r in checkup.records if (r.split, r.name) == (split, name)), None)
+        pictures = None if index is None else _pictures(checkup.sources[split], index)
+        if pictures is not None:
+            budget[0] -= 1
+            parts = ("before", "after", "label")[: len(pictures)]
+            images = "".join(
+                f'<img alt="{part} of {text(name)}" src="{data_uri(picture)}">'
+                for part, picture in zip(parts, pictures, strict=True)
+            )
+            caption = f"<figcaption>{text(split)}/{text(name)}: {', '.join(parts)}</figcaption>"
+            figures.append(f'<figure><div class="row">{images}</div>{caption}</figure>')
+    return "".join(figures)
+
+
+def _pictures(pairs: PairList, index: int) -> list[NDArray[np.uint8]] | None:
+    """Small pictures of both dates and, if it can be read, the label; None for scenes too large to read for it."""
+    try:
+        height, width = pairs.size(index)
+        if height * width > _LARGEST_PX:
+            return None
+        dates = pairs.read_dates(index, Tile(0, 0, height, width))
+    except InputError:
+        return None
+    pictures = [_small(values) for values in dates]
+    try:
+        label = pairs.read(index).label
+    except InputError:
+        return pictures
+    return [*pictures, _small(label[None] * np.uint8(255))]
+
+
+def _small(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """``(C, H, W)`` as ``(h, w, 3)`` of at most 144 pixels a side: its first three bands, or one as grey."""
+    bands = values[:3] if len(values) >= 3 else np.repeat(values[:1], 3, axis=0)
+    image = np.moveaxis(bands, 0, 2).astype(np.float64)
+    if values.dtype != np.uint8:
+        low, high = np.percentile(image, (1, 99))
+        image = np.clip((image - low) / max(high - low, 1e-9), 0, 1) * 255
+    scale = _THUMB_PX / max(image.shape[:2])
+    shape = (max(round(image.shape[0] * scale), 1), max(round(image.shape[1] * scale), 1), 3)
+    small: NDArray[np.float64] = resize(image, shape, order=1, anti_aliasing=scale < 1, preserve_range=True)
+    return small.round().astype(np.uint8)
+
+
+def _source(facts: dict[str, Any]) -> str:
+    if not facts["archive"]:
+        return ""
+    rows = {"Archive": facts["archive"], "Licence": facts["licence"], "Cite": facts["citation"]}
+    cells = "".join(f'<tr><th scope="row">{name}</th><td>{text(value)}</td></tr>' for name, value in rows.items())
+    return _section("Where it is from", f'<table class="facts"><tbody>{cells}</tbody></table>')

@@ -1,0 +1,1 @@
+"""Checkpoints to ONNX, and ONNX to 8-bit integers; each compared before it is kept."""

@@ -1,0 +1,1 @@
+"""Predictors that run a network of torch: checkpoints, CUDA, the middle of a training."""

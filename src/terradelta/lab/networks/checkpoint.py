@@ -1,0 +1,76 @@
+"""Checkpoints: written whole or not at all, read without unpickling code."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from terradelta.card import CARD_KEY, ModelCard
+from terradelta.errors import ModelError
+from terradelta.files import whole_file
+from terradelta.lab.networks._registry import ChangeNetwork, create_model
+
+__all__ = ["load_checkpoint", "load_network", "save_checkpoint", "save_network"]
+
+
+def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values to ``path``, replacing what is there only once the new file is complete.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    advice = "make room, or give a place that can be; a checkpoint that was there is untouched"
+    with (
+        whole_file(path, advice=advice, failures=(RuntimeError,), durable=True) as temporary,
+        temporary.open("wb") as stream,
+    ):
+        torch.save(state, stream)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote; code inside the file is never run.
+
+    Raises:
+        ModelError: if the file is missing or is no such checkpoint.
+    """
+    if not path.is_file():
+        raise ModelError(f"there is no checkpoint {path}; a run folder holds best.ckpt after its first evaluation")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(f"{path} is not a checkpoint of terradelta ({type(error).__name__}: {error})") from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{path} is not a checkpoint of terradelta (it holds a {type(state).__name__})")
+    return state
+
+
+def save_network(network: ChangeNetwork, card: ModelCard, path: Path) -> None:
+    """Write weights with their card.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    save_checkpoint({"weights": network.state_dict(), CARD_KEY: card.to_json()}, path)
+
+
+def load_network(path: Path) -> tuple[ChangeNetwork, ModelCard]:
+    """Build the network that a checkpoint's card names and load its weights; in evaluation mode.
+
+    Args:
+        path: a file written by `save_network`, or a run folder (its ``best.ckpt``).
+
+    Raises:
+        ModelError: if there is no such file, it has no card, or the weights do not fit the network.
+    """
+    file = path / "best.ckpt" if path.is_dir() else path
+    state = load_checkpoint(file)
+    if CARD_KEY not in state or "weights" not in state:
+        raise ModelError(f"{file} has no model card; only checkpoints written by `terradelta train` can be used")
+    card = ModelCard.from_json(state[CARD_KEY], str(file))
+    network = create_model(card.network, **card.network_args)
+    try:
+        network.load_state_dict(state["weights"])
+    except RuntimeError as error:
+        raise ModelError(f"{file}: the weights do not fit network {card.network!r} ({error})") from error
+    network.eval()
+    return network, card

@@ -1,0 +1,278 @@
+"""`fit`: one training run, from a recipe to the best weights. It never sees a test split."""
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from terradelta.card import CARD_KEY, ModelCard
+from terradelta.errors import TerradeltaError
+from terradelta.lab.data.pairs import PairSource
+from terradelta.lab.inference.torch_predictor import TorchPredictor, channels_last
+from terradelta.lab.losses import LOSSES
+from terradelta.lab.networks import create_model
+from terradelta.lab.networks.checkpoint import load_checkpoint
+from terradelta.lab.networks.pretrained import initialise_encoder
+from terradelta.lab.training.checks import check_pairs
+from terradelta.lab.training.config import Recipe
+from terradelta.lab.training.crops import crop_loader
+from terradelta.lab.training.interrupts import Interrupt, ParentWatch
+from terradelta.lab.training.processes import launch, leave_unreached, make_fabric
+from terradelta.lab.training.schedule import learning_rate, make_optimiser
+from terradelta.lab.training.state import RunState, check_folder, prepare_folder, update_average, write_log
+from terradelta.lab.training.validation import CollapseWarning, first_card, validate
+
+__all__ = ["CollapseWarning", "fit"]
+
+WAITING, LONG_RUN_S = 0.2, 30.0
+"""Of a run longer than this, the share of time spent on waiting for crops from which it is said."""
+
+
+def fit(
+    recipe: Recipe,
+    train: PairSource,
+    val: PairSource,
+    run: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    console: Console | None = None,
+) -> ModelCard:
+    """Train; the weights of the best validation F1 land in ``run/best.ckpt`` with their card.
+
+    The run folder holds ``recipe.json``, ``last.ckpt`` (everything a resumed run needs), ``best.ckpt``, ``log.csv`` and
+    TensorBoard events. A resumed run gives the same weights as an unbroken one (bit for bit on a CPU), even after it
+    was killed. With ``recipe.devices`` above 1, that many processes are started; the first one writes.
+
+    Args:
+        recipe: everything the run depends on.
+        train: pairs to fit on.
+        val: pairs to choose weights and threshold on.
+        run: the run folder; must be new or empty unless ``resume``.
+        resume: go on from ``run/last.ckpt``; a run folder without one starts from the beginning.
+        device: Lightning Fabric's accelerator: ``auto``, ``cpu``, ``cuda``.
+        console: where progress is shown.
+
+    Returns:
+        The card of the best weights.
+
+    Raises:
+        OutputExistsError: if ``run`` holds a run already and ``resume`` is not set.
+        InputError: if ``resume`` is set and the recipe differs from the run's, or there are not as many devices.
+        DataError: if the data set is damaged.
+        TerradeltaError: if the loss is no longer a finite number.
+        KeyboardInterrupt: after Ctrl-C, once the step under way is done and saved; a second Ctrl-C does not wait.
+    """
+    console = console or Console()
+    fabric = make_fabric(recipe, device)
+    check_folder(recipe, run, resume)
+    decode = recipe.check_data and not (run / "last.ckpt").is_file()
+    for pairs in (train, val):
+        _check(pairs, recipe, console, decode=decode)
+    prepare_folder(recipe, run)
+    if recipe.devices == 1:
+        _Trainer(fabric, recipe, train, val, run, console).run(Interrupt())
+    else:
+        launch(fabric, partial(_train_in_process, recipe, train, val, run), console)
+    return ModelCard.from_json(load_checkpoint(run / "best.ckpt")[CARD_KEY])
+
+
+def _check(pairs: PairSource, recipe: Recipe, console: Console, *, decode: bool) -> None:
+    with _bar(console) as bar:
+        task = bar.add_task(f"checking the {pairs.split} pairs")
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        check_pairs(pairs, recipe.bands, decode=decode, workers=recipe.workers, progress=advance)
+
+
+def _train_in_process(
+    recipe: Recipe, train: PairSource, val: PairSource, run: Path, fabric: Fabric, console: Console
+) -> None:
+    _Trainer(fabric, recipe, train, val, run, console).run(ParentWatch())
+
+
+class _Trainer:
+    """One process of a run; the first one (of rank 0) evaluates, writes and prints."""
+
+    def __init__(
+        self, fabric: Fabric, recipe: Recipe, train: PairSource, val: PairSource, run: Path, console: Console
+    ) -> None:
+        self.fabric, self.recipe, self.train, self.val, self.folder = fabric, recipe, train, val, run
+        self.console = console
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        last = run / "last.ckpt"
+        torch.manual_seed(recipe.seed)
+        network = create_model(recipe.network, **recipe.network_args)
+        if recipe.encoder_weights is not None and not last.is_file():
+            initialise_encoder(network, recipe.encoder_weights)
+        average = copy.deepcopy(network).requires_grad_(requires_grad=False)
+        card = first_card(recipe, network, train, val)
+        self.state = RunState(network, average, make_optimiser(network, recipe), card)
+        self.loss = partial(LOSSES[recipe.loss], **recipe.loss_args)
+        self.waited_s = self.worked_s = 0.0
+        if last.is_file():
+            fabric.strategy.precision.load_state_dict(self.state.load(last))
+            console.print(f"resuming after step {self.state.step} of {recipe.steps}")
+
+    def run(self, interrupt: Interrupt | ParentWatch) -> None:
+        """Train to the end, or until asked to stop."""
+        state, fabric, recipe = self.state, self.fabric, self.recipe
+        channels_last(state.network)
+        if fabric.world_size > 1:
+            leave_unreached(state.network, self.loss, len(recipe.bands))
+        model, optimizer = fabric.setup(self._with_shared_statistics(), state.optimizer)
+        model.mark_forward_method("forward_with_aux")
+        state.average.to(fabric.device)
+        start = recipe.steps if self._exhausted() else state.step
+        loader = crop_loader(self.train, recipe, state.card, start, rank=fabric.global_rank, world=fabric.world_size)
+        batches = iter(loader)
+        with self._board() as board, _bar(self.console) as bar, interrupt:
+            task = bar.add_task(recipe.name, total=recipe.steps, completed=state.step)
+            for _ in range(start, recipe.steps):
+                row = self._step(model, optimizer, batches)
+                self._after_step(row, board)
+                bar.update(task, completed=state.step, description=self._status(row))
+                if self._exhausted():
+                    self.console.print(f"stopped early: no better F1 in {recipe.patience} evaluations")
+                    break
+                if self._agreed(interrupt.asked):
+                    self._save()
+                    self.console.print(f"stopped after step {state.step}; with --resume it goes on from here")
+                    raise KeyboardInterrupt
+        self._save()
+        self._say_if_starved()
+
+    def _step(self, model: Any, optimizer: Any, batches: Iterator[Any]) -> dict[str, Any]:  # noqa: ANN401  wrappers
+        state, recipe, fabric = self.state, self.recipe, self.fabric
+        rate = learning_rate(recipe, state.step, state.val_f1s)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(_seed(recipe.seed, state.step, fabric.global_rank))
+        optimizer.zero_grad()
+        waited, started, pairs = 0.0, time.perf_counter(), 0
+        total = torch.zeros((), device=fabric.device)
+        for number in range(1, recipe.accumulate + 1):
+            before_waiting = time.perf_counter()
+            before, after, label = (x.to(fabric.device) for x in next(batches))
+            waited += time.perf_counter() - before_waiting
+            with fabric.no_backward_sync(model, enabled=number < recipe.accumulate):
+                dates = (x.contiguous(memory_format=torch.channels_last) for x in (before, after))
+                loss = self.loss(model.forward_with_aux(*dates), label) / recipe.accumulate
+                fabric.backward(loss)
+            total += loss.detach()
+            pairs += len(label) * fabric.world_size
+        value = _finite(float(fabric.all_reduce(total, reduce_op="mean")), state.step + 1)  # type: ignore[arg-type]
+        limit = math.inf if recipe.clip_norm is None else recipe.clip_norm
+        norm = fabric.clip_gradients(model, optimizer, max_norm=limit, error_if_nonfinite=False)
+        optimizer.step()
+        update_average(state.average, state.network, min(recipe.ema_decay, (1 + state.step) / (10 + state.step)))
+        state.step += 1
+        worked = time.perf_counter() - started - waited
+        self.waited_s, self.worked_s = self.waited_s + waited, self.worked_s + worked
+        return {
+            "step": state.step,
+            "loss": value,
+            "lr": rate,
+            "grad_norm": 0.0 if norm is None else norm.item(),
+            "pairs_per_s": pairs / worked,
+            "wait_s": waited,
+        }
+
+    def _after_step(self, row: dict[str, Any], board: SummaryWriter | None) -> None:
+        state, recipe = self.state, self.recipe
+        if state.step % recipe.eval_every == 0 or state.step == recipe.steps:
+            row |= self._validate()
+        state.log.append(row)
+        if board is not None:
+            for name, value in row.items():
+                board.add_scalar(name, value, state.step)
+        if state.step % recipe.save_every == 0 or state.step == recipe.steps or "val_f1" in row:
+            self._save()
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            self.state.save(self.folder / "last.ckpt", self.fabric.strategy.precision.state_dict())
+            write_log(self.state.log, self.folder / "log.csv")
+
+    def _validate(self) -> dict[str, float]:
+        """The first process scores; all take over what it found."""
+        state = self.state
+        values: dict[str, float] = {}
+        if self.fabric.is_global_zero:
+            bf16 = self.recipe.precision == "bf16-mixed"
+            predictor = TorchPredictor(state.average, state.card, self.fabric.device, bf16=bf16)
+            values = validate(self.recipe, state, predictor, self.val, self.folder / "best.ckpt")
+        found = (values, state.best_f1, state.evaluations_since_best)
+        values, state.best_f1, state.evaluations_since_best = self.fabric.broadcast(found)
+        return values
+
+    def _agreed(self, asked: bool) -> bool:
+        """Whether any process was asked to stop."""
+        if self.fabric.world_size == 1:
+            return asked
+        flag = torch.tensor(float(asked), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(flag, reduce_op="sum"))
+
+    def _with_shared_statistics(self) -> nn.Module:
+        """Batch normalisation over the pairs of all devices, where torch can: on CUDA."""
+        network = self.state.network
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
+            shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+            return shared
+        return network
+
+    def _exhausted(self) -> bool:
+        patience = self.recipe.patience
+        return patience is not None and self.state.evaluations_since_best >= patience
+
+    def _status(self, row: dict[str, Any]) -> str:
+        best = f"best val F1 {self.state.best_f1:.4f}" if self.state.best_f1 >= 0 else "not yet evaluated"
+        return f"loss {row['loss']:.3f}  {row['pairs_per_s']:.1f} pairs/s  {best}"
+
+    def _board(self) -> contextlib.AbstractContextManager[SummaryWriter | None]:
+        if not self.fabric.is_global_zero:
+            return contextlib.nullcontext()
+        board: SummaryWriter = SummaryWriter(str(self.folder), purge_step=self.state.step)
+        return board
+
+    def _say_if_starved(self) -> None:
+        spent = self.waited_s + self.worked_s
+        if spent > LONG_RUN_S and self.waited_s > WAITING * spent:
+            self.console.print(
+                f"{self.waited_s / spent:.0%} of the time was spent on waiting for crops; raise Recipe.workers "
+                f"(now {self.recipe.workers}) or Recipe.cache_mb"
+            )
+
+
+def _bar(console: Console) -> Progress:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=console)
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    """Where the random numbers of a step (dropout) start: the same in a resumed run, another in each process."""
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0])
+
+
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise TerradeltaError(
+            f"the loss is {loss} at step {step}; the weights saved before it are untouched. Lower Recipe.lr, "
+            "look for values in the images that are no numbers, or train with precision 32-true"
+        )
+    return loss

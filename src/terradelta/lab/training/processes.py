@@ -1,0 +1,126 @@
+"""One process a device, through Lightning Fabric: start them, pass Ctrl-C on, give their errors back as errors."""
+
+import copy
+import datetime
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from rich.console import Console
+from torch import Tensor
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from terradelta import errors
+from terradelta.errors import InputError, TerradeltaError
+from terradelta.lab.networks import ChangeNetwork
+from terradelta.lab.training.config import Recipe
+from terradelta.lab.training.interrupts import Forwarded
+
+__all__ = ["launch", "leave_unreached", "make_fabric"]
+
+START_METHOD = "spawn"
+LONGEST_VALIDATION = datetime.timedelta(days=1)
+"""The other processes wait this long for the first one, which validates."""
+
+_PROBE_SIDE = 64
+
+Work = Callable[[Fabric, Console], None]
+
+
+def make_fabric(recipe: Recipe, device: str) -> Fabric:
+    """Lightning Fabric for the recipe's devices and precision.
+
+    Raises:
+        InputError: if the machine does not have them.
+    """
+    options: dict[str, Any] = {"accelerator": device, "devices": recipe.devices, "precision": recipe.precision}
+    if recipe.devices > 1:
+        options["strategy"] = DDPStrategy(
+            start_method=START_METHOD,  # type: ignore[arg-type]
+            timeout=LONGEST_VALIDATION,
+        )
+    try:
+        return Fabric(**options)
+    except (ValueError, RuntimeError) as error:  # Fabric's MisconfigurationException is a ValueError
+        raise InputError(
+            f"training on {recipe.devices} x {device!r} in {recipe.precision!r} is not possible here ({error}); use "
+            "--device cpu, fewer --devices, or another Recipe.precision"
+        ) from error
+
+
+def launch(fabric: Fabric, work: Work, console: Console) -> None:
+    """Run ``work`` in one process a device.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, once all processes have stopped.
+        TerradeltaError: the error that a process raised, or that one died.
+    """
+    with _environment_kept(), Forwarded() as interrupt:
+        try:
+            finished: bool = fabric.launch(partial(_in_process, work, console.stderr, console.quiet))
+        except ProcessRaisedException as error:
+            raise _own(error) from error
+        except ProcessExitedException as error:
+            if interrupt.asked:
+                raise KeyboardInterrupt from error
+            raise TerradeltaError(f"a training process died ({error}); --resume goes on from what was saved") from error
+    if not finished:
+        raise KeyboardInterrupt
+
+
+def leave_unreached(network: ChangeNetwork, loss: Callable[[list[Tensor], Tensor], Tensor], bands: int) -> None:
+    """Say of parameters that the loss does not depend on that they need no gradient.
+
+    Ablations have them, and losses that leave an auxiliary head out. Processes that share gradients wait for all that
+    need one. Torch can look for the others in every step; that costs time, and torch warns where there are none.
+
+    Args:
+        network: stays as it is but for this.
+        loss: of its outputs and a label.
+        bands: of one date.
+    """
+    probe = copy.deepcopy(network).eval()
+    side = max(_PROBE_SIDE // network.stride, 1) * network.stride
+    generator = torch.Generator().manual_seed(0)
+    dates = (torch.randn(1, bands, side, side, generator=generator) for _ in range(2))
+    label = torch.zeros(1, 1, side, side)
+    label[..., : side // 2] = 1
+    trained, tried = ([p for p in each.parameters() if p.requires_grad] for each in (network, probe))
+    gradients = torch.autograd.grad(loss(probe.forward_with_aux(*dates), label), tried, allow_unused=True)
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        if gradient is None:
+            parameter.requires_grad = False
+
+
+def _in_process(work: Work, stderr: bool, quiet: bool, fabric: Fabric) -> bool:
+    try:
+        work(fabric, Console(stderr=stderr, quiet=quiet or not fabric.is_global_zero))
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _own(error: ProcessRaisedException) -> BaseException:
+    """The error of ours at the end of a process's traceback; the given one if it is not ours."""
+    found = re.search(r"^terradelta\.errors\.(\w+): (.*)", error.msg, re.MULTILINE | re.DOTALL)
+    if found is None:
+        return error
+    kind: type[TerradeltaError] = getattr(errors, found[1])
+    return kind(found[2].strip())
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Fabric leaves the address of its processes in the environment; the next run needs one of its own."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,76 @@
+"""The learning rate of a step, and the optimiser that uses it: both from the recipe alone, so that they resume."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from terradelta.lab.training.config import Recipe
+
+__all__ = ["learning_rate", "make_optimiser", "plateaus"]
+
+
+def learning_rate(recipe: Recipe, step: int, val_f1s: Sequence[float] = ()) -> float:
+    """The rate of one step.
+
+    Args:
+        recipe: gives ``lr``, ``final_lr``, ``warmup_steps``, ``steps`` and the schedule.
+        step: from 0.
+        val_f1s: validation F1 of every evaluation before this step; only a ``plateau`` looks at it.
+    """
+    if step < recipe.warmup_steps:
+        return recipe.lr * (step + 1) / recipe.warmup_steps
+    schedule = recipe.schedule
+    share = (step - recipe.warmup_steps) / max(recipe.steps - recipe.warmup_steps, 1)
+    waves = share / schedule.period
+    # A step that ends a period exactly must not fall before it by rounding.
+    whole = math.floor(waves + 1e-9)
+    gains: dict[str, Callable[[], float]] = {
+        "cosine": lambda: _above(recipe.final_lr, 0.5 * (1 + math.cos(math.pi * share))),
+        "cosine_waves": lambda: _above(recipe.final_lr, 0.5 * (1 + math.cos(math.pi * waves))),
+        "linear": lambda: _above(recipe.final_lr, min(1.0, (1 - share) / (1 - schedule.hold))),
+        "step": lambda: schedule.factor**whole,
+        "exponential": lambda: schedule.factor**waves,
+        "plateau": lambda: schedule.factor ** plateaus(val_f1s, schedule.patience),
+        "constant": lambda: 1.0,
+    }
+    return recipe.lr * gains[schedule.kind]()
+
+
+def _above(floor: float, gain: float) -> float:
+    return floor + (1 - floor) * gain
+
+
+def plateaus(scores: Sequence[float], patience: int) -> int:
+    """How often more than ``patience`` scores in a row were no better than the best before; the count then restarts."""
+    best, waited, found = -math.inf, 0, 0
+    for score in scores:
+        if score > best:
+            best, waited = score, 0
+            continue
+        waited += 1
+        if waited > patience:
+            found, waited = found + 1, 0
+    return found
+
+
+def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the network's trainable parameters."""
+    groups = _groups(network, recipe)
+    chosen = recipe.optimiser
+    if chosen.kind == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=chosen.momentum)
+    if chosen.kind == "adam":
+        return torch.optim.Adam(groups, lr=recipe.lr, betas=chosen.betas)
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=chosen.betas)
+
+
+def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Weight decay on kernels, none on biases and normalisation, unless the recipe wants it on all."""
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    decayed = [p for p in trainable if p.ndim > 1 or recipe.optimiser.decay_all]
+    others = [p for p in trainable if p.ndim <= 1 and not recipe.optimiser.decay_all]
+    groups = [(decayed, recipe.weight_decay), (others, 0.0)]
+    return [{"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters]

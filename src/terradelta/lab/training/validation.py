@@ -1,0 +1,103 @@
+"""Validation in the middle of a run: score the averaged weights, choose the threshold, keep the best, warn."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import terradelta
+from terradelta.card import ModelCard
+from terradelta.lab.data.pairs import PairSource
+from terradelta.lab.evaluation import Evaluation, evaluate
+from terradelta.lab.networks import ChangeNetwork, model_info, receptive_field
+from terradelta.lab.networks.checkpoint import save_network
+from terradelta.lab.training.config import Recipe
+from terradelta.lab.training.crops import measure_bands
+from terradelta.lab.training.state import RunState
+from terradelta.predict.predictor import Predictor
+
+__all__ = ["CollapseWarning", "first_card", "validate"]
+
+COLLAPSED_LOW, COLLAPSED_HIGH = 1e-4, 0.9
+
+
+class CollapseWarning(UserWarning):
+    """The network calls everything changed, or nothing."""
+
+
+def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: PairSource) -> ModelCard:
+    """The card of a run that begins; where the recipe gives no mean or deviation, they are measured."""
+    mean, std = recipe.mean, recipe.std
+    if mean is None or std is None:
+        measured = measure_bands(train, recipe)
+        mean, std = mean or measured[0], std or measured[1]
+    return ModelCard(
+        name=recipe.name,
+        network=recipe.network,
+        network_args=recipe.network_args,
+        bands=recipe.bands,
+        mean=mean,
+        std=std,
+        scale=recipe.scale,
+        stride=network.stride,
+        symmetric=network.symmetric,
+        tile=network.tile,
+        overlap=network.overlap,
+        receptive_field=receptive_field(network, len(recipe.bands)),
+        gsd_m=recipe.gsd_m,
+        paper=model_info(recipe.network).paper,
+        data=recipe.data,
+        licence=recipe.licence,
+        training=_training(recipe, train, val),
+        code_version=terradelta.__version__,
+    )
+
+
+def _training(recipe: Recipe, train: PairSource, val: PairSource) -> dict[str, Any]:
+    names = ("steps", "batch_size", "accumulate", "devices", "seed", "loss")
+    facts: dict[str, Any] = {name: getattr(recipe, name) for name in names}
+    facts |= {"data_name": train.name, "train_pairs": len(train), "val_pairs": len(val)}
+    if recipe.encoder_weights is not None:
+        facts["encoder_weights"] = Path(recipe.encoder_weights).name
+    return facts
+
+
+def validate(recipe: Recipe, state: RunState, predictor: Predictor, val: PairSource, best: Path) -> dict[str, float]:
+    """Score on the validation split; weights with a better F1 than all before are written to ``best``.
+
+    Returns:
+        F1, precision, recall and threshold, as columns of the log.
+    """
+    found = evaluate(predictor, val, threshold=0.5, protocol=recipe.validation)
+    threshold = found.histogram.best_threshold()
+    scores = found.histogram.confusion(threshold)
+    _warn_if_collapsed(found, state.step)
+    state.evaluations_since_best += 1
+    if scores.f1 > state.best_f1:
+        state.best_f1, state.evaluations_since_best = scores.f1, 0
+        score = {"data": recipe.data, "split": val.split, **_score(recipe, found, threshold)}
+        training = {**state.card.training, "best_step": state.step}
+        card = state.card.replace(threshold=threshold, scores=(score,), training=training)
+        save_network(state.average, card, best)
+    values = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall, "threshold": threshold}
+    return {f"val_{name}": value for name, value in values.items()}
+
+
+def _score(recipe: Recipe, found: Evaluation, threshold: float) -> dict[str, Any]:
+    return {
+        "protocol": f"{recipe.validation.text}; threshold chosen on this split",
+        "threshold": threshold,
+        "metrics": found.histogram.confusion(threshold).metrics(),
+    }
+
+
+def _warn_if_collapsed(found: Evaluation, step: int) -> None:
+    total = found.total
+    predicted = (total.tp + total.fp) / max(total.total, 1)
+    if (predicted < COLLAPSED_LOW and total.tp + total.fn > 0) or predicted > COLLAPSED_HIGH:
+        warnings.warn(
+            f"step {step}: {predicted:.2%} of the validation pixels are called changed, "
+            f"{(total.tp + total.fn) / total.total:.2%} are: the predictions have collapsed to one class. "
+            "Usual in the first steps; later, lower the learning rate, raise Recipe.change_crops, or check the labels",
+            CollapseWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,1 @@
+"""Two arrays of raw sensor values in, probabilities of change out."""

@@ -1,0 +1,34 @@
+"""Classical change detection: methods that are fitted to one pair, without weights or labels.
+
+A `Method` reads a pair tile by tile, learns the few numbers it needs, and becomes a predictor for that pair. All of
+them take any number of bands of any real dtype, and need no scaling: they standardise.
+"""
+
+from terradelta.errors import ModelError
+from terradelta.predict.classical.method import Method
+
+__all__ = ["Method", "load_method", "methods"]
+
+
+def methods() -> dict[str, Method]:
+    """The methods with their default parameters, by name, in alphabetical order."""
+    from terradelta.predict.classical.cva import Cva
+    from terradelta.predict.classical.irmad import IrMad
+    from terradelta.predict.classical.pca_kmeans import PcaKMeans
+
+    return {method.name: method for method in (Cva(), IrMad(), PcaKMeans())}
+
+
+def load_method(name: str) -> Method:
+    """A method with its default parameters.
+
+    Args:
+        name: ``cva``, ``irmad`` or ``pca-kmeans``.
+
+    Raises:
+        ModelError: if there is no such method.
+    """
+    known = methods()
+    if name not in known:
+        raise ModelError(f"there is no method {name!r}; give one of {', '.join(known)}, or a model with --model")
+    return known[name]

@@ -1,0 +1,108 @@
+"""What every predictor does around its network: normalise, pad, calibrate, crop."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terradelta.card import ModelCard
+from terradelta.errors import ModelError, ShapeError
+
+__all__ = ["Predictor", "pad_reflect", "sigmoid"]
+
+
+class Predictor(ABC):
+    """Two dates in, probability of change out; a subclass runs the network."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+
+    @property
+    def identity(self) -> str:
+        """What its results depend on, as a hash: the card, and the weights where a subclass adds them."""
+        return hashlib.sha256(f"{type(self).__name__} {self.card.to_json()}".encode()).hexdigest()
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, and in what precision where a subclass has more than one; for receipts."""
+        return type(self).__name__
+
+    @property
+    def fill(self) -> NDArray[np.float32]:
+        """Raw sensor values ``(2, C)`` of the first and second date for pixels where one date has no data.
+
+        They make such a pixel look unchanged to its neighbours. By default they are the card's means.
+        """
+        mean = np.asarray(self.card.mean, np.float32) * np.float32(self.card.scale)
+        return np.stack([mean, mean])
+
+    def predict(self, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
+        """Probability of change.
+
+        Args:
+            before: ``(B, C, H, W)`` raw sensor values of the first date; any H and W of at least one pixel.
+            after: the same of the second date.
+
+        Returns:
+            ``(B, H, W)`` in [0, 1].
+
+        Raises:
+            ShapeError: if the two shapes differ or are not ``(B, C, H, W)``.
+            BandError: if C is not what the card says.
+            ModelError: if the network gives another shape than its input's.
+        """
+        if before.ndim != 4 or before.shape != after.shape or 0 in before.shape:
+            raise ShapeError(f"before {before.shape} and after {after.shape} must have one shape (B, C, H, W)")
+        height, width = before.shape[2:]
+        padded = [pad_reflect(self.card.normalise(x), self.card.stride) for x in (before, after)]
+        logits = self.logits(padded[0], padded[1])
+        expected = (len(before), 1, *padded[0].shape[2:])
+        if logits.shape != expected:
+            raise ModelError(f"the network of model {self.card.name!r} gave shape {logits.shape}, not {expected}")
+        scaled = logits[:, 0, :height, :width] / np.float32(self.card.temperature)
+        scaled += np.float32(self.card.logit_bias)
+        return sigmoid(scaled)
+
+    def prepare(self, height: int, width: int, count: int) -> int:
+        """Get ready for ``count`` tiles of a size, and say how many of them `predict` best takes at once: 1 by default.
+
+        Args:
+            height: of a tile, pixels.
+            width: of a tile.
+            count: tiles of the whole scene; the answer may depend on it, so that it does not on how a run is divided.
+
+        Returns:
+            Tiles for each call of `predict`, 1 or more.
+        """
+        return 1
+
+    def release(self) -> None:  # noqa: B027  most predictors hold nothing between calls
+        """Let go of memory that only a call of `predict` needs; the next one takes it again. By default there is none.
+
+        Call it only while no other thread predicts.
+        """
+
+    @abstractmethod
+    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network on normalised, padded arrays: ``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
+
+
+def pad_reflect(values: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:
+    """Pad ``(..., H, W)`` at the bottom and right by reflection to a multiple of ``multiple`` pixels.
+
+    A side shorter than the padding is reflected more than once (a side of one pixel is repeated).
+    """
+    rows, cols = (-values.shape[-2] % multiple, -values.shape[-1] % multiple)
+    if not rows and not cols:
+        return values
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(0, rows), (0, cols)], mode="reflect")
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logistic function without overflow, float32."""
+    out: NDArray[np.float32] = np.tanh(logits * np.float32(0.5))
+    out *= np.float32(0.5)
+    out += np.float32(0.5)
+    return out

@@ -1,0 +1,1 @@
+"""Files in: two rasters as one pair on one grid, read tile by tile."""

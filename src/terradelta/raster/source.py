@@ -1,0 +1,377 @@
+"""One input file: what it is, and a uniform view of it.
+
+A view is a GDAL VRT in memory with the selected bands in the selected order and dtype, and one alpha band that says
+where all of them are valid: nodata values, alpha bands, mask files and NaN become the same thing. GDAL's warper then
+neither mixes invalid pixels into their neighbours nor needs to know why they are invalid.
+"""
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.io import DatasetReader
+
+from terradelta.errors import GridError, RasterError
+from terradelta.geo.grid import Grid
+from terradelta.raster.access import (
+    GDAL_ERRORS,
+    IMAGE_DRIVERS,
+    REMOTE_DRIVERS,
+    check_beside,
+    is_utf8,
+    leads_elsewhere,
+    open_image,
+    settings,
+    vsi_name,
+)
+from terradelta.raster.bands import Band
+from terradelta.raster.remote import RemoteFile, full_url, is_url, probe
+from terradelta.raster.values import Meaning, band_names, recognise
+from terradelta.raster.vrt import check_vrt, is_vrt
+
+__all__ = ["Source", "gdal_type", "read_source"]
+
+_OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib has made one slash of two
+_REASON_CHARS = 500
+
+_GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "uint64": "UInt64",
+    "int64": "Int64",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A readable raster file, described once; no file stays open."""
+
+    path: str
+    """Absolute path, or the URL without what may be secret; for people."""
+    address: str
+    """What `read_source` finds it again by: the path or the URL, signature included, so not to be shown."""
+    name: str
+    """What GDAL opens: the path, GDAL's name of the URL, or the text of a VRT that names nothing unchecked."""
+    grid: Grid
+    bands: tuple[Band, ...]
+    """Image bands in file order, alpha bands left out."""
+    alpha: tuple[int, ...]
+    """Numbers of the alpha bands."""
+    nodata: tuple[float | None, ...]
+    """Declared nodata value of each image band."""
+    masks: tuple[str, ...]
+    """Which mask GDAL keeps for each image band.
+
+    ``all_valid``, ``nodata``, ``alpha``, ``mask`` (one for all bands, in the file or beside it) or ``band_mask``.
+    """
+    driver: str
+    block: tuple[int, int]
+    """(height, width) of the blocks that the file is stored in."""
+    palette: bool
+    """Whether the values are indices into a colour table."""
+    meaning: Meaning | None = None
+    """What the values mean, where it is known."""
+    conversion: tuple[tuple[float, float], ...] | None = None
+    """(gain, offset) of each selected band, by which values become reflectance when read; None: they stay."""
+    files: tuple[str, ...] = ()
+    """Real paths of all local files that the image consists of, in order."""
+    remotes: tuple[RemoteFile, ...] = ()
+    """All files behind URLs that it consists of, in order."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """GDAL's options to enter around every use of the file: without network unless it was given by URL."""
+        return settings(remote=bool(self.remotes))
+
+    def open(self) -> DatasetReader:
+        """Open the file, inside a `rasterio.Env` with `settings`.
+
+        Raises:
+            RasterioError, CPLE_BaseError, UnicodeError: see `GDAL_ERRORS`.
+        """
+        return open_image(self.name, (self.driver,))
+
+    def reason(self, error: BaseException) -> str:
+        """GDAL's message, shortened, without what may be secret in URLs."""
+        return _reason(error.__cause__ or error, self.remotes)
+
+    def dtype(self, selected: Sequence[int]) -> np.dtype[Any]:
+        """The dtype that holds the selected bands without loss (bands of one file may differ)."""
+        dtypes = {band.index: band.dtype for band in self.bands}
+        return np.result_type(*(np.dtype(dtypes[number]) for number in selected))
+
+    def with_nodata(self, value: float) -> "Source":
+        """The same image, with a nodata value in all bands in place of the file's masks; without alpha bands."""
+        size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
+        bands = "".join(
+            f'<VRTRasterBand dataType="{_GDAL_TYPES[band.dtype]}"><NoDataValue>{value!r}</NoDataValue>'
+            f"{self._input(str(band.index), '')}</VRTRasterBand>"
+            for band in self.bands
+        )
+        count = len(self.bands)
+        return dataclasses.replace(
+            self,
+            name=f"<VRTDataset {size}>{bands}</VRTDataset>",
+            driver="VRT",
+            bands=tuple(dataclasses.replace(band, index=i) for i, band in enumerate(self.bands, 1)),
+            alpha=(),
+            nodata=(value,) * count,
+            masks=("nodata",) * count,
+        )
+
+    def positions(self, selected: Sequence[int]) -> list[int]:
+        """Positions in `bands` of the bands with some numbers."""
+        numbers = [band.index for band in self.bands]
+        return [numbers.index(number) for number in selected]
+
+    def convert(self, values: NDArray[Any]) -> NDArray[Any]:
+        """``(C, ...)`` stored values of the selected bands, as they are or, with a `conversion`, as float32."""
+        if self.conversion is None:
+            return values
+        gain, offset = np.array(self.conversion, np.float64).T.reshape(2, -1, *[1] * (values.ndim - 1))
+        converted: NDArray[np.float32] = (values * gain + offset).astype(np.float32)
+        return converted
+
+    def mask_bands(self, selected: Sequence[int]) -> list[int]:
+        """Numbers of the bands whose GDAL masks, together with the alpha bands, say where all selected are valid."""
+        kept = {band.index: mask for band, mask in zip(self.bands, self.masks, strict=True)}
+        shared = [n for n in selected if kept[n] == "mask"][:1]
+        return [n for n in dict.fromkeys(selected) if kept[n] in ("nodata", "band_mask")] + shared
+
+    def plain_nodata(self, number: int) -> int | None:
+        """The nodata value of a band that can be compared with the values; None where GDAL's mask must be read."""
+        position = [band.index for band in self.bands].index(number)
+        value, integers = self.nodata[position], np.dtype(self.bands[position].dtype).kind in "iu"
+        plain = integers and self.masks[position] == "nodata" and value is not None and float(value).is_integer()
+        return int(value) if plain and value is not None else None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one decoded row of blocks, one pixel high, all bands."""
+        across = math.ceil(self.grid.width / self.block[1]) * self.block[1]
+        return across * (sum(np.dtype(band.dtype).itemsize for band in self.bands) + len(self.alpha))
+
+    def view(self, selected: Sequence[int], factor: int = 1) -> str:
+        """XML of the VRT that shows the selected bands and, last, their joint validity (255 valid, 0 not).
+
+        Args:
+            selected: band numbers, from 1.
+            factor: read every ``factor``-th pixel only; GDAL takes overviews where the file has them.
+        """
+        height, width = (max(1, round(side / factor)) for side in self.grid.shape)
+        rect = ""
+        if factor > 1:
+            rect = (
+                f'<SrcRect xOff="0" yOff="0" xSize="{self.grid.width}" ySize="{self.grid.height}"/>'
+                f'<DstRect xOff="0" yOff="0" xSize="{width}" ySize="{height}"/>'
+            )
+        kind = _GDAL_TYPES[self.dtype(selected).name]
+        bands = [f'<VRTRasterBand dataType="{kind}">{self._input(str(n), rect)}</VRTRasterBand>' for n in selected]
+        transform = ",".join(map(repr, self.grid.resized((height, width)).transform.to_gdal()))
+        return (
+            f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><GeoTransform>{transform}</GeoTransform>'
+            f"{''.join(bands)}{self._validity(selected, rect)}</VRTDataset>"
+        )
+
+    def _input(self, band: str, rect: str, path: str = "", ratio: int = 1) -> str:
+        kind = "SimpleSource" if ratio == 1 else "ComplexSource"
+        scale = "" if ratio == 1 else f"<ScaleOffset>0</ScaleOffset><ScaleRatio>{ratio}</ScaleRatio>"
+        return (
+            f'<{kind}><SourceFilename relativeToVRT="0">{escape(path or self.name)}</SourceFilename>'
+            f"<SourceBand>{band}</SourceBand>{rect}{scale}</{kind}>"
+        )
+
+    def _validity(self, selected: Sequence[int], rect: str) -> str:
+        """The alpha band: the product of every mask that can be 0 somewhere."""
+        inputs = [self._input(f"mask,{n}", rect) for n in self.mask_bands(selected)]
+        inputs += [self._input(str(n), rect, ratio=255) for n in self.alpha]
+        if self.dtype(selected).kind == "f":
+            nan_view = self._nan_view(selected)
+            inputs += [self._input(f"mask,{i}", rect, nan_view) for i in range(1, len(selected) + 1)]
+        # The product even of one mask with itself: GDAL 3.10 reads the band in place of its mask when it meets
+        # nothing but simple sources in a read of several bands.
+        inputs = inputs or [self._input(f"mask,{selected[0]}", rect)]
+        inputs = inputs if len(inputs) > 1 else inputs * 2
+        return (
+            '<VRTRasterBand dataType="Byte" subClass="VRTDerivedRasterBand"><ColorInterp>Alpha</ColorInterp>'
+            f"<PixelFunctionType>mul</PixelFunctionType>{''.join(inputs)}</VRTRasterBand>"
+        )
+
+    def _nan_view(self, selected: Sequence[int]) -> str:
+        """XML of a VRT whose masks are 0 where the values are NaN, whatever the file declares as nodata."""
+        kind = _GDAL_TYPES[self.dtype(selected).name]
+        bands = (
+            f'<VRTRasterBand dataType="{kind}"><NoDataValue>nan</NoDataValue>{self._input(str(n), "")}</VRTRasterBand>'
+            for n in selected
+        )
+        size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
+        return f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready facts about the file."""
+        size = self.grid.pixel_size
+        nodata = [None if value is None else (value if math.isfinite(value) else str(value)) for value in self.nodata]
+        return {
+            "path": self.path,
+            "driver": self.driver,
+            "size_px": list(self.grid.shape),
+            "crs": self.grid.crs.to_string() if self.grid.crs else None,
+            "transform": list(self.grid.transform)[:6],
+            "pixel_size": list(size),
+            "dtypes": [band.dtype for band in self.bands],
+            "bands": [band.label for band in self.bands],
+            "alpha_bands": list(self.alpha),
+            "nodata": nodata,
+            "masks": list(self.masks),
+            "values": {
+                "known_from": None if self.meaning is None else self.meaning.origin,
+                "converted": None if self.conversion is None else [list(pair) for pair in self.conversion],
+            },
+        }
+
+
+def gdal_type(dtype: str) -> str:
+    """GDAL's name of a dtype."""
+    return _GDAL_TYPES[dtype]
+
+
+def read_source(path: str | Path, *, allow_outside: bool = False) -> Source:
+    """Describe a raster file.
+
+    Args:
+        path: a local file in one of `IMAGE_DRIVERS`' formats, a VRT, or an http URL of an image in one of
+            `REMOTE_DRIVERS`' formats, of which only the parts that are needed are fetched.
+        allow_outside: whether a VRT may name files outside its folder, and URLs.
+
+    Raises:
+        RasterError: if there is no such file, it is no raster, it names what it may not, or it holds nothing that can
+            be compared.
+        GridError: if its transform is degenerate.
+    """
+    if is_url(str(path)):
+        return _remote_source(full_url(str(path)))
+    name = _local_file(path)
+    try:
+        if is_vrt(name):
+            checked = check_vrt(name, allow_outside)
+            return _opened(name, checked.xml, ("VRT",), tuple(checked.files), tuple(checked.remotes.values()))
+        if leads_elsewhere(name):
+            raise RasterError(f"{name} describes data that lie elsewhere; give the image itself")
+        check_beside(name, None if allow_outside else os.path.dirname(name))
+    except OSError as error:
+        raise RasterError(f"{name} cannot be read ({error.strerror}); check its permissions") from error
+    return _opened(name, name, IMAGE_DRIVERS, (name,), ())
+
+
+def _remote_source(url: str) -> Source:
+    remote = probe(url)
+    found = _opened(remote.name, vsi_name(url), REMOTE_DRIVERS, (), (remote,))
+    return dataclasses.replace(found, address=url)
+
+
+def _opened(
+    path: str, name: str, drivers: Sequence[str], files: tuple[str, ...], remotes: tuple[RemoteFile, ...]
+) -> Source:
+    try:
+        with rasterio.Env(**settings(bool(remotes))), open_image(name, drivers) as dataset:
+            _check(dataset, path)
+            return dataclasses.replace(_describe(dataset, path), name=name, files=files, remotes=remotes)
+    except GDAL_ERRORS as error:
+        raise RasterError(
+            f"{path} cannot be opened as a raster ({_reason(error, remotes)}); give a GeoTIFF or another of "
+            f"{', '.join(drivers)}, and check that the file is complete"
+        ) from error
+
+
+def _reason(error: BaseException, remotes: Sequence[RemoteFile]) -> str:
+    """GDAL's message, without what may be secret in URLs."""
+    text = str(error)
+    for remote in remotes:
+        text = text.replace(remote.url, remote.name)
+    return text if len(text) <= _REASON_CHARS else text[:_REASON_CHARS] + "..."
+
+
+def _local_file(path: str | Path) -> str:
+    if _OTHER_URL.match(str(path)) or str(path).startswith("/vsi"):
+        raise RasterError(
+            f"{path} is no local file and no http URL; terradelta reads no other URLs and no /vsi paths: download it "
+            "first, or give its https URL"
+        )
+    file = os.path.expanduser(path)
+    if os.path.isdir(file):
+        raise RasterError(f"{path} is a folder; give the raster file inside it")
+    if not os.path.isfile(file):  # also False where the name itself is impossible
+        raise RasterError(f"{path} does not exist; check the path")
+    name = os.path.realpath(file)
+    if not is_utf8(name):
+        raise RasterError(f"{name!r} is no UTF-8 file name, which GDAL needs; rename the file")
+    return name
+
+
+def _check(dataset: DatasetReader, name: str) -> None:
+    image = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+    if not image:
+        what = f"{len(dataset.subdatasets)} subdatasets" if dataset.subdatasets else "no image band"
+        raise RasterError(f"{name} holds {what}; extract the image to compare with gdal_translate first")
+    unknown = sorted({dataset.dtypes[i - 1] for i in image} - _GDAL_TYPES.keys())
+    if unknown:
+        raise RasterError(
+            f"{name} holds {', '.join(unknown)} values; only integers and real floats can be compared: "
+            "convert it first, for complex radar data for example to its amplitude"
+        )
+
+
+def _describe(dataset: DatasetReader, name: str) -> Source:
+    image = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+    try:
+        grid = Grid(dataset.crs, dataset.transform, dataset.shape)
+    except GridError as error:
+        raise GridError(f"{name}: {error}") from error
+    bands = tuple(_band(dataset, i) for i in image)
+    commons = band_names(name, [band.code for band in bands])
+    scaled = [(dataset.scales[i - 1], dataset.offsets[i - 1]) for i in image]
+    return Source(
+        path=name,
+        address=name,
+        name=name,
+        grid=grid,
+        bands=tuple(dataclasses.replace(band, common=common) for band, common in zip(bands, commons, strict=True)),
+        meaning=recognise(name, dataset.tags(), scaled, [band.dtype for band in bands]),
+        alpha=tuple(i for i in dataset.indexes if i not in image),
+        nodata=tuple(dataset.nodatavals[i - 1] for i in image),
+        masks=tuple(_mask(dataset.mask_flag_enums[i - 1]) for i in image),
+        driver=dataset.driver,
+        block=dataset.block_shapes[0],
+        palette=any(dataset.colorinterp[i - 1] == ColorInterp.palette for i in image),
+    )
+
+
+def _band(dataset: DatasetReader, number: int) -> Band:
+    description = dataset.descriptions[number - 1] or ""
+    return Band(number, dataset.dtypes[number - 1], description, dataset.colorinterp[number - 1].name)
+
+
+def _mask(flags: Sequence[MaskFlags]) -> str:
+    if MaskFlags.all_valid in flags:
+        return "all_valid"
+    if MaskFlags.alpha in flags:
+        return "alpha"
+    if MaskFlags.per_dataset in flags:
+        return "mask"
+    return "nodata" if MaskFlags.nodata in flags else "band_mask"

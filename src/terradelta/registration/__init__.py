@@ -1,0 +1,1 @@
+"""How well two dates lie on one another, and the correction: measured, applied, shown."""

@@ -1,1 +1,0 @@
-"""Predictors: two arrays of raw sensor values in, probabilities of change out."""

@@ -1,0 +1,172 @@
+"""`terradelta area`: from a map to areas with intervals, by region, in files."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyogrio.raw
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from tests.mapping.conftest import PixelPredictor, Writer
+
+from terradelta.area.estimate import area_from_images, estimate_areas
+from terradelta.area.measure import draw, interval_from_scores, measure
+from terradelta.area.samples import read_samples
+from terradelta.errors import InputError, OutputError
+from terradelta.mapping.run import MapOptions, map_change
+from terradelta.products.change import ChangeRaster
+
+SCORE = {
+    "images_px": [[50, 10, 5, 900], [20, 9, 1, 800], [70, 3, 9, 990]],
+    "threshold": 0.5,
+    "data": "D",
+    "split": "val",
+}
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory) -> Path:
+    """A map of 300 x 420 pixels of half a metre with 4816 changed ones."""
+    folder = tmp_path_factory.mktemp("map")
+    rng = np.random.default_rng(0)
+    before = rng.integers(60, 100, (3, 300, 420)).astype(np.uint8)
+    after = before.copy()
+    after[:, 100:160, 200:280] += 140
+    after[:, 10:14, 10:14] += 140
+    place = Affine(0.5, 0, 600000, 0, -0.5, 3400000)
+    profile = {"driver": "GTiff", "count": 3, "height": 300, "width": 420, "dtype": "uint8", "crs": "EPSG:32614"}
+    for name, values in (("a", before), ("b", after)):
+        with rasterio.open(folder / f"{name}.tif", "w", transform=place, **profile) as target:
+            target.write(values)
+    options = MapOptions(min_area_m2=0)
+    return map_change(folder / "a.tif", folder / "b.tif", folder / "out", PixelPredictor(), options).folder
+
+
+@pytest.fixture
+def regions(tmp_path) -> Path:
+    path = tmp_path / "regions.gpkg"
+    shapes = [shapely.box(600000, 3399850, 600105, 3400000), shapely.box(600105, 3399850, 600210, 3400000)]
+    pyogrio.raw.write(
+        path,
+        geometry=shapely.to_wkb(shapes),
+        field_data=[np.array(["west", "east"], object)],
+        fields=["name"],
+        driver="GPKG",
+        geometry_type="Polygon",
+        crs="EPSG:32614",
+    )
+    return path
+
+
+@pytest.fixture
+def labelled(product, tmp_path) -> Path:
+    """200 samples, of which the truth differs from the map in some."""
+    path = tmp_path / "samples.csv"
+    assert draw(product, 200, path, seed=1).tolist() == [150, 50]
+    head, *lines = path.read_text().splitlines()
+    with ChangeRaster(product / "change.tif") as change:
+        path.write_text("\n".join([head, *(f"{line}0" for line in lines)]))
+        mapped = read_samples(path, change).mapped
+    truth = np.where(np.arange(200) % 10 == 0, 1 - mapped, mapped)
+    path.write_text("\n".join([head, *(f"{line}{label}" for line, label in zip(lines, truth, strict=True))]))
+    return path
+
+
+def test_areas_of_a_map_from_samples(product, labelled, regions):
+    found = measure(product, samples=labelled, regions=regions)
+    with ChangeRaster(product / "change.tif") as change:
+        counts = read_samples(labelled, change).counts()
+    oracle = estimate_areas(counts, found.whole.tally.areas).area[1]
+    assert (found.whole.changed.value, found.whole.changed.error) == (oracle.value, oracle.error)
+    assert found.whole.mapped == pytest.approx(4816 * 0.25, rel=1e-3)
+    west, east = found.regions
+    assert west.samples + east.samples == 200
+    assert west.mapped + east.mapped == pytest.approx(found.whole.mapped)
+    assert east.changed.low < east.changed.value < east.changed.high
+    assert found.accuracy.overall.value == pytest.approx(0.9, abs=0.06)
+    assert found.basis.startswith("200 labelled samples")
+
+
+def test_regions_with_too_few_samples_say_so(product, labelled, regions):
+    head, *lines = labelled.read_text().splitlines()
+    east = [line for line in lines if float(line.split(",")[1]) >= 600105]
+    labelled.write_text("\n".join([head, *east]))
+    found = measure(product, samples=labelled, regions=regions)
+    assert found.regions[0].changed is None
+    assert found.regions[0].note.startswith("No estimate: fewer than two samples where it is mapped as unchanged")
+    assert found.record()["regions"][0]["changed_area"] is None
+
+
+def test_areas_from_a_receipt(product, tmp_path, regions):
+    receipt = tmp_path / "r.json"
+    counts = {f"i{n}": row for n, row in enumerate(SCORE["images_px"])}
+    receipt.write_text(json.dumps({"images": {"confusion_px": counts}}))
+    found = measure(product, receipt=receipt, regions=regions)
+    unchanged, changed = found.whole.tally.areas
+    assert found.whole.changed == area_from_images(SCORE["images_px"], changed, unchanged)
+    assert "assumes that the map errs here as the model did" in found.basis
+    receipt.write_text("{}")
+    with pytest.raises(InputError, match="with counts of each image; make one with -o"):
+        measure(product, receipt=receipt)
+    with pytest.raises(InputError, match="exclude each other"):
+        measure(product, receipt=receipt, samples=receipt)
+
+
+def test_files(product, labelled, regions, tmp_path):
+    found = measure(product, samples=labelled, regions=regions)
+    for suffix in ("json", "csv", "html", "gpkg"):
+        found.write(tmp_path / f"areas.{suffix}")
+    assert json.loads((tmp_path / "areas.json").read_text())["whole_map"]["changed_area"]["value"] > 0
+    with (tmp_path / "areas.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["name"] for row in rows] == ["whole map", "west", "east"]
+    assert float(rows[2]["changed_low_m2"]) < float(rows[2]["changed_m2"]) < float(rows[2]["changed_high_m2"])
+    page = (tmp_path / "areas.html").read_text()
+    assert "95 % interval" in page
+    assert "User’s accuracy" in page
+    assert "http" not in page
+    meta, _, shapes, fields = pyogrio.raw.read(tmp_path / "areas.gpkg")
+    columns = dict(zip(meta["fields"], fields, strict=True))
+    assert columns["mapped_changed_m2"].sum() == pytest.approx(found.whole.mapped)
+    assert shapely.area(shapely.from_wkb(shapes)).tolist() == pytest.approx([105 * 150] * 2)
+    with pytest.raises(InputError, match=r"areas are written as .json, .csv, .html or .gpkg"):
+        found.write(tmp_path / "areas.txt")
+    with pytest.raises(InputError, match="give --regions, or write"):
+        measure(product).write(tmp_path / "more.gpkg")
+    with pytest.raises(OutputError, match="cannot be written"):
+        found.write(tmp_path / "nowhere" / "areas.csv")
+    assert not [path for path in tmp_path.iterdir() if ".part" in path.name]
+
+
+def test_without_a_basis_it_says_what_is_needed(product):
+    found = measure(product)
+    assert found.whole.changed is None
+    assert "label samples of this map: draw them with --draw" in found.whole.note
+
+
+def test_the_receipt_of_a_map_holds_an_interval_or_what_is_needed(tmp_path, write_tiff: Writer, pair_values):
+    before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
+    predictor = PixelPredictor()
+    plain = map_change(before, after, tmp_path / "plain", predictor)
+    interval = plain.receipt["result"]["changed_area_interval"]
+    assert interval["area"] is None
+    assert "terradelta area OUT --draw 200" in interval["basis"]
+    assert "The changed area has no interval." in plain.report.read_text()
+    predictor.card = predictor.card.replace(scores=(SCORE,))
+    scored = map_change(before, after, tmp_path / "scored", predictor)
+    interval = scored.receipt["result"]["changed_area_interval"]
+    changed = scored.receipt["result"]["changed_area_m2"]
+    expected = area_from_images(SCORE["images_px"], changed, changed / 4816 * (300 * 420 - 4816))
+    assert interval["area"]["value"] == pytest.approx(expected.value)
+    assert interval["area"]["high"] == pytest.approx(expected.high)
+    assert interval["basis"].startswith("Scores of 3 images (D, val). It assumes")
+    assert "Truly changed, by the model’s scores" in scored.report.read_text()
+
+
+def test_scores_at_another_threshold_do_not_count():
+    assert interval_from_scores([SCORE, "x", {}], 0.5, 1.0, 9.0)["area"] is not None
+    assert interval_from_scores([SCORE], 0.4, 1.0, 9.0)["area"] is None
+    assert interval_from_scores([SCORE | {"images_px": [[1, 2, 3, 4]]}], 0.5, 1.0, 9.0)["area"] is None

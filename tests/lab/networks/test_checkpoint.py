@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from terradelta.card import CARD_KEY, ModelCard
+from terradelta.errors import ModelError, OutputError
+from terradelta.lab.networks import create_model
+from terradelta.lab.networks.checkpoint import load_checkpoint, load_network, save_checkpoint
+
+CARD = ModelCard("w", "mlla_sianet", ("r", "g", "b"), (0, 0, 0), (1, 1, 1))
+
+
+class Harmful:
+    """Unpickling it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_round_trip_of_tensors_and_plain_values(tmp_path: Path) -> None:
+    state = {"a": torch.arange(3), "b": {"c": [1, 2.5, "x", None, True]}}
+    save_checkpoint(state, tmp_path / "x.ckpt")
+    read = load_checkpoint(tmp_path / "x.ckpt")
+    assert torch.equal(read["a"], state["a"])
+    assert read["b"] == state["b"]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+def test_a_failed_write_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.ckpt"
+    save_checkpoint({"a": 1}, path)
+
+    def full(state: object, stream: object) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(
+        OutputError, match=r"x.ckpt cannot be written \(No space left.*\); .*checkpoint that was there is unt"
+    ):
+        save_checkpoint({"a": 2}, path)
+    assert load_checkpoint(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match=r"file/x.ckpt cannot be written \(.*Not a directory"):
+        save_checkpoint({"a": 1}, tmp_path / "file" / "x.ckpt")
+
+
+def test_missing_and_damaged_files(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"there is no checkpoint .*x.ckpt; a run folder holds best.ckpt after"):
+        load_checkpoint(tmp_path / "x.ckpt")
+    (tmp_path / "x.ckpt").write_bytes(b"PK\x03\x04 no zip")
+    with pytest.raises(ModelError, match=r"x.ckpt is not a checkpoint of terradelta"):
+        load_checkpoint(tmp_path / "x.ckpt")
+    torch.save(torch.ones(2), tmp_path / "x.ckpt")
+    with pytest.raises(ModelError, match=r"is not a checkpoint of terradelta \(it holds a Tensor\)"):
+        load_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    torch.save({"weights": Harmful(tmp_path / "made")}, tmp_path / "x.ckpt")
+    with pytest.raises(ModelError, match="is not a checkpoint of terradelta"):
+        load_checkpoint(tmp_path / "x.ckpt")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_checkpoint_without_card_or_of_another_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    weights = create_model("mlla_sianet").state_dict()
+    save_checkpoint({"weights": weights}, path)
+    with pytest.raises(ModelError, match="has no model card; only checkpoints written by `terradelta train`"):
+        load_network(path)
+    save_checkpoint({"weights": weights, CARD_KEY: CARD.replace(network_args={"dsp": False}).to_json()}, path)
+    with pytest.raises(ModelError, match="the weights do not fit network 'mlla_sianet'"):
+        load_network(path)
+    save_checkpoint({"weights": weights, CARD_KEY: CARD.replace(network="unet").to_json()}, path)
+    with pytest.raises(ModelError, match="there is no network 'unet'"):
+        load_network(path)
