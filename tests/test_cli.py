@@ -79,7 +79,6 @@ def test_commands_and_options_are_frozen():
                 "--allow-outside",
                 "--aoi",
                 "--bands",
-                "--cascade",
                 "--cluster",
                 "--coregister",
                 "--device",
@@ -101,7 +100,7 @@ def test_commands_and_options_are_frozen():
             *("--small", "--steps", "--tiles", "-o"),
         ],
         "evaluate": [
-            *("--against", "--calibrate", "--cascade", "--data", "--device", "--html", "--limit", "--out", "--patch"),
+            *("--against", "--calibrate", "--data", "--device", "--html", "--limit", "--out", "--patch"),
             *("--precision", "--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
         ],
         "grid": ["--data", "--device", "--limit", "--names", "--out", "--safe", "--split", "--width", "-o"],

@@ -207,10 +207,6 @@ def _preflight(receipt: Mapping[str, Any]) -> str:
         return ""
     items = "".join(_check(text(sentence)) for sentence in _list(receipt, "preflight"))
     body = f"<ul>{items}</ul>" if items else "<p>The two images fitted each other; nothing had to be said.</p>"
-    screened = _dict(receipt, "cascade")
-    if screened:
-        left_out, tiles = finite(screened.get("skipped")) or 0, finite(screened.get("tiles")) or 0
-        body += f"<p>Screening left out {left_out:,.0f} of {tiles:,.0f} tiles; they count as unchanged.</p>"
     return section("preflight", "Checks before the run", body)
 
 
