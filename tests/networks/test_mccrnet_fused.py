@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from terradelta.networks import _mccrnet_fused, _mccrnet_strips, count_macs, create_model
+from terradelta.networks import count_macs, create_model
 from terradelta.networks._mccrnet_fused import (
     FusedCrossAttention,
     FusedMCCRNet,
     SplitClassifier,
     SplitConv,
 )
-from terradelta.networks._mccrnet_strips import PiecewiseLinear
 from terradelta.networks.mccrnet import MCCRNet
 
 NARROW = 0.0625  # widths 4, 8, 16, 32
@@ -48,34 +47,6 @@ def test_the_result_is_that_of_the_network(shape: tuple[int, ...], options: dict
     expected = network(before, after)
     assert expected.std() > 0.1
     torch.testing.assert_close(fused(before, after), expected, rtol=1e-7, atol=1e-9)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("shape", [(2, 3, 64, 32), (1, 3, 48, 80), (1, 3, 16, 16)])
-def test_strips_give_what_one_piece_gives(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strips of eight rows, the smallest; the last one is shorter where 16 does not divide the height."""
-    network = settled(create_model("mccrnet", width=NARROW))
-    fused = network.inference()
-    before, after = dates(*shape)
-    whole = fused(before, after)
-    monkeypatch.setattr(_mccrnet_strips, "STRIP_VALUES", 1)
-    torch.testing.assert_close(fused(before, after), whole, rtol=1e-9, atol=1e-9)
-    monkeypatch.setattr(_mccrnet_strips, "STRIP_VALUES", 16 * shape[3] * 32)
-    torch.testing.assert_close(fused(before, after), whole, rtol=1e-9, atol=1e-9)
-    monkeypatch.setattr(_mccrnet_fused, "refine_in_strips", lambda refine, outputs: refine.in_one_piece(outputs))
-    torch.testing.assert_close(fused(before, after), network(before, after), rtol=1e-7, atol=1e-9)
-
-
-@torch.no_grad()
-def test_the_table_of_intervals_is_the_layer() -> None:
-    """Kinks inside and outside of the range, none (α = 0), and values right at a kink."""
-    torch.manual_seed(0)
-    step, start = torch.randn(2, 40, dtype=torch.float64)
-    step[:5] = 0
-    weight = torch.randn(7, 40, dtype=torch.float64)
-    r = torch.cat([torch.linspace(-1, 2, 301, dtype=torch.float64), (-start / step)[5:]])
-    expected = (r[:, None] * step + start).clamp(min=0) @ weight.T
-    torch.testing.assert_close(PiecewiseLinear.of(step, start, weight)(r), expected)
 
 
 @torch.no_grad()
