@@ -96,7 +96,7 @@ def test_commands_and_options_are_frozen():
             *("--steps", "-o"),
         ],
         "bench": [
-            *("--ablation", "--batch", "--crop", "--data", "--device", "--jobs", "--networks", "--out", "--seeds"),
+            *("--ablation", "--batch", "--crop", "--data", "--device", "--networks", "--out", "--seeds"),
             *("--small", "--steps", "--tiles", "-o"),
         ],
         "evaluate": [

@@ -6,10 +6,11 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from terradelta.errors import OutputError
 
-__all__ = ["cannot_write", "hidden_file", "unfinished", "whole_file", "write_whole"]
+__all__ = ["cannot_write", "hidden_file", "take_lock", "unfinished", "whole_file", "write_whole"]
 
 ADVICE = "give a place that can be, or make room there"
 _NAME_CHARS = 40
@@ -88,6 +89,22 @@ def write_whole(
     """
     with whole_file(path, advice=advice, make_folder=make_folder, durable=durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def take_lock(file: IO[str]) -> bool:
+    """Lock an open file until it is closed, unless another process has; False if so. The lock goes with the process."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # the second is what Windows says
+        return False
+    return True
 
 
 def unfinished(folder: Path, *, below: bool = False) -> list[Path]:

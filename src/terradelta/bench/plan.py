@@ -82,19 +82,9 @@ class Job:
         return f"{slug}-{digest}-seed{self.seed}"
 
     @property
-    def steps(self) -> int:
-        """Steps to train; 0 for a baseline."""
-        return self.protocol.steps if self.entry.network else 0
-
-    def to_json(self) -> str:
-        """The job for the process that runs it."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Job":
-        """Read what `to_json` wrote."""
-        content = json.loads(text)
-        return cls(Entry(**content["entry"]), content["seed"], Protocol(**content["protocol"]))
+    def name(self) -> str:
+        """What a reader calls it."""
+        return f"{self.entry.label}, seed {self.seed}" if self.entry.network else self.entry.label
 
 
 def jobs_of(entries: Sequence[Entry], seeds: Sequence[int], protocol: Protocol) -> list[Job]:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from terradelta.bench.facts import Facts, network_facts
+from terradelta.bench.job import RESULT, failure_of
 from terradelta.bench.plan import BASELINES, Entry, Job, Protocol
 from terradelta.bench.recipe import describe_recipe
-from terradelta.bench.runner import failure_of
 from terradelta.bench.speed import REFERENCE
 from terradelta.bench.tiles import SYNTHETIC
-from terradelta.bench.worker import RESULT
 from terradelta.errors import TerradeltaError
 from terradelta.machine import describe_machine
 from terradelta.published import ABLATIONS, AblationScore, PublishedScore, contradictions, published_scores
