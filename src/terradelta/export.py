@@ -17,6 +17,7 @@ from terradelta.errors import ModelError, OutputError
 from terradelta.files import whole_file
 from terradelta.logs import quiet
 from terradelta.networks import ChangeNetwork, receptive_field
+from terradelta.runtime.fused import fused
 from terradelta.runtime.openvino import OpenVINOPredictor, Precision, cpu_has_bf16
 from terradelta.runtime.torch import TorchPredictor
 from terradelta.runtime.weights import PrecisionWarning
@@ -72,7 +73,7 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path, *, half_wei
         overlap=network.overlap,
         receptive_field=receptive_field(network, len(card.bands)),
     )
-    model = _trace(_fold_batch_norm(copy.deepcopy(eager.inference())), len(card.bands), card.stride)
+    model = _trace(_fold_batch_norm(copy.deepcopy(fused(eager))), len(card.bands), card.stride)
     if half_weights:
         _store_as_half(model.graph)
     entry = model.metadata_props.add()
