@@ -1,6 +1,5 @@
 """What a benchmark runs: entries (rows of the table), the protocol they share, and the jobs that follow."""
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -59,10 +58,6 @@ class Protocol:
                 raise InputError(f"{words} is {getattr(self, name)}; it must be at least 1")
         if self.tiles < 0:
             raise InputError(f"--tiles is {self.tiles}; give the number of tiles, or 0 for all")
-
-    def to_json(self) -> str:
-        """The protocol as JSON, for the output folder."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`run_bench`: data, jobs, speed, table. The same call goes on with one that was stopped."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from terradelta.bench.speed import measure_speeds
 from terradelta.bench.summary import Outcome, outcomes_of, summary_table
 from terradelta.bench.tiles import SYNTHETIC, bench_pairs, make_synthetic
 from terradelta.errors import InputError, OutputError, OutputExistsError
-from terradelta.files import take_lock, unfinished, write_whole
+from terradelta.files import settle, take_lock, unfinished, write_whole
 from terradelta.report.tables import Table, write_tables
 
 __all__ = ["BenchResult", "run_bench"]
@@ -128,16 +129,13 @@ def _holds_something(out: Path) -> bool:
 
 
 def _settle_protocol(out: Path, protocol: Protocol) -> None:
-    """Write the protocol, or check that what is there is the same."""
-    path = out / PROTOCOL
-    if not path.is_file():
-        write_whole(path, protocol.to_json())
-        return
-    if path.read_text() != protocol.to_json():
-        raise InputError(
-            f"{out} was begun by another protocol (data, steps, crop, batch, tiles or device); it is in {path}. Give "
-            "the same options, or name another folder"
+    def refusal(names: Sequence[str]) -> InputError:
+        return InputError(
+            f"{out} was begun by another protocol ({', '.join(names)}); it is in {out / PROTOCOL}. Give the same "
+            "options, or name another folder"
         )
+
+    settle(out / PROTOCOL, dataclasses.asdict(protocol), refusal)
 
 
 def _hashes(protocol: Protocol, out: Path) -> dict[str, str]:
