@@ -6,7 +6,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import from_bounds
 
-from terradelta.data.folder import PairFiles
+from terradelta.data.pairs import PairFiles
 from terradelta.data.synthetic import SceneConfig, make_scene, other_grid, write_pair
 from terradelta.mapping.products import CHANGE
 from terradelta.metrics import confusion

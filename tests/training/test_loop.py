@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from terradelta.card import CARD_KEY
-from terradelta.data.folder import PairFolder
+from terradelta.data import PairList
 from terradelta.errors import InputError, OutputExistsError, TerradeltaError
 from terradelta.evaluation import Evaluation, Protocol, evaluate
 from terradelta.metrics import Confusion, ProbabilityHistogram
@@ -33,7 +33,7 @@ from terradelta.training.config import Recipe
 from terradelta.training.loop import CollapseWarning, fit
 from terradelta.training.state import update_average
 
-Squares = Callable[[str], PairFolder]
+Squares = Callable[[str], PairList]
 RECIPE = Recipe(
     "tiny run",
     network="tiny",

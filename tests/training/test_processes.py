@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from terradelta.data.folder import PairFolder
+from terradelta.data import PairList
 from terradelta.errors import InputError, TerradeltaError
 from terradelta.networks import ChangeNetwork, _registry
 from terradelta.networks.checkpoint import load_checkpoint
@@ -23,7 +23,7 @@ from terradelta.training import loop, processes
 from terradelta.training.config import Augmentation, Recipe
 from terradelta.training.loop import CollapseWarning, fit
 
-Squares = Callable[[str], PairFolder]
+Squares = Callable[[str], PairList]
 RECIPE = Recipe(
     "plain run",
     network="plain",

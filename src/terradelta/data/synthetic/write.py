@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform_bounds
 
-from terradelta.data.folder import PairFiles
+from terradelta.data.pairs import PairFiles
 from terradelta.data.synthetic.codec import encode
 from terradelta.data.synthetic.config import SceneConfig, vary_config
 from terradelta.data.synthetic.noise import stream
