@@ -113,7 +113,7 @@ def tile_dataset(
     """
     tiling = tiling or Tiling()
     archive, layout = find_data(location)
-    sources = {split: layout.pairs(split) for split in _own_splits(layout)}
+    sources = {split: layout.pairs(split) for split in layout.own_splits}
     description = _describe(archive, layout, sources, tiling)
     work = out.with_name(f".{out.name}.part")
     if out.exists():
@@ -135,11 +135,6 @@ def tile_dataset(
         )
     _finish(work, out, records, tuple(sources))
     return _counts(records, sources, None)
-
-
-def _own_splits(layout: Layout) -> list[str]:
-    """The splits that share no pair with another."""
-    return [split for split in layout.splits if split != "trainval"]
 
 
 def _describe(archive: Archive | None, layout: Layout, sources: dict[str, PairList], tiling: Tiling) -> dict[str, Any]:
