@@ -81,15 +81,16 @@ def _export(folder: Path) -> None:
     export_onnx(*load_network(folder / "best.ckpt"), folder / "model.onnx")
 
 
-def run_torch(folder: Path, runs: int, *, fused: bool) -> Result:
+def run_torch(folder: Path, runs: int, *, as_fused: bool) -> Result:
     """Time the eager or the fused module."""
     import torch
 
+    from terradelta.lab.inference.fused import fused
     from terradelta.lab.networks.checkpoint import load_network
 
     torch.set_num_threads(1)
     network, _ = load_network(folder / "best.ckpt")
-    network = network.inference() if fused else network
+    network = fused(network) if as_fused else network
 
     def call(pair: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -163,8 +164,8 @@ def main() -> None:
             _apart(prepare_trained, folder, arguments.side, arguments.checkpoint, arguments.data, arguments.pairs)
         setting = (folder, arguments.runs)
         results = {
-            "eager torch": _apart(run_torch, *setting, fused=False),
-            "fused torch": _apart(run_torch, *setting, fused=True),
+            "eager torch": _apart(run_torch, *setting, as_fused=False),
+            "fused torch": _apart(run_torch, *setting, as_fused=True),
             "OpenVINO f32": _apart(run_openvino, *setting, "f32"),
         }
         if cpu_has_bf16():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from terradelta.errors import ModelError, OutputError
-from terradelta.files import hidden_file, unfinished, whole_file, write_whole
+from terradelta.files import hidden_file, settle, take_lock, unfinished, whole_file, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -134,3 +134,23 @@ def test_what_a_killed_process_left_is_found_and_nothing_else(tmp_path: Path) ->
     assert {path.parent for path in below} == {tmp_path, tmp_path / "sub"}
     assert not (tmp_path / "x.gpkg").exists()
     assert unfinished(tmp_path / "none") == []
+
+
+def test_what_a_folder_depends_on_is_written_once_and_compared_then(tmp_path: Path) -> None:
+    path, content = tmp_path / "new" / "job.json", {"seed": 1, "sides": (2, 3), "name": "a"}
+    settle(path, content, ValueError)
+    settle(path, {**content, "sides": [2, 3]}, ValueError)  # equal as JSON
+    with pytest.raises(ValueError, match=r"\['more', 'seed'\]"):
+        settle(path, {**content, "seed": 2, "more": 0}, ValueError)
+    for damaged in ("{", "[1]", "3", "\udcff"):
+        path.write_bytes(damaged.encode(errors="surrogateescape"))
+        with pytest.raises(OutputError, match=r"job.json is damaged \(.*\); remove the folder that it is in, or name"):
+            settle(path, content, ValueError)
+
+
+def test_a_lock_is_held_until_the_file_is_closed(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as first, (tmp_path / "lock").open("w") as second:
+        assert take_lock(first)
+        assert not take_lock(second)
+        first.close()
+        assert take_lock(second)

@@ -1,8 +1,12 @@
-"""The core never loads torch: each of its modules is imported in a fresh interpreter."""
+"""The core never loads torch: each of its modules is imported in a fresh interpreter. No circle among files."""
 
+import graphlib
 import pkgutil
 import subprocess
 import sys
+
+import grimp
+import pytest
 
 import terradelta
 
@@ -13,7 +17,11 @@ TRAINING = (
     "terradelta.lab.export",
     "terradelta.lab.bench",
 )
-WITH_TORCH = ("terradelta.lab.figures.layer_maps",)
+WITH_TORCH = (
+    "terradelta.lab.inference.fused",
+    "terradelta.lab.inference.torch_predictor",
+    "terradelta.lab.figures.layer_maps",
+)
 HEAVY = ("torch", "lightning_fabric", "kornia", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -46,3 +54,16 @@ def test_importing_the_whole_core_loads_no_torch() -> None:
 
 def test_the_check_can_fail() -> None:
     assert "torch" in _loaded_after("import terradelta.lab.inference.torch_predictor")
+
+
+def _order(imports: dict[str, set[str]]) -> list[str]:
+    return list(graphlib.TopologicalSorter(imports).static_order())
+
+
+def test_no_files_import_one_another_in_a_circle() -> None:
+    """Imports inside of functions count too, those for annotations alone do not."""
+    graph = grimp.build_graph("terradelta", exclude_type_checking_imports=True, cache_dir=None)
+    order = _order({name: graph.find_modules_directly_imported_by(name) for name in graph.modules})
+    assert order.index("terradelta.lab.networks.mccrnet") < order.index("terradelta.lab.inference.fused")
+    with pytest.raises(graphlib.CycleError):
+        _order({"a": {"b"}, "b": {"a"}})

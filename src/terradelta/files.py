@@ -1,15 +1,17 @@
 """Files that appear whole or not at all: written beside their place under another name, then renamed."""
 
 import contextlib
+import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 from terradelta.errors import OutputError
 
-__all__ = ["cannot_write", "hidden_file", "unfinished", "whole_file", "write_whole"]
+__all__ = ["cannot_write", "hidden_file", "settle", "take_lock", "unfinished", "whole_file", "write_whole"]
 
 ADVICE = "give a place that can be, or make room there"
 _NAME_CHARS = 40
@@ -88,6 +90,49 @@ def write_whole(
     """
     with whole_file(path, advice=advice, make_folder=make_folder, durable=durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def take_lock(file: IO[str]) -> bool:
+    """Lock an open file until it is closed, unless another process has; False if so. The lock goes with the process."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # the second is what Windows says
+        return False
+    return True
+
+
+def settle(
+    path: Path, content: Mapping[str, Any], refusal: Callable[[Sequence[str]], Exception], *, advice: str = ADVICE
+) -> None:
+    """Say in a folder what its work depends on: written the first time, compared from then on.
+
+    Args:
+        path: the file, JSON; folders above it are made.
+        content: JSON-ready values by name.
+        refusal: gives the error to raise from the names of what differs.
+        advice: as for `whole_file`.
+
+    Raises:
+        OutputError: if it cannot be written, or what is there is damaged.
+    """
+    text = json.dumps(content, sort_keys=True, indent=1)
+    if not path.is_file():
+        write_whole(path, text, advice=advice, make_folder=True)
+        return
+    try:
+        then, now = dict(json.loads(path.read_bytes())), json.loads(text)
+    except (ValueError, TypeError) as error:
+        raise OutputError(f"{path} is damaged ({error}); remove the folder that it is in, or name another") from error
+    differing = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+    if differing:
+        raise refusal(differing)
 
 
 def unfinished(folder: Path, *, below: bool = False) -> list[Path]:

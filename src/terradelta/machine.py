@@ -1,21 +1,11 @@
-"""What a measurement was made on, and how much memory is free."""
+"""What a measurement was made on."""
 
 import os
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = [
-    "CPUINFO",
-    "available_memory",
-    "cores",
-    "cpu_flags",
-    "cpu_name",
-    "describe_machine",
-    "peak_bytes",
-    "total_memory",
-]
+__all__ = ["CPUINFO", "cores", "cpu_flags", "cpu_name", "describe_machine", "total_memory"]
 
 GIB = 2**30
 CPUINFO = Path("/proc/cpuinfo")
@@ -52,28 +42,6 @@ def cores() -> int:
 def total_memory() -> int | None:
     """Bytes of memory of the machine; None where the system does not tell."""
     return _memory("MemTotal") or _sysconf("SC_PHYS_PAGES")
-
-
-def available_memory() -> int | None:
-    """Bytes that new processes can have without swapping; None where the system does not tell.
-
-    Within a container's limit, what is left of the limit.
-    """
-    free = _memory("MemAvailable") or _sysconf("SC_AVPHYS_PAGES")
-    group = Path("/sys/fs/cgroup")
-    limit, used = (_read(group / name).strip() for name in ("memory.max", "memory.current"))
-    if free is not None and limit.isdecimal() and used.isdecimal():
-        return min(free, max(int(limit) - int(used), 0))
-    return free
-
-
-def peak_bytes() -> int | None:
-    """The most memory that this process ever had, in bytes; None where the system does not tell."""
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _memory(name: str) -> int | None:

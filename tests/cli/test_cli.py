@@ -79,7 +79,6 @@ def test_commands_and_options_are_frozen():
                 "--allow-outside",
                 "--aoi",
                 "--bands",
-                "--cascade",
                 "--cluster",
                 "--coregister",
                 "--device",
@@ -97,11 +96,11 @@ def test_commands_and_options_are_frozen():
             *("--steps", "-o"),
         ],
         "bench": [
-            *("--ablation", "--batch", "--crop", "--data", "--device", "--jobs", "--networks", "--out", "--seeds"),
+            *("--ablation", "--batch", "--crop", "--data", "--device", "--networks", "--out", "--seeds"),
             *("--small", "--steps", "--tiles", "-o"),
         ],
         "evaluate": [
-            *("--against", "--calibrate", "--cascade", "--data", "--device", "--html", "--limit", "--out", "--patch"),
+            *("--against", "--calibrate", "--data", "--device", "--html", "--limit", "--out", "--patch"),
             *("--precision", "--protocol", "--robustness", "--split", "--sweep", "--threshold", "-o"),
         ],
         "grid": ["--data", "--device", "--limit", "--names", "--out", "--safe", "--split", "--width", "-o"],

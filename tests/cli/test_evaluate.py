@@ -133,32 +133,9 @@ def test_robustness_is_in_the_receipt_and_its_journal_goes(data, tmp_path, monke
     assert [row["f1"] for row in score["robustness"]] == [row["f1"] for row in rows]
 
 
-def test_screening_is_measured_and_mapped_with(data, tmp_path):
-    model, receipt = tmp_path / "c.onnx", tmp_path / "r.json"
-    code, out = call("evaluate", "default", "--data", data, "--split", "val", "--cascade", model, "-o", receipt)
-    assert code == 0, out
-    found = json.loads(receipt.read_text())["cascade"]
-    predictor = load_predictor(str(model))
-    assert predictor.card.training["cascade"] == found
-    assert weights_identity(predictor) == weights_identity(load_predictor("default"))
-    assert (found["split"], found["factor"], found["pairs"]) == ("val", 4, 3)
-    images = [next((data / "val" / part).iterdir()) for part in ("A", "B")]
-    code, out = call("map", *images, "-o", tmp_path / "out", "--model", model, "--cascade", 0.999999)
-    assert code == 2
-    assert f"with {found['changes']} changes in" in out
-    code, out = call("map", *images, "-o", tmp_path / "out", "--cascade", 0.9)
-    assert code == 2
-    assert "evaluate MODEL --data DIR --split val --cascade FILE.onnx" in out
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (
-            ("--cascade", "x.onnx"),
-            "choosing a threshold of screening on the test split would make",
-        ),
-        (("--split", "val", "--cascade", "x.onnx", "--calibrate", "y.onnx"), "each write a copy of the model"),
         (("--protocol", "tiles"), "there is no protocol 'tiles'; give one of whole, patches, overlap, all"),
         (("--patch", 4), "a patch of 4 pixels is too small"),
         (("--threshold", 1.5), "threshold is 1.5; it must be above 0 and at most 1"),

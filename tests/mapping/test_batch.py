@@ -135,7 +135,7 @@ def test_another_table_or_other_options_need_another_folder(tmp_path, images):
     (tmp_path / "mine" / "file").write_text("x")
     with pytest.raises(OutputExistsError, match="mine is there already; nothing was overwritten"):
         run(path, tmp_path / "mine")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be written"):
         run(path, tmp_path / "mine" / "file" / "out")
 
 

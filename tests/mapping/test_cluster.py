@@ -1,6 +1,5 @@
 """Rows of tiles and whole pairs made by the workers of a dask cluster."""
 
-import dataclasses
 import hashlib
 import os
 import pickle
@@ -18,10 +17,8 @@ from terradelta.lab.synthetic import SceneConfig, make_scene
 from terradelta.mapping.batch import map_pairs
 from terradelta.mapping.cluster import HERE, Cluster, PackedModel, pack_model
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.predict.cascade import CARD_ENTRY
 from terradelta.predict.classical import load_method
 from terradelta.predict.load import DEFAULT_MODEL, load_predictor, shipped_models
-from terradelta.predict.onnx_card import copy_with_card
 from terradelta.predict.openvino import OpenVINOPredictor
 
 from .conftest import BoxPredictor, Writer
@@ -248,29 +245,14 @@ def test_a_killed_worker_loses_nothing(tmp_path, write_tiff):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::terradelta.predict.load.PrecisionWarning")
-def test_screened_tiles_and_the_int8_network_on_real_processes(tmp_path, write_tiff):
-    """Both in one run: the left of the scene is the same on both dates, and is left out."""
+def test_the_int8_network_on_real_processes(tmp_path, write_tiff):
     scene = make_scene(SceneConfig(height=900, width=900), 3)
-    after = scene.after.copy()
-    after[:, :, :540] = scene.before[:, :, :540]
-    pair = [write_tiff("a.tif", scene.before), write_tiff("b.tif", after)]
-    card = load_predictor("default", precision="int8", threads=1).card
-    measured = {
-        "rows": [{"recall": 0.9, "threshold": 0.02}],
-        "factor": 4,
-        "changes": 9,
-        "data": "made up",
-        "split": "val",
-    }
-    copy_with_card("default", card.replace(training={CARD_ENTRY: measured}), tmp_path / "m.onnx")
-    predictor = load_predictor(str(tmp_path / "m.onnx"), threads=1)
-    screened = MapOptions(tile=512, overlap=176, cascade=0.9)
-    alone = map_change(*pair, tmp_path / "alone", predictor, screened)
+    pair = [write_tiff("a.tif", scene.before), write_tiff("b.tif", scene.after)]
+    predictor = load_predictor("default", precision="int8", threads=1)
+    alone = map_change(*pair, tmp_path / "alone", predictor, MapOptions(tile=512))
     with Cluster("local:2") as cluster:
-        made = map_change(*pair, tmp_path / "made", predictor, dataclasses.replace(screened, workers=cluster))
+        made = map_change(*pair, tmp_path / "made", predictor, MapOptions(tile=512, workers=cluster))
     assert digests(made.folder) == digests(alone.folder)
-    assert made.receipt["cascade"] == alone.receipt["cascade"]
-    assert 0 < made.receipt["cascade"]["skipped"] < made.receipt["cascade"]["tiles"]
     assert made.receipt["model"]["runtime"].startswith("OpenVINOPredictor, int8 and ")
 
 

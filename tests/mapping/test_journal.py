@@ -105,7 +105,7 @@ def test_another_job_is_refused_with_what_differs(tmp_path):
 def test_a_damaged_job_is_refused(tmp_path):
     Journal(tmp_path / "rows", JOB)
     (tmp_path / "rows" / "job.json").write_text("{")
-    with pytest.raises(OutputError, match=r"rows cannot be used .*; start afresh with --fresh"):
+    with pytest.raises(OutputError, match=r"job.json is damaged .*; remove the folder that it is in, or name another"):
         Journal(tmp_path / "rows", JOB)
 
 

@@ -8,13 +8,11 @@ import pytest
 
 from terradelta.errors import ModelError
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.predict.cascade import CARD_ENTRY
 
 from .conftest import BoxPredictor, Writer
 
 OPTIONS = MapOptions(tile=64, overlap=16, min_area_m2=0)
 ROWS, COLS = 6, 9
-MEASURED = {"rows": [{"recall": 0.9, "threshold": 0.125}], "factor": 4, "changes": 9, "data": "made up", "split": "val"}
 
 
 class Grouped(BoxPredictor):
@@ -51,20 +49,6 @@ def test_groups_of_tiles_give_the_same_map(tmp_path, pair, at_once):
     assert max(call[0] for call in predictor.calls) == min(at_once, COLS - (at_once >= COLS))
     assert sum(call[0] for call in predictor.calls) == ROWS * COLS - 1
     assert ticks == [(i, ROWS * COLS) for i in range(1, ROWS * COLS + 1)]
-
-
-def test_tiles_that_are_screened_out_are_not_in_the_groups(tmp_path, pair, monkeypatch):
-    monkeypatch.setattr("terradelta.mapping.plan.BLOCK_PX", 4)
-    options = MapOptions(tile=64, overlap=16, min_area_m2=0, cascade=0.9)
-    made, sizes = [], []
-    for at_once in (1, 4):
-        predictor = Grouped(at_once)
-        predictor.card = predictor.card.replace(training={CARD_ENTRY: MEASURED})
-        made.append(map_change(*pair, tmp_path / f"{at_once}", predictor, options))
-        sizes.append(sum(call[0] for call in predictor.calls if call[2] == 64))
-    assert digests(made[0].folder) == digests(made[1].folder)
-    assert made[0].receipt["cascade"] == made[1].receipt["cascade"]
-    assert 0 < sizes[0] == sizes[1] == ROWS * COLS - 1 - made[0].receipt["cascade"]["skipped"]
 
 
 def test_the_tile_with_values_that_are_no_numbers_is_named(tmp_path, pair):

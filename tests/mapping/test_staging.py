@@ -133,15 +133,15 @@ def test_what_a_kill_left_beside_a_finished_product_is_removed(tmp_path):
 
 def test_a_lock_that_was_removed_does_not_count(tmp_path, monkeypatch):
     """The other run ends between our opening its lock and our locking it."""
-    real, work = staging._locked, tmp_path / f"{staging._work_name('out')}"
+    real, work = staging.take_lock, tmp_path / f"{staging._work_name('out')}"
 
     def late(file):
-        monkeypatch.setattr(staging, "_locked", real)
+        monkeypatch.setattr(staging, "take_lock", real)
         (work / "lock").unlink()
         work.rmdir()
         return real(file)
 
-    monkeypatch.setattr(staging, "_locked", late)
+    monkeypatch.setattr(staging, "take_lock", late)
     with work_folder(tmp_path / "out") as made:
         assert (made.path / "lock").exists()
     assert (tmp_path / "out").is_dir()

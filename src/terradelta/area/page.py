@@ -1,9 +1,9 @@
 """A page of areas: mapped, estimated, by region; opens offline."""
 
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
+from terradelta.html.page import data_table, page, section
 from terradelta.html.text import area, area_range, fraction, integer, sentence, text
 
 __all__ = ["area_page", "interval_sentence"]
@@ -11,26 +11,17 @@ __all__ = ["area_page", "interval_sentence"]
 
 def area_page(record: Mapping[str, Any]) -> str:
     """The page of what `terradelta area` found; every key may be missing."""
-    style = (files("terradelta.html") / "assets" / "report.css").read_text(encoding="utf-8")
     whole = _dict(record, "whole_map")
     pixels = record.get("unit") == "px"
     regions = [each for each in record.get("regions") or [] if isinstance(each, Mapping)]
     sections = [_answer(whole, pixels, sentence(record.get("basis") or whole.get("note") or "")), _accuracy(record)]
     if regions:
-        rows = "".join(_row(each, pixels) for each in regions)
-        head = "".join(
-            f'<th scope="col">{name}</th>' for name in ("Region", "Mapped", "Estimated", "95 % interval", "Samples")
-        )
-        sections.append(_section("regions", "By region", _scroll(head, rows)))
-    notes = "".join(f'<p class="warning">{text(note)}.</p>' for note in record.get("notes") or [])
-    title = f"Changed area of {text(record.get('map', 'a map'))}"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark">\n<title>{title}</title>\n<style>{style}</style>\n</head>\n'
-        f'<body>\n<main><header><p class="kicker">Area report</p><h1>{title}</h1></header>\n{notes}{"".join(sections)}'
-        f"<footer><p>Made by terradelta {text(record.get('version', ''))}.</p></footer></main>\n</body>\n</html>\n"
-    )
+        head = ("Region", "Mapped", "Estimated", "95 % interval", "Samples")
+        table = data_table(head, [_row(each, pixels) for each in regions], "regions")
+        sections.append(section("regions", "By region", table))
+    notes = [f'<p class="warning">{text(note)}.</p>' for note in record.get("notes") or []]
+    title = f"Changed area of {record.get('map', 'a map')}"
+    return page("Area report", title, notes + sections, f"Made by terradelta {text(record.get('version', ''))}.")
 
 
 def interval_sentence(interval: Mapping[str, Any], pixels: bool) -> str:
@@ -55,31 +46,29 @@ def _answer(whole: Mapping[str, Any], pixels: bool, basis: str) -> str:
         cards.insert(0, ("changed, estimated", _size(estimate.get("value"), pixels), "main"))
         cards.append(("95 % interval", _interval(estimate, pixels), ""))
     body = "".join(f'<div class="card {css}"><dt>{name}</dt><dd>{value}</dd></div>' for name, value, css in cards)
-    return _section("answer", "The answer", f'<dl class="cards">{body}</dl><p class="muted">{basis}</p>')
+    return section("answer", "The answer", f'<dl class="cards">{body}</dl><p class="muted">{basis}</p>')
 
 
 def _accuracy(record: Mapping[str, Any]) -> str:
     accuracy = _dict(record, "accuracy")
     if not accuracy:
         return ""
-    rows = ""
-    for name, each in _dict(accuracy, "classes").items():
-        cells = "".join(f"<td>{_share(_dict(each, key))}</td>" for key in ("users_accuracy", "producers_accuracy"))
-        rows += f'<tr><th scope="row">{text(name)}</th>{cells}</tr>'
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Class", "User’s accuracy", "Producer’s accuracy"))
+    head = ("Class", "User’s accuracy", "Producer’s accuracy")
+    keys = ("users_accuracy", "producers_accuracy")
+    rows = [(text(name), *(_share(_dict(each, k)) for k in keys)) for name, each in _dict(accuracy, "classes").items()]
+    table = data_table(head, rows, "accuracy")
     overall = f"Overall accuracy {_share(_dict(accuracy, 'overall_accuracy'))}. ± is half of the 95 % interval."
-    return _section("accuracy", "Accuracy of the map", f'{_scroll(head, rows)}<p class="muted">{overall}</p>')
+    return section("accuracy", "Accuracy of the map", f'{table}<p class="muted">{overall}</p>')
 
 
-def _row(region: Mapping[str, Any], pixels: bool) -> str:
+def _row(region: Mapping[str, Any], pixels: bool) -> tuple[str, ...]:
     estimate = _dict(region, "changed_area")
     found = (
         (_size(estimate.get("value"), pixels), _interval(estimate, pixels))
         if estimate
         else ("–", text(region.get("note")))
     )
-    cells = "".join(f"<td>{value}</td>" for value in (_mapped(region, pixels), *found, integer(region.get("samples"))))
-    return f'<tr><th scope="row">{text(region.get("name"))}</th>{cells}</tr>'
+    return (text(region.get("name")), _mapped(region, pixels), *found, integer(region.get("samples")))
 
 
 def _mapped(region: Mapping[str, Any], pixels: bool) -> str:
@@ -104,11 +93,3 @@ def _share(estimate: Mapping[str, Any]) -> str:
 def _dict(record: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = record.get(key) if isinstance(record, Mapping) else None
     return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _section(name: str, heading: str, body: str) -> str:
-    return f'<section aria-labelledby="{name}">\n<h2 id="{name}">{heading}</h2>\n{body}\n</section>'
-
-
-def _scroll(head: str, rows: str) -> str:
-    return f'<div class="scroll"><table class="data"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

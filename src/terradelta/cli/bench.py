@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +12,7 @@ from terradelta.cli._base import app, console, needs_train, say
 from terradelta.errors import InputError
 
 if TYPE_CHECKING:
-    from terradelta.lab.bench.design import Entry, Job
+    from terradelta.lab.bench.design import Entry
     from terradelta.lab.bench.tables import Table as Report
 
 __all__ = ["bench"]
@@ -37,7 +36,6 @@ def bench(
     crop: Annotated[int, typer.Option(help="Side of training crops and of scored tiles, pixels.")] = 64,
     batch: Annotated[int, typer.Option(help="Pairs in a step.")] = 4,
     tiles: Annotated[int, typer.Option(help="Score at most so many tiles of val and of test; 0: all.")] = 0,
-    jobs: Annotated[int | None, typer.Option(help="Runs at once.  [default: by cores and memory]")] = None,
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
 ) -> None:
     """Train and score many networks by one protocol; OUT/table.{md,csv,tex,html} hold the result."""
@@ -48,13 +46,7 @@ def bench(
     place = data if data == "synthetic" else str(Path(data).absolute())
     protocol = Setup(place, steps, crop, batch, tiles, device)
     entries = _entries(networks, ablation, small)
-    with _Bars() as bars:
-        made = run_bench(
-            *(protocol, entries, range(seeds), out, bars),
-            ablation=ablation,
-            parallel=jobs,
-            drawing=bars.drawing,
-        )
+    made = run_bench(protocol, entries, range(seeds), out, ablation=ablation, console=console)
     Console().print(_short_table(made.table))
     failed = [o.entry.label for o in made.outcomes if o.failures]
     if failed:
@@ -84,52 +76,3 @@ def _short_table(full: "Report") -> Table:
     for row in full.shown():
         table.add_row(*(Text(row[k]) for k in chosen))
     return table
-
-
-class _Bars:
-    """A bar over all runs, and one for each that is under way."""
-
-    def __init__(self) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        self._progress = Progress(*columns, console=console)
-        self._all = self._progress.add_task("preparing", total=None)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "_Bars":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def drawing(self, done: int, total: int) -> None:
-        """While synthetic scenes are drawn."""
-        self._progress.update(self._all, description="drawing scenes", completed=done, total=total)
-
-    def planned(self, count: int) -> None:
-        """So many jobs will run."""
-        self._progress.update(self._all, description="runs", completed=0, total=count)
-
-    def started(self, job: "Job") -> None:
-        """A job begins, or goes on."""
-        self._tasks[job.folder] = self._progress.add_task(_name(job), total=max(job.steps, 1))
-
-    def advanced(self, job: "Job", step: int) -> None:
-        """A job has saved this step."""
-        self._progress.update(self._tasks[job.folder], completed=step)
-
-    def ended(self, job: "Job", failure: str | None) -> None:
-        """A job ended."""
-        self._progress.remove_task(self._tasks.pop(job.folder))
-        self._progress.advance(self._all)
-        if failure is not None:
-            self._progress.print(f"{_name(job)} failed: {failure}", style="yellow", markup=False)
-
-
-def _name(job: "Job") -> str:
-    return f"{job.entry.label}, seed {job.seed}" if job.steps else job.entry.label

@@ -6,7 +6,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import from_bounds
 
-from terradelta.lab.data.folder import PairFiles
+from terradelta.lab.data.pairs import PairFiles
 from terradelta.lab.metrics import confusion
 from terradelta.lab.synthetic import SceneConfig, make_scene, other_grid, write_pair
 from terradelta.products.writer import CHANGE

@@ -37,10 +37,6 @@ def evaluate_command(
     calibrate: Annotated[
         Path | None, typer.Option(help="Copy of the model to write, calibrated on this split; not on test.")
     ] = None,
-    cascade: Annotated[
-        Path | None,
-        typer.Option(help="Copy of the model to write, with what screening (`map --cascade`) keeps; not on test."),
-    ] = None,
     against: Annotated[str | None, typer.Option(help="Another model, or its receipt, to compare with.")] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Score under known disturbances as well.")] = False,
     device: Device = "cpu",
@@ -55,8 +51,7 @@ def evaluate_command(
     from terradelta.predict.onnx_card import weights_identity
 
     protocols = _protocols(protocol, patch)
-    _check_request(split, threshold, sweep, calibrate, (out, html, calibrate, cascade))
-    _check_cascade(split, cascade, calibrate)
+    _check_request(split, threshold, sweep, calibrate, (out, html, calibrate))
     say_terms(data)
     pairs = open_pairs(data, split)
     pairs = pairs if limit is None else thinned(pairs, limit)
@@ -82,8 +77,6 @@ def evaluate_command(
         receipt["robustness"] = _robustness(predictor, pairs, found, out)
     if calibrate is not None:
         receipt["calibrated"] = _calibrated(found, predictor, pairs, model, calibrate)
-    if cascade is not None:
-        receipt["cascade"] = _cascade(predictor, pairs, model, cascade)
     if html is not None:
         _write_page(html, receipt, details)
     if out is not None:
@@ -114,36 +107,6 @@ def _check_request(
     for path in files:
         if path is not None:
             check_new(path)
-
-
-def _check_cascade(split: str, cascade: Path | None, calibrate: Path | None) -> None:
-    from terradelta.lab.evaluation.calibrate import refuse_test
-
-    if cascade is not None:
-        refuse_test(split, "choosing a threshold of screening")
-        if calibrate is not None:
-            raise InputError(
-                "--cascade and --calibrate each write a copy of the model; calibrate first, then give the copy to "
-                "`evaluate --cascade`"
-            )
-
-
-def _cascade(predictor: "Predictor", pairs: "PairSource", model: str, out: Path) -> dict[str, Any]:
-    from terradelta.lab.evaluation.cascade_recall import measure_cascade
-    from terradelta.predict.cascade import CARD_ENTRY
-    from terradelta.predict.onnx_card import copy_with_card
-
-    with progress("screening") as advance:
-        measured = measure_cascade(predictor, pairs, progress=advance)
-    card = predictor.card
-    copy_with_card(model, card.replace(training={**card.training, CARD_ENTRY: measured}), out)
-    for row in measured["rows"]:
-        say(
-            f"{row['recall']:g} of the changes are kept from {row['threshold']:.4f}: {row['missed']} of "
-            f"{measured['changes']} missed; {row['skipped_blocks']:.1%} of blocks and {row['skipped_images']:.1%} of "
-            "images left out"
-        )
-    return measured
 
 
 def _print_scores(receipt: dict[str, Any], title: str) -> None:

@@ -77,14 +77,6 @@ def map_command(
     coregister: Annotated[
         bool, typer.Option("--coregister", help="Move the second image by the shift that was measured.")
     ] = False,
-    cascade: Annotated[
-        float | None,
-        typer.Option(
-            metavar="RECALL",
-            help="Leave out tiles that show no change at low resolution, keeping this share of changes, e.g. 0.99; the "
-            "model's card must say how (see `evaluate --cascade`).",
-        ),
-    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what an unfinished run left.")] = False,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Count pixels that cannot be read as no data, and record them.")
@@ -113,7 +105,6 @@ def map_command(
         tile=tile,
         overlap=overlap,
         coregister=coregister,
-        cascade=cascade,
         fresh=fresh,
         skip_damaged=skip_damaged,
         allow_outside=allow_outside,
@@ -254,9 +245,6 @@ def _say_result(made: "ChangeMap") -> None:
         f"in {result['polygons']:,} polygons, {seconds:.1f} s",
         markup=False,
     )
-    screened = made.receipt["cascade"]
-    if screened is not None:
-        console.print(f"screening left out {screened['skipped']:,} of {screened['tiles']:,} tiles", markup=False)
     print(made.report)
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["models"]
 
-MARK = "†"
 NEVER_MEASURED = "–"
 
 
@@ -78,6 +77,7 @@ def _networks() -> list[Table | Text]:
     """The table of networks and what has to be said to it; one line where torch is not installed."""
     try:
         from terradelta.lab.bench.facts import network_facts
+        from terradelta.lab.bench.published import MARK, headline_f1
         from terradelta.lab.bench.speed import REFERENCE, known_speeds
         from terradelta.lab.networks import list_models, model_info
     except ModuleNotFoundError:
@@ -96,7 +96,7 @@ def _networks() -> list[Table | Text]:
             f"{facts.macs.thop / 1e9:.2f} G",
             _relative(speeds.get(network)),
             "yes" if facts.symmetric else "no",
-            Text(_published_f1(network)),
+            Text(headline_f1(network)),
         )
     hint = "" if speeds else f" Not measured on this machine yet ({NEVER_MEASURED}): terradelta models --speed."
     notes = (
@@ -110,17 +110,6 @@ def _networks() -> list[Table | Text]:
 
 def _relative(speed: "Speed | None") -> str:
     return NEVER_MEASURED if speed is None else f"{speed.ratio:.2g}"
-
-
-def _published_f1(network: str) -> str:
-    """The first printed F1, preferably on LEVIR-CD, e.g. ``90.71† LEVIR-CD``."""
-    from terradelta.lab.bench.published import contradictions, published_scores
-
-    rows = sorted((r for r in published_scores(network) if r.f1 is not None), key=lambda r: r.data != "LEVIR-CD")
-    if not rows:
-        return ""
-    mark = MARK if contradictions(rows[0]) else ""
-    return f"{rows[0].f1:.2f}{mark} {rows[0].data}"
 
 
 def _print_card(out: Console, name: str) -> None:
@@ -201,7 +190,7 @@ def _print_network(out: Console, name: str) -> None:
 
 
 def _published_lines(network: str) -> list[str]:
-    from terradelta.lab.bench.published import contradictions, published_scores
+    from terradelta.lab.bench.published import MARK, contradictions, published_scores
 
     lines = []
     for row in published_scores(network):

@@ -10,7 +10,16 @@ __all__ = ["data_table", "facts", "page", "section"]
 _ASSETS = files("terradelta.html") / "assets"
 
 
-def page(kicker: str, title: str, sections: Iterable[str], footer: str, *, styles: tuple[str, ...] = ()) -> str:
+def page(
+    kicker: str,
+    title: str,
+    sections: Iterable[str],
+    footer: str,
+    *,
+    lead: str = "",
+    styles: tuple[str, ...] = (),
+    scripts: tuple[str, ...] = (),
+) -> str:
     """The whole page.
 
     Args:
@@ -18,18 +27,27 @@ def page(kicker: str, title: str, sections: Iterable[str], footer: str, *, style
         title: its title; escaped here, as the kicker is.
         sections: HTML, as from `section`; empty ones are left out.
         footer: HTML.
+        lead: what stands below the title; text, escaped here.
         styles: names of more style sheets among the assets.
+        scripts: names of scripts among the assets.
     """
-    sheets = "".join((_ASSETS / name).read_text(encoding="utf-8") for name in ("report.css", *styles))
+    sheets, code = (
+        "".join((_ASSETS / name).read_text(encoding="utf-8") for name in names)
+        for names in (("report.css", *styles), scripts)
+    )
     return "\n".join(
         (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
             f"<title>{text(title)}</title>\n<style>\n{sheets}</style>\n</head>\n<body>\n<main>",
-            f'<header><p class="kicker">{text(kicker)}</p><h1>{text(title)}</h1></header>',
+            f'<header><p class="kicker">{text(kicker)}</p><h1>{text(title)}</h1>'
+            + (f'<p class="muted">{text(lead)}</p>' if lead else "")
+            + "</header>",
             *(each for each in sections if each),
-            f"<footer><p>{footer}</p></footer>\n</main>\n</body>\n</html>\n",
+            f"<footer><p>{footer}</p></footer>\n</main>",
+            *([f"<script>\n{code}</script>"] if code else []),
+            "</body>\n</html>\n",
         )
     )
 

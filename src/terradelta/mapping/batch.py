@@ -18,7 +18,7 @@ from typing import Any
 
 import terradelta
 from terradelta.errors import InputError, OutputError, OutputExistsError
-from terradelta.files import whole_file, write_whole
+from terradelta.files import settle, whole_file
 from terradelta.mapping.plan import MapOptions
 from terradelta.mapping.run import RECEIPT, REPORT, ChangeMap, map_change
 from terradelta.predict.classical import Method
@@ -293,20 +293,20 @@ def _finished(row: PairRow, out: Path) -> Outcome | None:
 
 def _claim(out: Path, batch: Mapping[str, Any]) -> None:
     """Make the folder of a batch, or check that it is this batch's."""
-    text = json.dumps(batch, sort_keys=True, indent=1)
+
+    def refusal(names: Sequence[str]) -> OutputExistsError:
+        return OutputExistsError(
+            f"{out} holds maps of another table of pairs, or with other options ({', '.join(names)}); give another "
+            "folder"
+        )
+
     try:
-        if (out / BATCH).is_file():
-            if (out / BATCH).read_text(encoding="utf-8") != text:
-                raise OutputExistsError(
-                    f"{out} holds maps of another table of pairs, or with other options; give another folder"
-                )
-            return
-        if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
+        known = (out / BATCH).is_file()
+        if not known and os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
             raise OutputExistsError(f"{out} is there already; nothing was overwritten. Remove it or give another name")
-        out.mkdir(parents=True, exist_ok=True)
-    except (OSError, UnicodeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise OutputError(f"{out} cannot be made ({getattr(error, 'strerror', None) or error})") from error
-    write_whole(out / BATCH, text, advice=_ADVICE)
+    settle(out / BATCH, batch, refusal, advice=_ADVICE)
 
 
 def _job(predictor: Predictor | Method, options: MapOptions) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from terradelta.errors import InputError, OutputError
-from terradelta.files import hidden_file, unfinished, write_whole
+from terradelta.files import hidden_file, settle, unfinished, write_whole
 from terradelta.geo.windows import Span
 
 __all__ = ["BLOCK_ROWS", "Journal", "RowReader", "RowWriter"]
@@ -49,16 +49,13 @@ class Journal:
 
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
         self.folder = folder
-        text = json.dumps(job, sort_keys=True, indent=1)
-        described = folder / JOB
-        try:
-            folder.mkdir(exist_ok=True)
-            if described.is_file():
-                _check_same(json.loads(described.read_text()), json.loads(text), folder)
-            else:
-                write_whole(described, text, advice=_ADVICE)
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{folder} cannot be used ({error}); start afresh with --fresh") from error
+        settle(folder / JOB, job, self._differs, advice=_ADVICE)
+
+    def _differs(self, names: Sequence[str]) -> InputError:
+        return InputError(
+            f"{self.folder.parent} holds an unfinished run that differs from this one in: {', '.join(names)}. "
+            "Give the same inputs and options to go on with it, --fresh to discard it, or another output folder"
+        )
 
     def tidy(self) -> None:
         """Remove what writers left that were killed; call it only while nobody writes."""
@@ -231,15 +228,6 @@ def unpack(packed: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 def _entry(block: int, part: int) -> str:
     return f"{block}/{part}"
-
-
-def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
-    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-    if differing:
-        raise InputError(
-            f"{folder.parent} holds an unfinished run that differs from this one in: {', '.join(differing)}. "
-            "Give the same inputs and options to go on with it, --fresh to discard it, or another output folder"
-        )
 
 
 @contextlib.contextmanager

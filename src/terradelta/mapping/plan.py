@@ -16,8 +16,7 @@ from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.provenance import grid_record, input_stamp
-from terradelta.mapping.scene import TRIM, TileReader
-from terradelta.predict.cascade import BLOCK_PX, Cascade, choose_cascade
+from terradelta.mapping.scene import TileReader
 from terradelta.predict.classical import Method
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.overlap import Aoi, aoi_record
@@ -84,9 +83,6 @@ class MapOptions:
     """What stored values mean, see `terradelta.raster.values.parse_values`."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
-    cascade: float | None = None
-    """Leave out tiles that show no change at low resolution, so that this share of changes is kept; None: predict all.
-    """
     fresh: bool = False
     """Discard what an unfinished run left, instead of going on from there."""
 
@@ -130,8 +126,6 @@ class ScenePlan:
     """As `MapOptions.skip_damaged`."""
     shift: ShiftField | None
     """The field that the second date is moved by; None: it is read where its georeference says."""
-    cascade: Cascade | None
-    """What tiles are screened by; None: all are predicted."""
     tiles: TilePlan
     """Where the tiles lie on the pair's common grid."""
     job: dict[str, Any]
@@ -139,7 +133,7 @@ class ScenePlan:
 
     def reader(self, pair: Pair, predictor: Predictor, clock: StageClock) -> TileReader:
         """A reader of the tiles from the pair that the plan was made for."""
-        return TileReader(pair, predictor, self.scaling, clock, self.cascade)
+        return TileReader(pair, predictor, self.scaling, clock)
 
     def check_inputs(self) -> None:
         """Raise RasterError if a file has vanished, or is not the one that the plan was made for."""
@@ -171,15 +165,11 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
 
     Raises:
         ShapeError: if tile and overlap do not fit each other or the model's stride.
-        InputError: if the scene is too wide for this machine's memory, or screening cannot keep what is asked for.
-        ModelError: if the model's card does not say what screening keeps.
+        InputError: if the scene is too wide for this machine's memory.
     """
     card = predictor.card
-    cascade = None if options.cascade is None else choose_cascade(card, options.cascade)
     tiles = _tiles(pair.grid.shape, card, options)
     _check_width(tiles)
-    if cascade is not None:
-        _check_margin(tiles)
     job = {
         "inputs": [input_stamp(source) for source in pair.sources],
         "bands": list(pair.bands),
@@ -189,7 +179,6 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         "tiles": [*tiles.sides, tiles.overlap, tiles.multiple],
         "model": predictor.identity,
         "skip-damaged": options.skip_damaged,
-        "cascade": None if cascade is None else cascade.record(),
         "coregister": None if pair.shift is None else pair.shift.to_dict(),
         "version": terradelta.__version__,
     }
@@ -202,7 +191,6 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         scaling,
         options.skip_damaged,
         pair.shift,
-        cascade,
         tiles,
         job,
     )
@@ -226,16 +214,6 @@ def _check_width(plan: TilePlan) -> None:
         raise InputError(
             f"the common grid is {plan.shape[1]:,} pixels wide, for which {needed / 1e9:,.1f} GB are needed, but "
             f"this machine has {memory_bytes() / 1e9:,.1f} GB: give an area of interest"
-        )
-
-
-def _check_margin(plan: TilePlan) -> None:
-    """Raise InputError if tiles see less beyond their used part than the blocks in which changes must be noticed."""
-    if plan.count > 1 and TRIM * plan.overlap < BLOCK_PX:
-        least = math.ceil(BLOCK_PX / TRIM / plan.multiple) * plan.multiple
-        raise InputError(
-            f"--cascade keeps what it promises only if tiles share {least} pixels or more, not {plan.overlap}; give a "
-            "larger --overlap, or leave --cascade out"
         )
 
 

@@ -1,14 +1,13 @@
 """`write_report`: one HTML file with the answer first, that opens offline."""
 
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
 
 from terradelta.area.page import interval_sentence
 from terradelta.card import NO_LIMIT
 from terradelta.files import write_whole
-from terradelta.html.page import facts, section
+from terradelta.html.page import facts, page, section
 from terradelta.html.pictures import Quicklooks
 from terradelta.html.text import area, finite, fraction, integer, metres, number, place, seconds, text
 from terradelta.mapping.evidence_note import evidence_note
@@ -17,7 +16,6 @@ from terradelta.registration.page import shift_figure
 
 __all__ = ["render_report", "write_report"]
 
-_ASSETS = files("terradelta.html") / "assets"
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou_changed": "IoU of the changed class"}
 _COLUMNS = ("Id", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
 
@@ -33,8 +31,7 @@ def write_report(out: Path, receipt: Mapping[str, Any], quicklooks: Quicklooks) 
     Raises:
         OutputError: if the file cannot be written.
     """
-    page = render_report(receipt, quicklooks)
-    write_whole(out, page)
+    write_whole(out, render_report(receipt, quicklooks))
 
 
 def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
@@ -52,23 +49,9 @@ def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
         _run(receipt),
         _qgis(),
     )
-    title = _title(receipt)
-    return "\n".join(
-        (
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{title}</title>\n<style>\n{_asset('report.css')}</style>\n</head>\n<body>\n<main>",
-            f'<header><p class="kicker">Change report</p><h1>{title}</h1>{_when(receipt)}</header>',
-            *(each for each in sections if each),
-            f"<footer><p>{_made_by(receipt)}</p></footer>\n</main>",
-            f"<script>\n{_asset('report.js')}</script>\n</body>\n</html>\n",
-        )
-    )
-
-
-def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text(encoding="utf-8")
+    created = receipt.get("created")
+    lead = f"Made {created}" if created else ""
+    return page("Change report", _title(receipt), sections, _made_by(receipt), lead=lead, scripts=("report.js",))
 
 
 def _dict(receipt: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -91,17 +74,12 @@ def _file_name(receipt: Mapping[str, Any], date: str) -> str:
     if own is None:
         return ""
     alike = first is not None and second is not None and first != second and first.name == second.name
-    return text(PurePath(*own.parts[-2:]) if alike else own.name)
+    return str(PurePath(*own.parts[-2:])) if alike else own.name
 
 
 def _title(receipt: Mapping[str, Any]) -> str:
     before, after = _file_name(receipt, "before"), _file_name(receipt, "after")
     return f"{before} → {after}" if before and after else "What changed"
-
-
-def _when(receipt: Mapping[str, Any]) -> str:
-    created = receipt.get("created")
-    return f'<p class="muted">Made {text(created)}</p>' if created else ""
 
 
 def _made_by(receipt: Mapping[str, Any]) -> str:
@@ -134,7 +112,7 @@ def _answer(receipt: Mapping[str, Any]) -> str:
 
 def _names(receipt: Mapping[str, Any]) -> tuple[str, str]:
     """What to call both dates."""
-    before, after = (_file_name(receipt, date) or f"the {date} image" for date in ("before", "after"))
+    before, after = (text(_file_name(receipt, date) or f"the {date} image") for date in ("before", "after"))
     return before, after
 
 
@@ -207,10 +185,6 @@ def _preflight(receipt: Mapping[str, Any]) -> str:
         return ""
     items = "".join(_check(text(sentence)) for sentence in _list(receipt, "preflight"))
     body = f"<ul>{items}</ul>" if items else "<p>The two images fitted each other; nothing had to be said.</p>"
-    screened = _dict(receipt, "cascade")
-    if screened:
-        left_out, tiles = finite(screened.get("skipped")) or 0, finite(screened.get("tiles")) or 0
-        body += f"<p>Screening left out {left_out:,.0f} of {tiles:,.0f} tiles; they count as unchanged.</p>"
     return section("preflight", "Checks before the run", body)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import terradelta
 from terradelta.area.measure import interval_from_scores
-from terradelta.errors import InputError
 from terradelta.geo.metres import ground_sampling_m
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import add_evidence
@@ -26,9 +25,8 @@ from terradelta.mapping.provenance import (
 )
 from terradelta.mapping.quicklooks import quicklooks
 from terradelta.mapping.report import write_report
-from terradelta.mapping.scene import SKIPPED, SceneRows, TileReader, predict_rows, write_rows
+from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
-from terradelta.predict.cascade import choose_cascade
 from terradelta.predict.classical import Method
 from terradelta.predict.predictor import Predictor
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
@@ -106,8 +104,6 @@ def map_change(
         OutputError: if writing failed.
     """
     check_free(out)
-    if options.cascade is not None and isinstance(predictor, Method):
-        raise InputError(f"--cascade screens with a network; the method {predictor.name} has none: leave it out")
     clock = StageClock()
     wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
@@ -118,8 +114,6 @@ def map_change(
         with clock.time("read"):
             scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
             preflight = _preflight(pair, alignment, scaling, predictor)
-            if options.cascade is not None and not isinstance(predictor, Method):
-                preflight.append(choose_cascade(predictor.card, options.cascade).line())
         if announce is not None:
             announce(preflight)
         if isinstance(predictor, Method):
@@ -184,19 +178,7 @@ class _Run:
         with contextlib.closing(self._rows(done, progress)) as ready:
             summary, notes = self._write(ready)
         self.plan.check_inputs()
-        skipped = [note[SKIPPED] for note in notes if SKIPPED in note]
-        return self._record(summary) | {
-            "damaged": [note for note in notes if SKIPPED not in note],
-            "cascade": self._screened(skipped),
-            "resumed_tile_rows": len(done),
-        }
-
-    def _screened(self, skipped: list[list[int]]) -> dict[str, Any] | None:
-        """What screening was to keep, and which tiles ``[row, col, height, width]`` it left out."""
-        cascade = self.plan.cascade
-        if cascade is None:
-            return None
-        return {**cascade.record(), "tiles": self.plan.tiles.count, "skipped": len(skipped), "skipped_tiles": skipped}
+        return self._record(summary) | {"damaged": notes, "resumed_tile_rows": len(done)}
 
     def _rows(self, done: set[int], progress: Callable[[int, int], None] | None) -> Generator[int]:
         """The numbers of the rows of tiles from the top, each once it is in the journal."""

@@ -17,17 +17,14 @@ from terradelta.geo.windows import Span, TilePlan
 from terradelta.mapping.damage import Damage, TolerantPair
 from terradelta.mapping.journal import Journal, RowReader
 from terradelta.mapping.memory import trim
-from terradelta.predict.cascade import Cascade
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.pair import Pair
 from terradelta.raster.scaling import Scaling
 from terradelta.stages import StageClock
 
-__all__ = ["SKIPPED", "TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
+__all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
 
 READ_AHEAD = 2
-SKIPPED = "skipped_tile"
-"""Key of the journal's notes of tiles that were screened out: row, column, height and width in pixels."""
 TRIM = 0.375
 """Share of an overlap, at each tile's inner edge, whose values are not used; see docs/seams.md."""
 PIECE_PX, PIECE_ROWS = 1 << 19, (32, 128)
@@ -56,8 +53,6 @@ class TileReader:
     """How the pair's raw values become the model's; None: they are."""
     clock: StageClock
     """Gets the busy seconds of ``read``."""
-    cascade: Cascade | None = None
-    """What tiles are screened by before they are predicted; None: all are predicted."""
 
     def load(self, tile: Tile) -> _Loaded:
         """Read one tile.
@@ -89,9 +84,7 @@ def predict_rows(
 ) -> Generator[int]:
     """Predict rows of tiles into a journal.
 
-    Holds a few tiles, or as many as the predictor takes at once. A tile without a valid pixel is not predicted. One
-    that the reader's cascade leaves out counts as unchanged, with a probability of 0, and is noted in the journal under
-    `SKIPPED`.
+    Holds a few tiles, or as many as the predictor takes at once. A tile without a valid pixel is not predicted.
 
     Args:
         reader: of the pair's tiles; its clock gets the busy seconds of ``network`` and ``blend`` too.
@@ -113,11 +106,9 @@ def predict_rows(
     for number, tiles in _loaded_rows(reader, plan, numbers, max(READ_AHEAD, at_once)):
         blender = RowBlender(plan, TRIM)
         with journal.write(number) as row:
-            for tile, loaded, values in _predicted(reader, tiles, at_once):
-                if values is None:
-                    row.note([{SKIPPED: [tile.row, tile.col, tile.height, tile.width]}])
+            for loaded, values in _predicted(reader, tiles, at_once):
                 with reader.clock.time("blend"):
-                    row.add(*blender.add(_unchanged(loaded) if values is None else values))
+                    row.add(*blender.add(values))
                 row.note([damage.record() for damage in loaded.damage])
                 if on_tile is not None:
                     on_tile()
@@ -199,32 +190,17 @@ def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[Any
     return values if scaling is None else scaling.apply(values)
 
 
-def _is_screened_out(reader: TileReader, loaded: _Loaded) -> bool:
-    if reader.cascade is None or loaded.dates is None:
-        return False
-    with reader.clock.time("screen"):
-        return not reader.cascade.may_hold_change(reader.predictor, *loaded.dates)
-
-
-def _unchanged(loaded: _Loaded) -> NDArray[np.float32]:
-    return np.where(loaded.valid, np.float32(0), np.float32(np.nan))
-
-
 def _predicted(
     reader: TileReader, tiles: Iterable[tuple[Tile, _Loaded]], at_once: int
-) -> Iterator[tuple[Tile, _Loaded, NDArray[np.float32] | None]]:
-    """Tiles with their probabilities, in order; None where a tile is screened out."""
+) -> Iterator[tuple[_Loaded, NDArray[np.float32]]]:
+    """Tiles with their probabilities, in order."""
     coming = iter(tiles)
     while group := list(islice(coming, at_once)):
-        found: list[NDArray[np.float32] | None] = [None] * len(group)
-        wanted = [i for i, (_, loaded) in enumerate(group) if not _is_screened_out(reader, loaded)]
-        for _, same in groupby(wanted, lambda i: _shape(group[i][1])):
-            numbers = list(same)
+        for _, each in groupby(group, lambda tile: _shape(tile[1])):
+            same = list(each)
             with reader.clock.time("network"):
-                made = _predict(reader.predictor, [group[i] for i in numbers])
-            for i, values in zip(numbers, made, strict=True):
-                found[i] = values
-        yield from ((tile, loaded, values) for (tile, loaded), values in zip(group, found, strict=True))
+                made = _predict(reader.predictor, same)
+            yield from ((loaded, values) for (_, loaded), values in zip(same, made, strict=True))
 
 
 def _shape(loaded: _Loaded) -> tuple[int, ...] | None:

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from terradelta.errors import OutputError, OutputExistsError
+from terradelta.files import take_lock
 from terradelta.raster.access import is_utf8
 
 __all__ = ["WorkFolder", "check_free", "work_folder"]
@@ -95,7 +95,7 @@ def _lock(stack: contextlib.ExitStack, work: WorkFolder, out: Path) -> None:
         work.path.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             file = stack.enter_context((work.path / LOCK).open("w"))
-            if not _locked(file):
+            if not take_lock(file):
                 break
             if os.path.samestat(os.fstat(file.fileno()), (work.path / LOCK).stat()):
                 return
@@ -104,28 +104,12 @@ def _lock(stack: contextlib.ExitStack, work: WorkFolder, out: Path) -> None:
     )
 
 
-def _locked(file: IO[str]) -> bool:
-    """Lock the file unless another process has; False if so."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # the second is what Windows says
-        return False
-    return True
-
-
 def _remove_leftover(out: Path) -> None:
     """Remove what a run left that was killed after its product was in place."""
     out = Path(os.path.realpath(out))
     work = out.parent / _work_name(out.name)
     with contextlib.suppress(OSError), (work / LOCK).open() as file:
-        if _locked(file) and not (work / PRODUCT).exists():
+        if take_lock(file) and not (work / PRODUCT).exists():
             shutil.rmtree(work, ignore_errors=True)
 
 

@@ -15,7 +15,6 @@ from terradelta.errors import ModelError
 from terradelta.machine import CPUINFO, cpu_flags
 from terradelta.predict.predictor import Predictor
 from terradelta.predict.upsampling import before_upsampling, upsampled
-from terradelta.predict.winograd import accelerate
 
 __all__ = ["OpenVINOPredictor", "Precision", "cpu_has_bf16", "cpu_has_int8"]
 
@@ -55,9 +54,8 @@ class OpenVINOPredictor(Predictor):
 
     The network is compiled at the first prediction. Inputs of 512 x 512 pixels or more, or of as many as the card's
     tile if that is smaller, get a form for their own shape, in which OpenVINO fuses more and plans its buffers: about a
-    fifth less time, for half a second once. In float32 it computes wide convolutions as `predict.winograd` says. A last
-    upsampling is left to `predict.upsampling`. Which form computes depends on the shape alone, so results do not depend
-    on what was predicted before.
+    fifth less time, for half a second once. A last upsampling is left to `predict.upsampling`. Which form computes
+    depends on the shape alone, so results do not depend on what was predicted before.
 
     Args:
         path: an ONNX file written by `terradelta export`.
@@ -136,8 +134,6 @@ class OpenVINOPredictor(Predictor):
             if shape is not None:
                 model = model.clone()
                 model.reshape({"before": list(shape), "after": list(shape)})
-                if self.precision == "f32":
-                    accelerate(model)
                 model, factor = before_upsampling(model)
             return _core().compile_model(model, "CPU", self._options).create_infer_request(), factor
         except RuntimeError as error:

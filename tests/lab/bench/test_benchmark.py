@@ -1,6 +1,7 @@
-"""Real jobs: in this process where that is enough, as the command line with its processes where it is not."""
+"""Real jobs, in this process where that is enough, by the command line where it is not."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -12,12 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from terradelta.errors import DataError, InputError, OutputExistsError
+from terradelta.errors import DataError, InputError, OutputError, OutputExistsError
+from terradelta.files import take_lock, write_whole
 from terradelta.lab.bench import benchmark as run_module
+from terradelta.lab.bench import job as job_module
 from terradelta.lab.bench.benchmark import run_bench
 from terradelta.lab.bench.design import Entry, Job, Setup
-from terradelta.lab.bench.worker import RECEIPT, RESULT, TRAINING, main, run_job
+from terradelta.lab.bench.job import FAILED, RECEIPT, RESULT, TRAINING, failure_of, run_job, try_job
 from terradelta.lab.data import open_pairs
 from terradelta.lab.training.loop import CollapseWarning
 from terradelta.predict.load import load_predictor
@@ -29,14 +33,7 @@ ENTRY = Entry("fc_ef", "fc_ef")
 pytestmark = pytest.mark.filterwarnings(f"ignore::{CollapseWarning.__module__}.{CollapseWarning.__qualname__}")
 
 
-class Silent:
-    def planned(self, count: int) -> None: ...
-
-    def started(self, job: Job) -> None: ...
-
-    def advanced(self, job: Job, step: int) -> None: ...
-
-    def ended(self, job: Job, failure: str | None) -> None: ...
+QUIET = Console(file=io.StringIO())
 
 
 def naive_scores(predictor: Any, root: Path, threshold: float, side: int) -> dict[str, float]:
@@ -55,7 +52,7 @@ def naive_scores(predictor: Any, root: Path, threshold: float, side: int) -> dic
 
 def test_a_job_trains_and_scores_test_by_its_receipt(squares: Path, tmp_path: Path):
     protocol = Setup(str(squares), **TINY)
-    run_job(Job(ENTRY, 0, protocol), tmp_path, tmp_path)
+    run_job(Job(ENTRY, 0, protocol), tmp_path, tmp_path, QUIET)
     result = json.loads((tmp_path / RESULT).read_text())
     receipt = json.loads((tmp_path / RECEIPT).read_text())
     assert receipt["data"]["split"] == "test"
@@ -76,7 +73,7 @@ def test_a_job_trains_and_scores_test_by_its_receipt(squares: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("label", ["all changed", "CVA", "CVA, tuned"])
 def test_baselines_are_scored_by_the_same_protocol(squares: Path, tmp_path: Path, label: str):
-    run_job(Job(Entry(label, ""), 0, Setup(str(squares), **TINY)), tmp_path, tmp_path)
+    run_job(Job(Entry(label, ""), 0, Setup(str(squares), **TINY)), tmp_path, tmp_path, QUIET)
     metrics = json.loads((tmp_path / RESULT).read_text())["metrics"]
     if label == "all changed":
         share = np.mean([open_pairs(squares, "test").read(k).label.mean() for k in range(2)])
@@ -88,39 +85,82 @@ def test_baselines_are_scored_by_the_same_protocol(squares: Path, tmp_path: Path
 def test_a_run_without_a_checkpoint_begins_anew(squares: Path, tmp_path: Path):
     (tmp_path / TRAINING).mkdir()
     (tmp_path / TRAINING / "recipe.json").write_text('{"half')
-    run_job(Job(ENTRY, 0, Setup(str(squares), **TINY)), tmp_path, tmp_path)
+    run_job(Job(ENTRY, 0, Setup(str(squares), **TINY)), tmp_path, tmp_path, QUIET)
     assert (tmp_path / RESULT).is_file()
 
 
-@pytest.fixture
-def no_parent(monkeypatch):
-    """The worker's watch over its parent would end this process."""
-    monkeypatch.setattr("terradelta.lab.bench.worker._end_with_parent", lambda: None)
-
-
-def test_the_worker_says_why_it_failed_in_the_last_line(squares: Path, tmp_path: Path, capsys, no_parent):
+def test_a_job_that_fails_says_why_until_it_does_not(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     job = Job(Entry("x", "bit", {"no": 1}), 0, Setup(str(squares), **TINY))
-    (tmp_path / "job.json").write_text(job.to_json())
-    assert main([str(tmp_path), str(tmp_path)]) == 1
-    assert "network 'bit' cannot be built" in capsys.readouterr().err.splitlines()[-1]
-    (tmp_path / "job.json").write_text("{")
-    assert main([str(tmp_path), str(tmp_path)]) == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("JSONDecodeError: ")
+    why = try_job(job, tmp_path, tmp_path, QUIET)
+    assert str(why).startswith("network 'bit' cannot be built")
+    assert failure_of(tmp_path) == why
+    good = Job(Entry("all changed", ""), 0, job.protocol)
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module, "evaluate", lambda *_, **__: {}["of ours"])
+        assert try_job(good, tmp_path, tmp_path, QUIET) == "KeyError: 'of ours'"
+        assert "job.py" in json.loads((tmp_path / FAILED).read_text())["traceback"]
+    assert try_job(good, tmp_path, tmp_path, QUIET) is None
+    assert failure_of(tmp_path) is None
+
+
+def test_one_that_fails_does_not_end_the_others_and_finished_ones_are_kept(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tried = []
+
+    def train(job: Job, folder: Path, data: Path, console: Console) -> str | None:
+        tried.append(job.name)
+        if job.entry.label == "bad":
+            write_whole(folder / FAILED, '{"why": "no reason"}', make_folder=True)
+            return "no reason"
+        return try_job(job, folder, data, console)
+
+    monkeypatch.setattr(run_module, "try_job", train)
+    entries = [Entry("bad", "bit"), ENTRY]
+    made = run_bench(Setup(str(squares), **TINY), entries, [0], tmp_path, console=QUIET)
+    assert tried == ["all changed", "CVA", "CVA, tuned", "bad, seed 0", "fc_ef, seed 0"]
+    assert [len(outcome.results) for outcome in made.outcomes] == [1, 1, 1, 0, 1]
+    assert "failed: no reason" in (tmp_path / "table.md").read_text()
+    assert set(json.loads((tmp_path / "speed.json").read_text())) == {"fc_ef"}
+    tried.clear()
+    run_bench(Setup(str(squares), **TINY), entries, [0], tmp_path, console=QUIET)
+    assert tried == ["bad, seed 0"]
+
+
+def test_ctrl_c_ends_the_bench(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job_module, "fit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(Setup(str(squares), **TINY), [ENTRY, Entry("bit", "bit")], [0], tmp_path, console=QUIET)
+    assert [path.parent.name[:2] for path in sorted(tmp_path.glob("runs/*/result.json"))] == ["al", "cv", "cv"]
+    assert not list(tmp_path.glob("runs/*/failed.json"))
+
+
+def test_only_one_process_at_a_time(squares: Path, tmp_path: Path):
+    with (tmp_path / ".lock").open("w") as lock:
+        assert take_lock(lock)
+        with pytest.raises(OutputExistsError, match="another process is benchmarking into"):
+            run_bench(Setup(str(squares), **TINY), [ENTRY], [0], tmp_path, console=QUIET)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="give a folder that you may write to"):
+        run_bench(Setup(str(squares), **TINY), [ENTRY], [0], tmp_path / "file" / "x", console=QUIET)
 
 
 def test_another_protocol_is_refused_and_another_folder_too(squares: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(run_module, "run_jobs", lambda *_, **__: None)
+    monkeypatch.setattr(run_module, "try_job", lambda *_: None)
     protocol, out = Setup(str(squares), **TINY), tmp_path / "out"
-    run_bench(protocol, [ENTRY], [0], out, Silent())
-    run_bench(protocol, [ENTRY, Entry("bit", "bit")], [0, 1], out, Silent())  # more of the same is welcome
+    run_bench(protocol, [ENTRY], [0], out, console=QUIET)
+    run_bench(protocol, [ENTRY, Entry("bit", "bit")], [0, 1], out, console=QUIET)  # more of the same is welcome
     with pytest.raises(InputError, match="was begun by another protocol"):
-        run_bench(Setup(str(squares), 5, 32, 2), [ENTRY], [0], out, Silent())
+        run_bench(Setup(str(squares), 5, 32, 2), [ENTRY], [0], out, console=QUIET)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "x").write_text("")
     with pytest.raises(OutputExistsError, match="holds no benchmark"):
-        run_bench(protocol, [ENTRY], [0], tmp_path / "other", Silent())
+        run_bench(protocol, [ENTRY], [0], tmp_path / "other", console=QUIET)
     with pytest.raises(DataError, match="no labelled pairs that are known"):
-        run_bench(Setup(str(tmp_path), **TINY), [ENTRY], [0], tmp_path / "new", Silent())
+        run_bench(Setup(str(tmp_path), **TINY), [ENTRY], [0], tmp_path / "new", console=QUIET)
 
 
 def command(out: Path, data: Path, *options: str) -> tuple[list[str], dict[str, str]]:
@@ -131,7 +171,7 @@ def command(out: Path, data: Path, *options: str) -> tuple[list[str], dict[str, 
 @pytest.mark.slow
 def test_the_command_survives_being_killed(squares: Path, tmp_path: Path):
     """SIGKILL in the middle of a run; then what was finished is kept, and the scores are those of an unbroken bench."""
-    options = ("--networks", "fc_ef,bit:nothing=1", "--steps", "40", "--crop", "32", "--batch", "2", "--jobs", "1")
+    options = ("--networks", "fc_ef,bit:nothing=1", "--steps", "40", "--crop", "32", "--batch", "2")
     words, environment = command(tmp_path / "broken", squares, *options)
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     runs = tmp_path / "broken" / "runs"
@@ -142,21 +182,18 @@ def test_the_command_survives_being_killed(squares: Path, tmp_path: Path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    (worker,) = runs.glob("fc-ef-*")
-    assert not (worker / RESULT).exists()
-    steps = (worker / "run" / "log.csv").read_text()
-    time.sleep(3)
-    assert (worker / "run" / "log.csv").read_text() == steps  # the orphan has ended too
+    (broken,) = runs.glob("fc-ef-*")
+    assert not (broken / RESULT).exists()
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*/result.json")}
     assert before  # the baselines
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1  # a network failed
     assert "failed: bit nothing=1; the table says why" in " ".join(done.stderr.split())
     assert all(path.stat().st_mtime_ns == mtime for path, mtime in before.items())
-    assert "resuming after step" in (worker / "log.txt").read_text()
+    assert "resuming after step" in done.stderr
     table = (tmp_path / "broken" / "table.md").read_text()
     assert "failed: network 'bit' cannot be built" in table
-    speeds = json.loads((tmp_path / "broken" / "speed" / "speed.json").read_text())["speeds"]
+    speeds = json.loads((tmp_path / "broken" / "speed.json").read_text())
     assert set(speeds) == {"fc_ef"}
     words, environment = command(tmp_path / "whole", squares, *options)
     subprocess.run(words, env=environment, capture_output=True, check=False)

@@ -2,12 +2,11 @@ import json
 
 import pytest
 import torch
-from torch import Tensor
 
 from terradelta import machine
 from terradelta.errors import ModelError
 from terradelta.lab.bench import speed
-from terradelta.lab.bench.facts import network_facts, switches, training_bytes
+from terradelta.lab.bench.facts import network_facts, switches
 from terradelta.lab.networks import create_model
 
 
@@ -27,37 +26,6 @@ def test_switches_are_the_builders_arguments():
     assert switches("fc_ef") == {}
 
 
-def test_memory_of_a_training_step_grows_with_batch_and_side():
-    def estimate(batch: int, side: int) -> int:
-        return training_bytes(create_model("fc_ef"), 3, batch, side)
-
-    base = estimate(1, 16)
-    one, two, wide = estimate(1, 64), estimate(2, 64), estimate(1, 128)
-    assert two - one == pytest.approx(one - base, rel=0.2)
-    assert wide - one == pytest.approx(3 * (two - one), rel=0.2)
-
-
-def test_memory_estimate_holds_what_autograd_keeps():
-    """Against a count of the tensors that a real forward pass saves."""
-    network = create_model("fc_ef").train()
-    parameters = {p.data_ptr() for p in network.parameters()}
-    saved: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in parameters:
-            saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    date = torch.randn(2, 3, 64, 64)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        out = network(date, date)
-    out.sum().backward()
-    real = sum(saved.values())
-    estimate = training_bytes(create_model("fc_ef"), 3, 2, 64)
-    weights = 6 * sum(p.numel() * 4 for p in network.parameters())
-    assert 1.5 * real < estimate - 2**30 - weights < 3 * real
-
-
 def test_machine_says_what_it_is():
     text = machine.describe_machine()
     assert f"{machine.cores()} cores" in text
@@ -65,21 +33,9 @@ def test_machine_says_what_it_is():
     assert machine.cores() >= 1
 
 
-def test_available_memory_is_within_the_machine(monkeypatch):
-    total, free = machine.total_memory(), machine.available_memory()
-    assert total is not None
-    assert free is not None
-    assert 0 < free <= total
-    limits = {"memory.max": "1000\n", "memory.current": "300\n"}
-    read = machine._read
-    monkeypatch.setattr(machine, "_read", lambda path: limits.get(path.name) or read(path))
-    assert machine.available_memory() == 700
-
-
 def test_nothing_is_known_where_the_system_tells_nothing(monkeypatch):
     monkeypatch.setattr(machine, "_read", lambda path: "")
     monkeypatch.setattr(machine, "_sysconf", lambda name: None)
-    assert machine.available_memory() is None
     assert machine.total_memory() is None
     assert machine.cpu_name()
 

@@ -133,7 +133,7 @@ def test_a_second_call_writes_nothing(data: Path, tmp_path: Path) -> None:
 def test_other_options_are_refused(data: Path, tmp_path: Path, options: Tiling) -> None:
     tile_dataset(data, tmp_path / "tiles", Tiling(16))
     before = contents(tmp_path / "tiles")
-    with pytest.raises(OutputExistsError, match=r"were cut otherwise or from other images \(see dataset.json"):
+    with pytest.raises(OutputExistsError, match=r"were cut otherwise or from other images \(tiling, see dataset.json"):
         tile_dataset(data, tmp_path / "tiles", options)
     assert contents(tmp_path / "tiles") == before
 

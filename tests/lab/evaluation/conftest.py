@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from terradelta.card import ModelCard
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList, open_pairs
 from terradelta.predict.predictor import Predictor
 
-Write = Callable[..., PairFolder]
+Write = Callable[..., PairList]
 
 
 class Spoken(Predictor):
@@ -42,7 +42,7 @@ def card() -> ModelCard:
 def write_pairs(tmp_path: Path) -> Write:
     """Write pairs given as name -> (before, after, label), each (H, W) or (C, H, W); with `metres` as GeoTIFFs."""
 
-    def write(content: dict[str, tuple], split: str = "test", metres: float | None = None) -> PairFolder:
+    def write(content: dict[str, tuple], split: str = "test", metres: float | None = None) -> PairList:
         for name, parts in content.items():
             for part, values in zip(("A", "B", "label"), parts, strict=True):
                 image = np.array(values, np.uint8)
@@ -57,13 +57,13 @@ def write_pairs(tmp_path: Path) -> Write:
                     warnings.simplefilter("ignore", NotGeoreferencedWarning)
                     with rasterio.open(path, "w", dtype="uint8", **profile) as target:
                         target.write(image)
-        return PairFolder(tmp_path, split)
+        return open_pairs(tmp_path, split)
 
     return write
 
 
 @pytest.fixture
-def pairs(write_pairs: Write) -> PairFolder:
+def pairs(write_pairs: Write) -> PairList:
     """Probabilities in percent, as the value of the second image; size 2 x 2 and 1 x 3."""
     return write_pairs(
         {
@@ -74,7 +74,7 @@ def pairs(write_pairs: Write) -> PairFolder:
 
 
 @pytest.fixture
-def squares(write_pairs: Write) -> PairFolder:
+def squares(write_pairs: Write) -> PairList:
     """Six RGB pairs of 48 x 40 pixels: textured ground, and a bright square that appears."""
     rng = np.random.default_rng(0)
     content = {}

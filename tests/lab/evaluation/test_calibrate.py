@@ -5,7 +5,7 @@ import pytest
 
 from terradelta.card import ModelCard
 from terradelta.errors import InputError
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList
 from terradelta.lab.evaluation import Details, calibrated_card, evaluate, sweep
 from terradelta.lab.evaluation.calibrate import sweep_curve
 
@@ -13,7 +13,7 @@ from .conftest import Brighter, Write
 
 
 @pytest.fixture
-def val(write_pairs: Write) -> PairFolder:
+def val(write_pairs: Write) -> PairList:
     """Four pairs whose changed pixels are brighter by chance, so that no threshold is perfect."""
     rng = np.random.default_rng(1)
     content = {}
@@ -23,7 +23,7 @@ def val(write_pairs: Write) -> PairFolder:
     return write_pairs(content, "val")
 
 
-def test_sweep_agrees_with_evaluations_at_its_thresholds(val: PairFolder, card: ModelCard) -> None:
+def test_sweep_agrees_with_evaluations_at_its_thresholds(val: PairList, card: ModelCard) -> None:
     found = evaluate(Brighter(card), val)
     rows = sweep(found)
     assert [row["rule"] for row in rows] == [
@@ -38,7 +38,7 @@ def test_sweep_agrees_with_evaluations_at_its_thresholds(val: PairFolder, card: 
     assert all(rows[0]["f1"] >= other.f1 and rows[0]["iou_changed"] >= other.iou_changed for other in others)
 
 
-def test_a_precision_that_nothing_reaches(val: PairFolder, card: ModelCard) -> None:
+def test_a_precision_that_nothing_reaches(val: PairList, card: ModelCard) -> None:
     class Constant(Brighter):
         def logits(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
             return np.zeros_like(before)
@@ -47,7 +47,7 @@ def test_a_precision_that_nothing_reaches(val: PairFolder, card: ModelCard) -> N
     assert row == {"rule": "precision >= 0.9", "threshold": None}
 
 
-def test_sweep_curve(val: PairFolder, card: ModelCard) -> None:
+def test_sweep_curve(val: PairList, card: ModelCard) -> None:
     found = evaluate(Brighter(card), val)
     curve = sweep_curve(found, 10)["curve"]
     assert [point[0] for point in curve] == pytest.approx([k / 10 for k in range(1, 11)])
@@ -57,7 +57,7 @@ def test_sweep_curve(val: PairFolder, card: ModelCard) -> None:
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_the_calibrated_card_calls_the_same_pixels_changed(val: PairFolder, card: ModelCard, with_bias: bool) -> None:
+def test_the_calibrated_card_calls_the_same_pixels_changed(val: PairList, card: ModelCard, with_bias: bool) -> None:
     card = card.replace(temperature=0.5, logit_bias=-0.7, scores=({"split": "val", "threshold": 0.3}, {"split": "x"}))
     found = evaluate(Brighter(card), val, details=Details())
     new, record = calibrated_card(found, card, val, with_bias=with_bias)
@@ -77,7 +77,7 @@ def test_the_calibrated_card_calls_the_same_pixels_changed(val: PairFolder, card
 
 
 def test_test_data_and_evaluations_without_details_are_refused(
-    val: PairFolder, squares: PairFolder, card: ModelCard
+    val: PairList, squares: PairList, card: ModelCard
 ) -> None:
     found = evaluate(Brighter(card), val)
     with pytest.raises(InputError, match=r"needs an evaluation with details; call evaluate\(..., details=Details"):
@@ -86,7 +86,7 @@ def test_test_data_and_evaluations_without_details_are_refused(
         calibrated_card(found, card, squares)
 
 
-def test_a_second_calibration_changes_nothing(val: PairFolder, card: ModelCard) -> None:
+def test_a_second_calibration_changes_nothing(val: PairList, card: ModelCard) -> None:
     first, _ = calibrated_card(evaluate(Brighter(card), val, details=Details()), card, val)
     second, _ = calibrated_card(evaluate(Brighter(first), val, details=Details()), first, val)
     assert second.temperature == pytest.approx(first.temperature, rel=5e-3)

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from terradelta.card import ModelCard
 from terradelta.errors import BandError, InputError
-from terradelta.lab.data.folder import PairFolder
 from terradelta.lab.data.pairs import LabelledPair, PairList
 from terradelta.lab.evaluation import Details, Evaluation, evaluate, thinned
 from terradelta.lab.metrics import METRICS, Confusion, ProbabilityHistogram, bootstrap, metrics_of
@@ -18,7 +17,7 @@ from .conftest import Brighter, Spoken, Write
 CARD = ModelCard("w", "none", ("grey",), (0.0,), (1.0,), threshold=0.75, stride=2)
 
 
-def test_counts_by_hand_at_the_cards_threshold(pairs: PairFolder) -> None:
+def test_counts_by_hand_at_the_cards_threshold(pairs: PairList) -> None:
     found = evaluate(Spoken(CARD), pairs)
     assert found.threshold == 0.75
     assert found.images == [("a", Confusion(tp=1, fp=1, fn=1, tn=1)), ("b", Confusion(tn=3))]
@@ -26,18 +25,18 @@ def test_counts_by_hand_at_the_cards_threshold(pairs: PairFolder) -> None:
     assert found.histogram.confusion(0.75) == found.total
 
 
-def test_another_threshold(pairs: PairFolder) -> None:
+def test_another_threshold(pairs: PairList) -> None:
     assert evaluate(Spoken(CARD), pairs, threshold=0.5).total == Confusion(tp=2, fp=2, fn=0, tn=3)
     assert evaluate(Spoken(CARD), pairs, threshold=0.0).total == Confusion(tp=2, fp=5)
 
 
-def test_the_histogram_gives_every_other_threshold(pairs: PairFolder) -> None:
+def test_the_histogram_gives_every_other_threshold(pairs: PairList) -> None:
     histogram = evaluate(Spoken(CARD), pairs).histogram
     for threshold in (0.15, 0.5, 0.75, 0.85, 0.95):
         assert histogram.confusion(threshold) == evaluate(Spoken(CARD), pairs, threshold=threshold).total
 
 
-def test_means_over_images_are_of_those_with_change(pairs: PairFolder) -> None:
+def test_means_over_images_are_of_those_with_change(pairs: PairList) -> None:
     receipt = evaluate(Spoken(CARD), pairs).receipt()
     assert receipt["per_image"] == pytest.approx(
         {
@@ -60,7 +59,7 @@ def test_no_image_at_all() -> None:
     assert receipt["per_image"]["images"] == 0
 
 
-def test_progress_and_maps_are_handed_out(pairs: PairFolder) -> None:
+def test_progress_and_maps_are_handed_out(pairs: PairList) -> None:
     done: list[tuple[int, int]] = []
     maps: dict[str, NDArray[np.float32]] = {}
     evaluate(Spoken(CARD), pairs, progress=lambda *n: done.append(n), on_image=maps.__setitem__)
@@ -69,13 +68,13 @@ def test_progress_and_maps_are_handed_out(pairs: PairFolder) -> None:
     np.testing.assert_allclose(maps["b"], [[0.1, 0.2, 0.7]], atol=1e-6)
 
 
-def test_images_with_other_bands_than_the_models(pairs: PairFolder) -> None:
+def test_images_with_other_bands_than_the_models(pairs: PairList) -> None:
     card = CARD.replace(bands=("r", "g"), mean=(0.0, 0.0), std=(1.0, 1.0))
     with pytest.raises(BandError, match="takes 2 bands"):
         evaluate(Spoken(card), pairs)
 
 
-def test_intervals_are_those_of_the_bootstrap(squares: PairFolder, card: ModelCard) -> None:
+def test_intervals_are_those_of_the_bootstrap(squares: PairList, card: ModelCard) -> None:
     found = evaluate(Brighter(card.replace(bands=("r", "g", "b"), mean=(0.0,) * 3, std=(1.0,) * 3)), squares)
     intervals = found.intervals()
     expected = bootstrap(found.counts(), metrics_of)
@@ -87,11 +86,11 @@ def test_intervals_are_those_of_the_bootstrap(squares: PairFolder, card: ModelCa
     assert intervals["level"] == 0.95
 
 
-def test_one_image_has_no_interval(pairs: PairFolder) -> None:
+def test_one_image_has_no_interval(pairs: PairList) -> None:
     assert evaluate(Spoken(CARD), thinned(pairs, 1)).intervals() == {}
 
 
-def test_thinned_is_spread_evenly(squares: PairFolder) -> None:
+def test_thinned_is_spread_evenly(squares: PairList) -> None:
     assert [files.name for files in thinned(squares, 3).files] == ["s0", "s2", "s5"]
     assert len(thinned(squares, 99)) == 6
     assert thinned(squares, 2).read(1).name == "s5"
@@ -100,7 +99,7 @@ def test_thinned_is_spread_evenly(squares: PairFolder) -> None:
         thinned(squares, 0)
 
 
-def test_names_that_are_alike_are_numbered(pairs: PairFolder) -> None:
+def test_names_that_are_alike_are_numbered(pairs: PairList) -> None:
     twice = pairs.joined(pairs)
     assert [name for name, _ in evaluate(Spoken(CARD), twice).images] == ["1: a", "2: b", "3: a", "4: b"]
 
@@ -115,7 +114,7 @@ class Holed(PairList):
         return LabelledPair(pair.name, pair.before, pair.after, pair.label & valid, valid)
 
 
-def test_pixels_without_data_do_not_count(pairs: PairFolder) -> None:
+def test_pixels_without_data_do_not_count(pairs: PairList) -> None:
     details = Details()
     holed = Holed(pairs.root, pairs.split, pairs.files)
     found = evaluate(Spoken(CARD), holed, threshold=0.5, details=details)
@@ -125,7 +124,7 @@ def test_pixels_without_data_do_not_count(pairs: PairFolder) -> None:
     assert sum(row["fp"] for row in details.sizes_px.rows()) == 2
 
 
-def test_details_are_those_of_the_images(squares: PairFolder, card: ModelCard) -> None:
+def test_details_are_those_of_the_images(squares: PairList, card: ModelCard) -> None:
     card = card.replace(bands=("r", "g", "b"), mean=(0.0,) * 3, std=(1.0,) * 3)
     details = Details(examples=2)
     found = evaluate(Brighter(card), squares, threshold=0.06, details=details)  # noise passes here and there

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from terradelta.card import ModelCard
 from terradelta.errors import InputError, OutputError
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList
 from terradelta.lab.evaluation import Scoring, evaluate, robustness, thinned
 from terradelta.lab.evaluation.perturbations import KINDS, disturb
 from terradelta.lab.metrics import Confusion, confusion
@@ -31,11 +31,11 @@ class Counting(Brighter):
 
 
 @pytest.fixture
-def two(squares: PairFolder) -> PairFolder:
+def two(squares: PairList) -> PairList:
     return thinned(squares, 2)
 
 
-def test_rows_are_those_of_single_evaluations(two: PairFolder) -> None:
+def test_rows_are_those_of_single_evaluations(two: PairList) -> None:
     done: list[tuple[int, int]] = []
     found = robustness(Brighter(CARD), two, progress=lambda *n: done.append(n))
     rows = {(row["kind"], row["level"]): row for row in found.rows()}
@@ -58,7 +58,7 @@ def test_rows_are_those_of_single_evaluations(two: PairFolder) -> None:
     assert json.loads(json.dumps(receipt, allow_nan=False)) == receipt
 
 
-def test_a_detector_of_brightening_loses_by_brightness_and_not_by_nothing(two: PairFolder) -> None:
+def test_a_detector_of_brightening_loses_by_brightness_and_not_by_nothing(two: PairList) -> None:
     rows = {(row["kind"], row["level"]): row for row in robustness(Brighter(CARD), two).rows()}
     assert rows["none", 0]["f1"] > 0.95
     assert rows["brightness", 1.6]["f1"] < 0.5
@@ -66,7 +66,7 @@ def test_a_detector_of_brightening_loses_by_brightness_and_not_by_nothing(two: P
     assert rows["swapped dates", 1]["f1"] == 0  # it finds only what became brighter
 
 
-def test_what_was_stopped_goes_on_without_repeating(two: PairFolder, tmp_path: Path) -> None:
+def test_what_was_stopped_goes_on_without_repeating(two: PairList, tmp_path: Path) -> None:
     journal = tmp_path / "j"
     whole = robustness(Counting(CARD), two)
     Counting.calls = 0
@@ -85,7 +85,7 @@ def test_what_was_stopped_goes_on_without_repeating(two: PairFolder, tmp_path: P
     assert Counting.calls == 0
 
 
-def test_a_journal_cut_in_its_first_line_begins_anew(two: PairFolder, tmp_path: Path) -> None:
+def test_a_journal_cut_in_its_first_line_begins_anew(two: PairList, tmp_path: Path) -> None:
     journal = tmp_path / "j"
     journal.write_text('{"model": "half')
     robustness(Counting(CARD), thinned(two, 1), journal=journal)
@@ -97,7 +97,7 @@ def test_a_journal_cut_in_its_first_line_begins_anew(two: PairFolder, tmp_path: 
     [{"threshold": 0.6}, {"seed": 1}, {"protocol": Scoring("patches", 32)}],
     ids=["threshold", "seed", "protocol"],
 )
-def test_the_journal_of_another_job_is_refused(two: PairFolder, tmp_path: Path, other: dict) -> None:
+def test_the_journal_of_another_job_is_refused(two: PairList, tmp_path: Path, other: dict) -> None:
     one, journal = thinned(two, 1), tmp_path / "j"
     robustness(Brighter(CARD), one, journal=journal)
     with pytest.raises(InputError, match="keeps the work of another model, split, threshold or protocol"):
@@ -108,7 +108,7 @@ def test_the_journal_of_another_job_is_refused(two: PairFolder, tmp_path: Path, 
         robustness(Brighter(CARD), two, journal=journal)
 
 
-def test_a_damaged_journal_is_refused(two: PairFolder, tmp_path: Path) -> None:
+def test_a_damaged_journal_is_refused(two: PairList, tmp_path: Path) -> None:
     journal = tmp_path / "j"
     robustness(Brighter(CARD), thinned(two, 1), journal=journal)
     text = journal.read_text().splitlines()
@@ -117,12 +117,12 @@ def test_a_damaged_journal_is_refused(two: PairFolder, tmp_path: Path) -> None:
         robustness(Brighter(CARD), thinned(two, 1), journal=journal)
 
 
-def test_a_journal_that_cannot_be_written(two: PairFolder, tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_written(two: PairList, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"none/j cannot be written \(No such file or directory\)"):
         robustness(Brighter(CARD), two, journal=tmp_path / "none" / "j")
 
 
-def test_bands_that_do_not_allow_a_kind_are_named(two: PairFolder) -> None:
+def test_bands_that_do_not_allow_a_kind_are_named(two: PairList) -> None:
     found = robustness(Brighter(CARD.replace(bands=("a", "b", "c"))), thinned(two, 1))
     assert found.receipt()["skipped"] == {"season": "needs bands named red and nir, or red, green and blue"}
     assert "season" not in {row["kind"] for row in found.rows()}

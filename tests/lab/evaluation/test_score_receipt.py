@@ -7,13 +7,13 @@ import pytest
 
 from terradelta.card import ModelCard
 from terradelta.errors import InputError
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList
 from terradelta.lab.evaluation import Details, evaluate, evaluation_receipt, receipt_text, with_receipt
 
 from .conftest import Spoken
 
 
-def test_a_plain_receipt_has_the_contracts_keys(pairs: PairFolder, card: ModelCard) -> None:
+def test_a_plain_receipt_has_the_contracts_keys(pairs: PairList, card: ModelCard) -> None:
     receipt = evaluation_receipt(evaluate(Spoken(card), pairs), card, pairs)
     keys = {"created", "version", "model", "network", "scaling", "data", "protocol", "threshold", "metrics"}
     assert set(receipt) == keys | {"confusion_px", "per_image"}
@@ -21,7 +21,7 @@ def test_a_plain_receipt_has_the_contracts_keys(pairs: PairFolder, card: ModelCa
     assert receipt["data"] == {"folder": pairs.name, "split": "test", "pairs": 2, "sha256": pairs.checksum()}
 
 
-def test_with_details_it_has_all(pairs: PairFolder, card: ModelCard) -> None:
+def test_with_details_it_has_all(pairs: PairList, card: ModelCard) -> None:
     found = evaluate(Spoken(card), pairs, details=Details())
     receipt = evaluation_receipt(found, card, pairs, weights="abc", runtime="Spoken, f32")
     assert receipt["weights"] == "abc"
@@ -42,7 +42,7 @@ def test_lists_of_plain_values_stay_on_one_line() -> None:
         receipt_text({"a": float("nan")})
 
 
-def test_a_receipt_goes_into_a_card(pairs: PairFolder, card: ModelCard, tmp_path: Path) -> None:
+def test_a_receipt_goes_into_a_card(pairs: PairList, card: ModelCard, tmp_path: Path) -> None:
     receipt = evaluation_receipt(evaluate(Spoken(card), pairs, details=Details()), card, pairs, runtime="here")
     row = {"kind": "blur", "level": 1.0, "label": "1 px", "f1": 0.5, "precision": 0.4, "recall": 0.6}
     receipt["robustness"] = {"rows": [row]}
@@ -68,7 +68,7 @@ def test_what_is_no_receipt_is_refused(card: ModelCard, tmp_path: Path, text: st
         with_receipt(card, tmp_path / "none.json")
 
 
-def test_a_receipt_of_other_weights_is_refused(pairs: PairFolder, card: ModelCard, tmp_path: Path) -> None:
+def test_a_receipt_of_other_weights_is_refused(pairs: PairList, card: ModelCard, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text(receipt_text(evaluation_receipt(evaluate(Spoken(card), pairs), card, pairs)))
     with pytest.raises(InputError, match="holds scores of 'w', but the weights are 'v'; evaluate these weights"):

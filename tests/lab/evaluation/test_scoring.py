@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from terradelta.card import ModelCard
 from terradelta.errors import InputError
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList
 from terradelta.lab.evaluation import WHOLE, Scoring, evaluate
 from terradelta.predict.predictor import Predictor
 
@@ -81,7 +81,7 @@ def test_patches_go_in_batches_of_bounded_size() -> None:
     assert predictor.shapes == [(1, 1, 40, 30)]
 
 
-def test_the_protocol_is_in_the_evaluation(squares: PairFolder) -> None:
+def test_the_protocol_is_in_the_evaluation(squares: PairList) -> None:
     card = CARD.replace(bands=("r", "g", "b"), mean=(0.0,) * 3, std=(1.0,) * 3, scale=255.0)
     found = [evaluate(Brighter(card), squares, protocol=Scoring(name, 16)) for name in ("whole", "patches", "overlap")]
     assert found[0].total == found[1].total == found[2].total

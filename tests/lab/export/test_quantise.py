@@ -26,7 +26,7 @@ CARD = ModelCard(
     threshold=0.3,
     temperature=1.5,
     scores=({"metrics": {"f1": 1.0}},),
-    training={"steps": 5, "cascade": {"rows": []}},
+    training={"steps": 5},
 )
 RNG = np.random.default_rng(7)
 

@@ -6,7 +6,7 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList, open_pairs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,7 +33,7 @@ def write_pair() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def squares(tmp_path_factory: pytest.TempPathFactory, write_pair: Callable[..., None]) -> Callable[[str], PairFolder]:
+def squares(tmp_path_factory: pytest.TempPathFactory, write_pair: Callable[..., None]) -> Callable[[str], PairList]:
     """Grey noise of 96 x 96 pixels in which bright squares appear: 6 training pairs, 2 for validation."""
     root = tmp_path_factory.mktemp("squares")
     rng = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory, write_pair: Callable[..., 
                 label[row : row + 20, col : col + 20] = 255
             after[:, label > 0] += 120
             write_pair(root, split, f"{k}", before, after, label)
-    return lambda split: PairFolder(root, split)
+    return lambda split: open_pairs(root, split)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,7 @@ import rasterio
 from rich.console import Console
 
 from terradelta.errors import DataError
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList, open_pairs
 from terradelta.lab.training import checks
 from terradelta.lab.training.checks import check_pairs
 from terradelta.lab.training.config import Recipe
@@ -43,13 +43,13 @@ def _grey(path: Path, values: np.ndarray) -> None:
 
 def test_good_pairs_pass(noise: Path) -> None:
     seen: list[tuple[int, int]] = []
-    check_pairs(PairFolder(noise, "train"), BANDS, progress=lambda done, total: seen.append((done, total)))
+    check_pairs(open_pairs(noise, "train"), BANDS, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(k, 5) for k in range(1, 6)]
 
 
 def test_a_truncated_png_is_found_by_decoding_only(noise: Path) -> None:
     _cut(noise / "train" / "B" / "c.png")
-    pairs = PairFolder(noise, "train")
+    pairs = open_pairs(noise, "train")
     check_pairs(pairs, BANDS, decode=False)
     with pytest.raises(
         DataError, match=r"1 of 5 train pairs cannot be used; nothing was trained:\n.*train/B/c.png"
@@ -64,13 +64,13 @@ def test_a_label_of_another_size(noise: Path, decode: bool) -> None:
     with pytest.raises(
         DataError, match=r"b: before is 3 bands of 40 x 40, .* label 1 band of 40 x 39; .* resize .*b.png"
     ):
-        check_pairs(PairFolder(noise, "train"), BANDS, decode=decode)
+        check_pairs(open_pairs(noise, "train"), BANDS, decode=decode)
 
 
 def test_a_label_with_other_values(noise: Path) -> None:
     _grey(noise / "train" / "label" / "b.png", np.arange(1600, dtype=np.uint8).reshape(40, 40))
     with pytest.raises(DataError, match=r"1 of 5 train pairs .*\n.*label/b.png"):
-        check_pairs(PairFolder(noise, "train"), BANDS)
+        check_pairs(open_pairs(noise, "train"), BANDS)
 
 
 @pytest.mark.parametrize("decode", [True, False])
@@ -78,7 +78,7 @@ def test_other_bands_than_the_recipes(noise: Path, decode: bool) -> None:
     with pytest.raises(
         DataError, match=r"(?s)5 of 5 .*\na: 3 bands, but the recipe names 1 \(grey\); .*\n... and 2 more$"
     ):
-        check_pairs(PairFolder(noise, "train"), ("grey",), decode=decode)
+        check_pairs(open_pairs(noise, "train"), ("grey",), decode=decode)
 
 
 def test_values_that_are_no_numbers(tmp_path: Path) -> None:
@@ -94,17 +94,17 @@ def test_values_that_are_no_numbers(tmp_path: Path) -> None:
         with rasterio.open(tmp_path / "train" / part / "x.tif", "w", **profile) as target:
             target.write(array)
     with pytest.raises(DataError, match="x: the image after holds values that are no numbers; fill them, or"):
-        check_pairs(PairFolder(tmp_path, "train"), BANDS)
+        check_pairs(open_pairs(tmp_path, "train"), BANDS)
 
 
 def test_large_pairs_are_read_in_strips(noise: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = []
-    original = PairFolder.read_window
+    original = PairList.read_window
     monkeypatch.setattr(checks, "STRIP_PX", 40 * 16)
     monkeypatch.setattr(
-        PairFolder, "read_window", lambda self, k, w: windows.append((w.row, w.height)) or original(self, k, w)
+        PairList, "read_window", lambda self, k, w: windows.append((w.row, w.height)) or original(self, k, w)
     )
-    check_pairs(PairFolder(noise, "val"), BANDS)
+    check_pairs(open_pairs(noise, "val"), BANDS)
     assert windows == [(0, 16), (16, 16), (32, 8)]
 
 
@@ -112,7 +112,7 @@ def test_large_pairs_are_read_in_strips(noise: Path, monkeypatch: pytest.MonkeyP
 def test_fit_stops_before_anything_is_written(noise: Path, split: str) -> None:
     name = {"train": "d", "val": "v"}[split]
     _cut(noise / split / "A" / f"{name}.png")
-    train, val = (PairFolder(noise, x) for x in ("train", "val"))
+    train, val = (open_pairs(noise, x) for x in ("train", "val"))
     with pytest.raises(DataError, match=rf"{split}/A/{name}.png"):
         fit(Recipe("x"), train, val, noise / "run", device="cpu", console=Console(quiet=True))
     assert not (noise / "run").exists()
@@ -122,11 +122,11 @@ def test_fit_stops_before_anything_is_written(noise: Path, split: str) -> None:
 def test_worker_processes_find_the_same(noise: Path) -> None:
     _cut(noise / "train" / "A" / "e.png")
     with pytest.raises(DataError, match=r"1 of 5 train pairs .*\n.*train/A/e.png"):
-        check_pairs(PairFolder(noise, "train"), BANDS, workers=1)
+        check_pairs(open_pairs(noise, "train"), BANDS, workers=1)
 
 
 def test_a_missing_label_has_no_folder_to_train_from(noise: Path) -> None:
     (noise / "train" / "label" / "b.png").unlink()
     with pytest.raises(DataError, match="no file for train/label/b"):
-        PairFolder(noise, "train")
+        open_pairs(noise, "train")
     assert replace(Recipe("x"), check_data=False).differences(Recipe("x").to_json()) == ["check_data"]

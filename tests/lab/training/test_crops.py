@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from terradelta.card import ModelCard
 from terradelta.errors import DataError
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList, open_pairs
 from terradelta.lab.training import crops
 from terradelta.lab.training.config import Augmentation, Recipe
 from terradelta.lab.training.crops import (
@@ -43,25 +43,25 @@ def _smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 @pytest.fixture
-def marked(tmp_path: Path, write_pair: Callable[..., None]) -> PairFolder:
+def marked(tmp_path: Path, write_pair: Callable[..., None]) -> PairList:
     """Both images are 200 where the label is, else 0."""
     rng = np.random.default_rng(2)
     for name, size in (("a", (80, 60)), ("b", (24, 90)), ("c", (33, 33))):
         label = _smooth(rng, *size)
         image = np.stack([label // 255 * 200] * 3)
         write_pair(tmp_path, "train", name, image, image, label)
-    return PairFolder(tmp_path, "train")
+    return open_pairs(tmp_path, "train")
 
 
-def _one(root: Path, write_pair: Callable[..., None], image: np.ndarray, label: np.ndarray | None = None) -> PairFolder:
+def _one(root: Path, write_pair: Callable[..., None], image: np.ndarray, label: np.ndarray | None = None) -> PairList:
     write_pair(root, "train", "one", image, image, np.zeros(image.shape[1:], np.uint8) if label is None else label)
-    return PairFolder(root, "train")
+    return open_pairs(root, "train")
 
 
 # ---- crops ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_crop_depends_on_its_number_and_the_seed_alone(marked: PairFolder) -> None:
+def test_a_crop_depends_on_its_number_and_the_seed_alone(marked: PairList) -> None:
     forwards, backwards = CropDataset(marked, PLAIN), CropDataset(marked, PLAIN)
     first = [forwards[k] for k in range(6)]
     second = [backwards[k] for k in reversed(range(6))][::-1]
@@ -75,9 +75,7 @@ def test_a_crop_depends_on_its_number_and_the_seed_alone(marked: PairFolder) -> 
 
 
 @pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.4, 0.9), (1.1, 2.0)])
-def test_the_label_follows_the_image_through_window_turn_and_zoom(
-    marked: PairFolder, zoom: tuple[float, float]
-) -> None:
+def test_the_label_follows_the_image_through_window_turn_and_zoom(marked: PairList, zoom: tuple[float, float]) -> None:
     dataset = CropDataset(marked, replace(PLAIN, zoom=(("", *zoom),)))
     changed = 0
     for k in range(40):
@@ -186,10 +184,10 @@ def test_images_smaller_than_the_crop(tmp_path: Path, write_pair: Callable[..., 
         np.testing.assert_array_equal(dataset[k].label, np.ones((32, 32)))
 
 
-def test_images_are_kept_within_the_cache(marked: PairFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_kept_within_the_cache(marked: PairList, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    original = PairFolder.read
-    monkeypatch.setattr(PairFolder, "read", lambda self, index: reads.append(index) or original(self, index))
+    original = PairList.read
+    monkeypatch.setattr(PairList, "read", lambda self, index: reads.append(index) or original(self, index))
     monkeypatch.setattr(CropDataset, "_is_large", lambda self, number: False)
     roomy, tight = CropDataset(marked, PLAIN), CropDataset(marked, replace(PLAIN, cache_mb=0))
     for k in range(30):
@@ -203,17 +201,17 @@ def test_images_are_kept_within_the_cache(marked: PairFolder, monkeypatch: pytes
 
 @pytest.mark.parametrize("change_crops", [0.0, 0.6])
 def test_large_images_are_read_in_windows_and_give_the_same_crops(
-    marked: PairFolder, monkeypatch: pytest.MonkeyPatch, change_crops: float
+    marked: PairList, monkeypatch: pytest.MonkeyPatch, change_crops: float
 ) -> None:
     recipe = replace(PLAIN, zoom=(("", 0.5, 1.6),), change_crops=change_crops)
     small, large = CropDataset(marked, recipe), CropDataset(marked, replace(recipe, cache_mb=0))
     whole = [small[k] for k in range(40)]
     monkeypatch.setattr(crops, "STRIP_PX", 90 * 7)
-    monkeypatch.setattr(PairFolder, "read", None)  # nothing is read as a whole
+    monkeypatch.setattr(PairList, "read", None)  # nothing is read as a whole
     sides: list[int] = []
-    original = PairFolder.read_window
+    original = PairList.read_window
     monkeypatch.setattr(
-        PairFolder, "read_window", lambda self, n, tile: sides.append(tile.height) or original(self, n, tile)
+        PairList, "read_window", lambda self, n, tile: sides.append(tile.height) or original(self, n, tile)
     )
     for k, expected in enumerate(whole):
         found = large[k]
@@ -223,7 +221,7 @@ def test_large_images_are_read_in_windows_and_give_the_same_crops(
     assert max(sides) <= 52
 
 
-def test_other_bands_than_the_recipes(marked: PairFolder) -> None:
+def test_other_bands_than_the_recipes(marked: PairList) -> None:
     recipe = replace(PLAIN, bands=("grey",), mean=(0.5,), std=(1.0,))
     with pytest.raises(
         DataError, match=r"3 bands, but the recipe names 1 \(grey\); set Recipe.bands and the network's"
@@ -317,7 +315,7 @@ def test_augmentation_is_seeded_and_leaves_the_global_numbers_alone() -> None:
 # ---- batches --------------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_normalised_by_the_card(marked: PairFolder) -> None:
+def test_a_batch_is_normalised_by_the_card(marked: PairList) -> None:
     crops = [CropDataset(marked, PLAIN)[k] for k in range(3)]
     before, after, label = collate(None, CARD, 0)(crops)
     mean, std = (np.array(v)[:, None, None] for v in (CARD.mean, CARD.std))
@@ -338,7 +336,7 @@ def test_no_more_processes_load_than_there_are_cores(squares, monkeypatch, cores
     assert loader.persistent_workers == (made > 0)
 
 
-def test_batches_are_the_same_for_any_number_of_workers(squares: Callable[[str], PairFolder]) -> None:
+def test_batches_are_the_same_for_any_number_of_workers(squares: Callable[[str], PairList]) -> None:
     found = []
     for workers in (0, 1):
         loader = crop_loader(squares("train"), replace(PLAIN, workers=workers, steps=3), CARD, 0)
@@ -348,7 +346,7 @@ def test_batches_are_the_same_for_any_number_of_workers(squares: Callable[[str],
         assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 
-def test_a_loader_that_starts_later_gives_the_later_batches(squares: Callable[[str], PairFolder]) -> None:
+def test_a_loader_that_starts_later_gives_the_later_batches(squares: Callable[[str], PairList]) -> None:
     whole = list(crop_loader(squares("train"), PLAIN, CARD, 0))
     rest = list(crop_loader(squares("train"), PLAIN, CARD, 3))
     assert len(rest) == 1
@@ -356,7 +354,7 @@ def test_a_loader_that_starts_later_gives_the_later_batches(squares: Callable[[s
     assert not torch.equal(whole[0][0], whole[1][0])
 
 
-def test_starting_a_loader_draws_no_global_random_number(squares: Callable[[str], PairFolder]) -> None:
+def test_starting_a_loader_draws_no_global_random_number(squares: Callable[[str], PairList]) -> None:
     state = torch.get_rng_state()
     next(iter(crop_loader(squares("train"), PLAIN, CARD, 0)))
     assert torch.equal(torch.get_rng_state(), state)

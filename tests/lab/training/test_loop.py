@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from terradelta.card import CARD_KEY
 from terradelta.errors import InputError, OutputExistsError, TerradeltaError
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList
 from terradelta.lab.evaluation import Evaluation, Scoring, evaluate
 from terradelta.lab.inference.torch_predictor import TorchPredictor
 from terradelta.lab.metrics import Confusion, ProbabilityHistogram
@@ -33,7 +33,7 @@ from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.loop import CollapseWarning, fit
 from terradelta.lab.training.state import update_average
 
-Squares = Callable[[str], PairFolder]
+Squares = Callable[[str], PairList]
 RECIPE = Recipe(
     "tiny run",
     network="tiny",

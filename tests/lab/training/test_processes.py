@@ -16,14 +16,14 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from terradelta.errors import InputError, TerradeltaError
-from terradelta.lab.data.folder import PairFolder
+from terradelta.lab.data import PairList
 from terradelta.lab.networks import ChangeNetwork, _registry
 from terradelta.lab.networks.checkpoint import load_checkpoint
 from terradelta.lab.training import loop, processes
 from terradelta.lab.training.config import Augmentation, Recipe
 from terradelta.lab.training.loop import CollapseWarning, fit
 
-Squares = Callable[[str], PairFolder]
+Squares = Callable[[str], PairList]
 RECIPE = Recipe(
     "plain run",
     network="plain",

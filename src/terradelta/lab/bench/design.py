@@ -1,6 +1,5 @@
 """What a benchmark runs: entries (rows of the table), the protocol they share, and the jobs that follow."""
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -60,10 +59,6 @@ class Setup:
         if self.tiles < 0:
             raise InputError(f"--tiles is {self.tiles}; give the number of tiles, or 0 for all")
 
-    def to_json(self) -> str:
-        """The protocol as JSON, for the output folder."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
-
 
 @dataclass(frozen=True)
 class Job:
@@ -82,19 +77,9 @@ class Job:
         return f"{slug}-{digest}-seed{self.seed}"
 
     @property
-    def steps(self) -> int:
-        """Steps to train; 0 for a baseline."""
-        return self.protocol.steps if self.entry.network else 0
-
-    def to_json(self) -> str:
-        """The job for the process that runs it."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Job":
-        """Read what `to_json` wrote."""
-        content = json.loads(text)
-        return cls(Entry(**content["entry"]), content["seed"], Setup(**content["protocol"]))
+    def name(self) -> str:
+        """What a reader calls it."""
+        return f"{self.entry.label}, seed {self.seed}" if self.entry.network else self.entry.label
 
 
 def jobs_of(entries: Sequence[Entry], seeds: Sequence[int], protocol: Setup) -> list[Job]:

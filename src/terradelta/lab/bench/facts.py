@@ -1,4 +1,4 @@
-"""Facts of a network that need no training: parameters, multiply-adds, memory of a training step."""
+"""Facts of a network that need no training: parameters and multiply-adds."""
 
 import inspect
 from collections.abc import Mapping
@@ -6,18 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from terradelta.lab.networks import ChangeNetwork, Macs, count_macs, count_parameters, create_model
+from terradelta.lab.networks import Macs, count_macs, count_parameters, create_model
 
-__all__ = ["Facts", "network_facts", "switches", "training_bytes"]
+__all__ = ["Facts", "network_facts", "switches"]
 
 SIDE = 256
 """Multiply-adds are counted on a pair of this side in pixels, as in the papers."""
-STATES = 6
-"""Copies of the weights in a training run: the network, its average, the gradient, two moments, one being written."""
-PROCESS_BYTES = 2**30
-"""An interpreter with torch and what it reads."""
 
 
 @dataclass(frozen=True)
@@ -50,29 +45,3 @@ def switches(name: str) -> dict[str, Any]:
 
     parameters = inspect.signature(model_info(name).builder).parameters
     return {key: p.default for key, p in parameters.items() if key != "in_channels"}
-
-
-def training_bytes(network: ChangeNetwork, in_channels: int, batch: int, side: int) -> int:
-    """About how much memory a training run takes on the CPU, in bytes: an estimate to plan by, not a bound.
-
-    Args:
-        network: on any device; nothing is computed.
-        in_channels: bands of one date.
-        batch: pairs in a step.
-        side: of a crop, in pixels.
-    """
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[id(tensor.untyped_storage())] = tensor.numel() * tensor.element_size()
-        held.append(tensor)
-        return tensor
-
-    held: list[Tensor] = []
-    network = network.to("meta").train()
-    date = torch.empty(batch, in_channels, side, side, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network.forward_with_aux(date, date)
-    weights = sum(p.numel() * p.element_size() for p in network.parameters())
-    # The gradients of the activations and the kernels' scratch memory come on top of what is kept.
-    return PROCESS_BYTES + STATES * weights + 2 * sum(kept.values())

@@ -8,7 +8,20 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["ABLATIONS", "PUBLISHED", "AblationScore", "PublishedScore", "contradictions", "published_scores"]
+__all__ = [
+    "ABLATIONS",
+    "MARK",
+    "PUBLISHED",
+    "AblationScore",
+    "PublishedScore",
+    "contradictions",
+    "headline",
+    "headline_f1",
+    "published_scores",
+]
+
+MARK = "†"
+"""Beside a printed row that contradicts itself."""
 
 HALF_A_DIGIT = 0.005
 """Printed values are rounded to hundredths of a per cent."""
@@ -178,6 +191,18 @@ other. The text's gain of 1.95 by CCR fits the second."""
 def published_scores(network: str) -> tuple[PublishedScore, ...]:
     """The rows of one network, in the order of `PUBLISHED`; empty if there are none."""
     return tuple(row for row in PUBLISHED if row.network == network)
+
+
+def headline(network: str) -> PublishedScore | None:
+    """The first printed row with an F1, preferably on LEVIR-CD."""
+    rows = sorted((r for r in published_scores(network) if r.f1 is not None), key=lambda r: r.data != "LEVIR-CD")
+    return rows[0] if rows else None
+
+
+def headline_f1(network: str) -> str:
+    """Its F1 and data, e.g. ``90.71† LEVIR-CD``, with `MARK` if the row contradicts itself; empty if there is none."""
+    row = headline(network)
+    return "" if row is None else f"{row.f1:.2f}{MARK if contradictions(row) else ''} {row.data}"
 
 
 def contradictions(row: PublishedScore) -> list[str]:

@@ -9,18 +9,16 @@ from typing import Any
 from terradelta.errors import TerradeltaError
 from terradelta.lab.bench.design import BASELINES, Entry, Job, Setup
 from terradelta.lab.bench.facts import Facts, network_facts
-from terradelta.lab.bench.published import ABLATIONS, AblationScore, PublishedScore, contradictions, published_scores
+from terradelta.lab.bench.job import RESULT, failure_of
+from terradelta.lab.bench.published import ABLATIONS, MARK, AblationScore, contradictions, headline, headline_f1
 from terradelta.lab.bench.recipe import describe_recipe
-from terradelta.lab.bench.runner import failure_of
 from terradelta.lab.bench.speed import REFERENCE
 from terradelta.lab.bench.tables import Cell, Column, Spread, Table
 from terradelta.lab.bench.tiles import SYNTHETIC
-from terradelta.lab.bench.worker import RESULT
 from terradelta.machine import describe_machine
 
 __all__ = ["Outcome", "outcomes_of", "summary_table", "unlearnt"]
 
-MARK = "†"
 COLUMNS = (
     Column("network"),
     Column("loss"),
@@ -160,12 +158,6 @@ def _remark(outcome: Outcome) -> str | None:
     return "; ".join([*([outcome.entry.note] if outcome.entry.note else []), *failed, *waiting]) or None
 
 
-def _headline(network: str) -> PublishedScore | None:
-    """The first printed row with an F1, preferably on LEVIR-CD."""
-    rows = sorted((r for r in published_scores(network) if r.f1 is not None), key=lambda r: r.data != "LEVIR-CD")
-    return rows[0] if rows else None
-
-
 def _ablated(entry: Entry, ablation: str) -> AblationScore | None:
     return next((a for a in ABLATIONS if (a.ablation, a.label) == (ablation, entry.label)), None)
 
@@ -174,10 +166,7 @@ def _published(entry: Entry, ablation: str | None) -> str | None:
     if ablation is not None:
         printed = _ablated(entry, ablation)
         return None if printed is None else f"{printed.f1:.2f} {printed.data}"
-    row = _headline(entry.network)
-    if row is None:
-        return None
-    return f"{row.f1:.2f}{MARK if contradictions(row) else ''} {row.data}"
+    return headline_f1(entry.network) or None
 
 
 def _protocol_notes(protocol: Setup, hashes: Mapping[str, str], seeds: Sequence[int]) -> list[str]:
@@ -225,7 +214,7 @@ def _published_notes(outcomes: Sequence[Outcome], ablation: str | None) -> list[
             )
         return notes
     notes = ["Published: fully trained, by other protocols, on the data set named; not comparable with our column."]
-    rows = {o.entry.network: row for o in outcomes if o.entry.network and (row := _headline(o.entry.network))}
+    rows = {o.entry.network: row for o in outcomes if o.entry.network and (row := headline(o.entry.network))}
     for network, row in rows.items():
         found = "".join(f"; {MARK} {sentence}" for sentence in contradictions(row))
         notes.append(f"{network}: {row.source}{f' ({row.variant})' if row.variant else ''}{found}.")

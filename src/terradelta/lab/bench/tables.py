@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import terradelta
 from terradelta.errors import InputError
 from terradelta.files import write_whole
+from terradelta.html.page import data_table, page, section
 
 __all__ = ["FORMATS", "Cell", "Column", "Spread", "Table", "write_tables"]
 
@@ -169,39 +171,14 @@ def _latex_text(text: str) -> str:
     return "".join(_LATEX.get(mark, mark) for mark in text)
 
 
-_STYLE = """
-:root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
-body{margin:2rem auto;max-width:min(110rem,96vw)}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.3rem .6rem;font-size:.9375rem;text-align:left;border-bottom:1px solid #8884}
-thead th{border-bottom:2px solid currentColor;vertical-align:bottom}
-.n{text-align:right}
-td{white-space:nowrap}
-td:last-child{white-space:normal;min-width:8rem}
-h1{font-size:clamp(1.3rem,3.5vw,2rem);line-height:1.25}
-ul{font-size:.875rem;max-width:70rem}
-"""
-
-
 def html(table: Table) -> str:
     """A page of its own that opens offline."""
-    css = [' class="n"' if numeric else "" for numeric in table.numeric()]
-    names = [column.name for column in table.columns]
-    head = "".join(f'<th scope="col"{c}>{escape(name)}</th>' for name, c in zip(names, css, strict=True))
-    body = "\n".join(
-        "<tr>" + "".join(f"<td{c}>{escape(text)}</td>" for text, c in zip(row, css, strict=True)) + "</tr>"
-        for row in table.shown()
-    )
+    rows = [[escape(cell) for cell in row] for row in table.shown()]
+    body = data_table([escape(column.name) for column in table.columns], rows, "scores")
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
-    title = escape(table.title)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">\n'
-        f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
-        f"{f'<ul>{notes}</ul>' if notes else ''}\n</body>\n</html>\n"
+    scores = section("scores", "Scores", f"{body}\n{f'<ul>{notes}</ul>' if notes else ''}")
+    return page(
+        "Comparison", table.title, [scores], f"Made by terradelta {terradelta.__version__}.", styles=("table.css",)
     )
 
 

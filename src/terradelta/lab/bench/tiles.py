@@ -1,7 +1,7 @@
 """The data of a benchmark: whole training images, and the same tiles of val and test for every network."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +96,7 @@ def bench_pairs(protocol: Setup, folder: Path, split: str) -> PairSource:
     return source if split == "train" else tiled(source, protocol.crop_px, protocol.tiles)
 
 
-def make_synthetic(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
+def make_synthetic(folder: Path) -> None:
     """Draw the synthetic data set of a benchmark; goes on where it was stopped.
 
     Raises:
@@ -104,7 +104,7 @@ def make_synthetic(folder: Path, *, progress: Callable[[int, int], None] | None 
         OutputError: if it cannot be written.
     """
     try:
-        write_dataset(folder, SCENES, SCENE, seed=0, vary=False, progress=progress)
+        write_dataset(folder, SCENES, SCENE, seed=0, vary=False)
     except DataError as error:
         raise DataError(
             f"{error} (this terradelta draws other scenes than the one that began {folder.parent})"

@@ -10,9 +10,9 @@ from pathlib import Path
 from terradelta.errors import DataError
 from terradelta.lab.data.images import SUFFIXES, by_stem
 from terradelta.lab.data.labels import LabelCoding
-from terradelta.lab.data.pairs import LabelledPair, PairFiles, PairList
+from terradelta.lab.data.pairs import PairFiles
 
-__all__ = ["LEVIR", "FolderNames", "LabelledPair", "PairFiles", "PairFolder", "Scan", "match_names", "scan_folders"]
+__all__ = ["LEVIR", "FolderNames", "Scan", "match_names", "scan_folders"]
 
 
 @dataclass(frozen=True)
@@ -62,35 +62,13 @@ class Scan:
         )
 
 
-class PairFolder(PairList):
-    """The labelled pairs of one split in LEVIR-CD's layout, in sorted order; images are read when asked for.
-
-    Args:
-        root: folder that holds ``{split}/A``, ``{split}/B`` and ``{split}/label``.
-        split: e.g. ``"train"``.
-
-    Raises:
-        DataError: if a folder, an image or a label is missing; the message names the first ones.
-    """
-
-    def __init__(self, root: Path | str, split: str) -> None:
-        found = scan_folders(Path(root), split, LEVIR)
-        super().__init__(root, split, found.complete(Path(root), f"list/{split}.txt"))
-
-
 def scan_folders(root: Path, split: str, names: FolderNames) -> Scan:
-    """What ``root/split`` holds.
+    """What ``root/split`` holds; the three folders must be there.
 
     Raises:
-        DataError: if one of the three folders is not there, the first holds no image, or two images have one name.
+        DataError: if the first holds no image, or two images have one name.
     """
     folders = dict(zip((names.before, names.after, names.label), names.under(root / split), strict=True))
-    for folder in folders.values():
-        if not folder.is_dir():
-            raise DataError(
-                f"{folder} is not there; the layout is DIR/{split}/{names.before} (before), "
-                f"DIR/{split}/{names.after} (after), DIR/{split}/{names.label}"
-            )
     found = {f"{split}/{part}": by_stem(folder) for part, folder in folders.items()}
     listed = _listed(root, split)
     wanted = listed or sorted(found[f"{split}/{names.before}"])

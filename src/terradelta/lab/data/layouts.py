@@ -32,6 +32,11 @@ class Layout(ABC):
     def splits(self) -> tuple[str, ...]:
         """The splits that are there."""
 
+    @property
+    def own_splits(self) -> tuple[str, ...]:
+        """The splits that share no pair with another."""
+        return tuple(split for split in self.splits if split != "trainval")
+
     @abstractmethod
     def scan(self, split: str) -> Scan:
         """What lies in a split that is there, whole or not.

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from terradelta.errors import DataError, InputError, OutputError, OutputExistsError
-from terradelta.files import cannot_write, unfinished, write_whole
+from terradelta.files import cannot_write, settle, unfinished, write_whole
 from terradelta.geo.grid import Grid, Tile
 from terradelta.lab.data.archives import Archive, terms
 from terradelta.lab.data.layouts import Layout
@@ -113,13 +113,13 @@ def tile_dataset(
     """
     tiling = tiling or Tiling()
     archive, layout = find_data(location)
-    sources = {split: layout.pairs(split) for split in _own_splits(layout)}
+    sources = {split: layout.pairs(split) for split in layout.own_splits}
     description = _describe(archive, layout, sources, tiling)
     work = out.with_name(f".{out.name}.part")
     if out.exists():
         _check_same(out, description)
         return _counts(_journal(out), sources, progress)
-    _begin(work, description)
+    _settle(work, description)
     done = {(record["split"], record["source"]) for record in _journal(work)}
     total = sum(map(len, sources.values()))
     for number, (split, pairs, index) in enumerate(_all_pairs(sources), 1):
@@ -137,38 +137,31 @@ def tile_dataset(
     return _counts(records, sources, None)
 
 
-def _own_splits(layout: Layout) -> list[str]:
-    """The splits that share no pair with another."""
-    return [split for split in layout.splits if split != "trainval"]
-
-
-def _describe(archive: Archive | None, layout: Layout, sources: dict[str, PairList], tiling: Tiling) -> str:
+def _describe(archive: Archive | None, layout: Layout, sources: dict[str, PairList], tiling: Tiling) -> dict[str, Any]:
     """What `dataset.json` says; equal descriptions give equal tiles."""
     digest = hashlib.sha256()
     for split, pairs in sources.items():
         for files in pairs.files:
             sizes = [path.stat().st_size for path in files.paths()]
             digest.update(repr((split, files.name, sizes, files.window)).encode())
-    content = {"source": layout.name, "source_files": digest.hexdigest(), "tiling": asdict(tiling), **terms(archive)}
-    return json.dumps(content, indent=2) + "\n"
+    return {"source": layout.name, "source_files": digest.hexdigest(), "tiling": asdict(tiling), **terms(archive)}
 
 
-def _check_same(folder: Path, description: str) -> None:
+def _check_same(folder: Path, description: dict[str, Any]) -> None:
     path = folder / DESCRIPTION
     if not path.is_file():
         raise OutputExistsError(f"{folder} is there already and holds no tiles; give another name")
-    if path.read_text(encoding="utf-8") != description:
-        raise OutputExistsError(
-            f"{folder} holds tiles that were cut otherwise or from other images (see {DESCRIPTION} in it); "
-            "give the same options, remove it, or give another name"
+    _settle(folder, description)
+
+
+def _settle(folder: Path, description: dict[str, Any]) -> None:
+    def refusal(names: Sequence[str]) -> OutputExistsError:
+        return OutputExistsError(
+            f"{folder} holds tiles that were cut otherwise or from other images ({', '.join(names)}, see "
+            f"{DESCRIPTION} in it); give the same options, remove it, or give another name"
         )
 
-
-def _begin(work: Path, description: str) -> None:
-    if work.exists():
-        _check_same(work, description)
-    else:
-        write_whole(work / DESCRIPTION, description, make_folder=True)
+    settle(folder / DESCRIPTION, description, refusal)
 
 
 def _all_pairs(sources: dict[str, PairList]) -> Iterator[tuple[str, PairList, int]]:

@@ -19,7 +19,7 @@ from terradelta.lab.doctor.findings import Finding, Severity
 from terradelta.lab.doctor.label_values import LabelKind
 from terradelta.lab.doctor.twins import ONE_DATE, SAME, SWAPPED, Twin, find_shared_places, find_twins
 
-__all__ = ["Checkup", "check_dataset", "own_splits"]
+__all__ = ["Checkup", "check_dataset"]
 
 _RARE, _UNLIKE = 0.01, 3.0
 _NAMED = 3
@@ -93,7 +93,7 @@ def check_dataset(
     archive, layout = find_data(location)
     start = progress or (lambda _: lambda _done, _total: None)
     checkup = Checkup(str(location), layout.name, archive, {})
-    for split in own_splits(layout):
+    for split in layout.own_splits:
         scan = _scan(layout, split, checkup)
         if scan is not None:
             checkup.sources[split] = PairList(layout.root, split, scan.files, layout.name)
@@ -112,11 +112,6 @@ def check_dataset(
     inside = f"{layout.root}/"
     checkup.findings = [replace(f, message=f.message.replace(inside, "")) for f in checkup.findings]
     return checkup
-
-
-def own_splits(layout: Layout) -> list[str]:
-    """The splits that share no pair with another."""
-    return [split for split in layout.splits if split != "trainval"]
 
 
 def _scan(layout: Layout, split: str, checkup: Checkup) -> Scan | None:

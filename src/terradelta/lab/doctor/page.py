@@ -1,7 +1,6 @@
 """`write_checkup`: what the doctor found in a data set, as one HTML file that opens offline."""
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from skimage.transform import resize
 from terradelta.errors import InputError
 from terradelta.files import write_whole
 from terradelta.geo.grid import Tile
+from terradelta.html.page import page
 from terradelta.html.pictures import data_uri
 from terradelta.html.text import fraction, integer, text
 from terradelta.lab.data.pairs import PairList
@@ -19,26 +19,10 @@ from terradelta.lab.doctor import Checkup, Finding, Severity, grouped
 
 __all__ = ["render_checkup", "write_checkup"]
 
-_ASSETS = files("terradelta.html") / "assets"
 _NAMED, _SHOWN, _PICTURED = 12, 4, 24
 _THUMB_PX = 144
 _LARGEST_PX = 4 * 2**20
 _WORDS = {Severity.ERROR: "Errors", Severity.WARNING: "Warnings", Severity.NOTE: "Notes"}
-_STYLE = """
-.verdict { font-size: 1.15rem; max-width: none; }
-.finding { margin: 1rem 0; padding: .9rem 1.2rem; background: var(--card); border: 1px solid var(--line);
-  border-left: .3rem solid var(--line); border-radius: .4rem; }
-.finding.error { border-left-color: #c0392b; } .finding.warning { background: var(--card); padding: .9rem 1.2rem;
-  border-left-color: var(--warn-line); }
-.finding h3 { margin: 0 0 .3rem; font-size: 1rem; } .finding p { max-width: none; }
-.finding ul { margin: .3rem 0; padding-left: 1.2rem; } .finding li { max-width: none; overflow-wrap: anywhere; }
-.thumbs { display: flex; flex-wrap: wrap; gap: .8rem; margin-top: .6rem; }
-.thumbs figure { padding: .4rem; } .thumbs img { width: 144px; height: auto; border: 1px solid var(--line); }
-.thumbs .row { display: flex; gap: .3rem; } .thumbs figcaption { font-size: .8rem; max-width: 30rem; }
-.data td:nth-last-child(-n+2) { white-space: normal; min-width: 9rem; }
-.share { display: block; width: 5rem; height: .7rem; background: var(--line); border-radius: .2rem; }
-.share i { display: block; height: 100%; min-width: 1px; background: var(--bar); border-radius: .2rem; }
-"""
 
 
 def write_checkup(out: Path, checkup: Checkup) -> None:
@@ -51,27 +35,20 @@ def write_checkup(out: Path, checkup: Checkup) -> None:
     Raises:
         OutputError: if the file cannot be written.
     """
-    page = render_checkup(checkup)
-    write_whole(out, page, make_folder=True)
+    write_whole(out, render_checkup(checkup), make_folder=True)
 
 
 def render_checkup(checkup: Checkup) -> str:
     """The page as a string; pictures of the first findings of a kind are read from the data set."""
     facts = checkup.to_dict()
-    title = f"Data set {text(checkup.name)}"
-    css = (_ASSETS / "report.css").read_text(encoding="utf-8") + _STYLE
     sections = (_verdict(facts), _splits(facts), _recipe(facts), *_findings(checkup), _source(facts))
-    return "\n".join(
-        (
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{title}</title>\n<style>\n{css}</style>\n</head>\n<body>\n<main>",
-            f'<header><p class="kicker">Check of labelled pairs</p><h1>{title}</h1>'
-            f'<p class="muted">{text(checkup.location)}, checked {text(facts["created"])}</p></header>',
-            *(section for section in sections if section),
-            f"<footer><p>Made by terradelta {text(facts['version'])}.</p></footer>\n</main>\n</body>\n</html>\n",
-        )
+    return page(
+        "Check of labelled pairs",
+        f"Data set {checkup.name}",
+        sections,
+        f"Made by terradelta {text(facts['version'])}.",
+        lead=f"{checkup.location}, checked {facts['created']}",
+        styles=("checkup.css",),
     )
 
 

@@ -25,7 +25,6 @@ from terradelta.errors import ModelError
 from terradelta.files import write_whole
 from terradelta.lab.export.int8_crops import CalibrationCrops, Dates
 from terradelta.logs import quiet
-from terradelta.predict.cascade import CARD_ENTRY
 from terradelta.predict.onnx_card import exchange_card
 from terradelta.predict.openvino import OpenVINOPredictor
 
@@ -75,7 +74,7 @@ def quantise_onnx(
     """Write an int8 copy of an ONNX file.
 
     The card goes along: with ``_int8`` behind its name, a record of the quantisation, threshold and calibration as
-    they were, and without scores and what was measured for screening, which belong to the float32 weights.
+    they were, and without scores, which belong to the float32 weights.
 
     Args:
         source: an ONNX file with a card.
@@ -109,9 +108,8 @@ def quantise_onnx(
     record = {**asdict(check), "crops": len(measured), "checked_on": len(checked), "pairs": calibration.pairs}
     record |= {"data": calibration.name, "sha256": calibration.sha256, "tolerance": TOLERANCE}
     record["threshold"] = "that of the float32 weights, likewise temperature and bias"
-    training = {name: value for name, value in card.training.items() if name != CARD_ENTRY}
     tile = int(card.tile * TILE_GROWTH) // card.stride * card.stride
-    card = card.replace(name=f"{card.name}_int8", tile=tile, scores=(), training=training, quantisation=record)
+    card = card.replace(name=f"{card.name}_int8", tile=tile, scores=(), quantisation=record)
     write_whole(path, exchange_card(content, card.to_json()), make_folder=True)
     return check
 

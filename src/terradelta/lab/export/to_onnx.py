@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError, OutputError
 from terradelta.files import whole_file
+from terradelta.lab.inference.fused import fused
 from terradelta.lab.inference.torch_predictor import TorchPredictor
 from terradelta.lab.networks import ChangeNetwork, receptive_field
 from terradelta.logs import quiet
@@ -72,7 +73,7 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path, *, half_wei
         overlap=network.overlap,
         receptive_field=receptive_field(network, len(card.bands)),
     )
-    model = _trace(_fold_batch_norm(copy.deepcopy(eager.inference())), len(card.bands), card.stride)
+    model = _trace(_fold_batch_norm(copy.deepcopy(fused(eager))), len(card.bands), card.stride)
     if half_weights:
         _store_as_half(model.graph)
     entry = model.metadata_props.add()

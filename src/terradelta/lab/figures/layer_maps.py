@@ -1,7 +1,7 @@
 """What the layers of a network give for one pair, and where its attention looks: maps for figures.
 
 Any layer can be watched by its name in ``network.named_modules()``. The network is the one that was trained, not the
-form that predicts quickly (`ChangeNetwork.inference`), so its layers are the paper's.
+form that predicts quickly (`lab.inference.fused`), so its layers are the paper's.
 
 Which date an output belongs to is measured: it is the date that it changes with. Where it changes with both, a layer
 that takes two maps and returns two of the same shapes gives one for each date, in that order.

@@ -14,6 +14,7 @@ from torch import nn
 
 from terradelta.card import ModelCard
 from terradelta.errors import ModelError
+from terradelta.lab.inference.fused import fused
 from terradelta.lab.networks.checkpoint import load_network
 from terradelta.predict.predictor import Predictor
 
@@ -225,6 +226,6 @@ def load_torch_predictor(path: Path, device: str, threads: int | None, *, bf16: 
         torch.set_num_threads(threads)
     network, card = load_network(path)
     if device == "cpu":
-        network = network.inference()
+        network = fused(network)
     channels_last(to_device(network, device))
     return TorchPredictor(network, card, device, bf16=torch.device(device).type == "cuda" if bf16 is None else bf16)

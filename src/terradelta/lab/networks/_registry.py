@@ -38,10 +38,6 @@ class ChangeNetwork(nn.Module):
         """Logits of the final map first, then those of the auxiliary heads at their own sizes, fine to coarse."""
         raise ShapeError(f"{type(self).__name__} defines neither forward nor forward_with_aux")  # pragma: no cover
 
-    def inference(self) -> "ChangeNetwork":
-        """A network that computes what this one does in evaluation mode, quicker where there is a way; else itself."""
-        return self
-
     def check_inputs(self, before: Tensor, after: Tensor, channels: int) -> None:
         """Raise ShapeError unless both inputs are ``(B, channels, H, W)`` of one size."""
         if torch.compiler.is_compiling():

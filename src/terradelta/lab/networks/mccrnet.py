@@ -296,12 +296,6 @@ class MCCRNet(ChangeNetwork):
         maps = maps if isinstance(maps, list) else [maps]
         return [z[:, 1:] - z[:, :1] for z in maps]  # z_changed - z_unchanged
 
-    def inference(self) -> ChangeNetwork:
-        """The same function of fewer multiply-adds, with a copy of the weights; see ``_mccrnet_fused``."""
-        from terradelta.lab.networks._mccrnet_fused import FusedMCCRNet
-
-        return FusedMCCRNet(self)
-
     def _decode(self, before: Tensor, after: Tensor) -> Tensor:
         """The outputs of all decoder blocks, resized and joined: ``(B, sum of widths, H, W)``."""
         levels = [dates_of(x, before.shape[0]) for x in self.encoder(torch.cat([before, after], 0))]

@@ -1,9 +1,8 @@
 """Synthetic scenes as files: GeoTIFF pairs for the map, folders in LEVIR's layout for training."""
 
 import dataclasses
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform_bounds
 
 from terradelta.errors import DataError, InputError
-from terradelta.files import cannot_write, unfinished, whole_file, write_whole
+from terradelta.files import cannot_write, settle, unfinished, whole_file, write_whole
 from terradelta.geo.grid import Grid
-from terradelta.lab.data.folder import PairFiles
+from terradelta.lab.data.pairs import PairFiles
 from terradelta.lab.synthetic.image_bytes import encode
 from terradelta.lab.synthetic.noise import stream
 from terradelta.lab.synthetic.render import Scene, make_scene
@@ -176,11 +175,13 @@ def _check(counts: Mapping[str, int], seed: int) -> None:
 def _describe(folder: Path, config: SceneConfig, seed: int, vary: bool) -> None:
     """Write ``dataset.json``, or compare with the one that is there."""
     path = folder / "dataset.json"
-    text = json.dumps({"seed": seed, "vary": vary, "config": dataclasses.asdict(config)}, indent=2, sort_keys=True)
-    if not path.exists():
-        write_whole(path, text, advice=_ADVICE, make_folder=True)
-    elif path.read_text() != text:
-        raise DataError(f"{path} describes other scenes; give the same options and seed, or another folder")
+
+    def refusal(names: Sequence[str]) -> DataError:
+        return DataError(
+            f"{path} describes other scenes ({', '.join(names)}); give the same options and seed, or another folder"
+        )
+
+    settle(path, {"seed": seed, "vary": vary, "config": dataclasses.asdict(config)}, refusal, advice=_ADVICE)
 
 
 def _write_scenes(

@@ -282,11 +282,8 @@ def sfearnet(data: TrainingData = LEVIR) -> Recipe:
     )
 
 
-COMPARED: dict[str, Callable[[TrainingData], Recipe]] = {
-    make.__name__: make
-    for make in (
-        *(fc_ef, fc_siam_conc, fc_siam_diff, unetpp_msof, dasnet, stanet_base, stanet_bam, stanet_pam),
-        *(snunet16, snunet32, snunet48, ifn, bit, sfearnet),
-    )
-}
-"""Method -> its recipe on an archive."""
+COMPARED: tuple[Callable[[TrainingData], Recipe], ...] = (
+    *(fc_ef, fc_siam_conc, fc_siam_diff, unetpp_msof, dasnet, stanet_base, stanet_bam, stanet_pam),
+    *(snunet16, snunet32, snunet48, ifn, bit, sfearnet),
+)
+"""The methods: each gives its recipe on an archive."""

@@ -8,19 +8,22 @@ from pathlib import Path
 from terradelta.errors import InputError
 from terradelta.lab.networks import list_models, model_info
 from terradelta.lab.training.config import Recipe
-from terradelta.lab.training.recipes import mccrnet, mlla_sianet
 from terradelta.lab.training.recipes.compared import COMPARED
-from terradelta.lab.training.recipes.paper_data import TRAINING_DATA
+from terradelta.lab.training.recipes.mccrnet import mccrnet
+from terradelta.lab.training.recipes.mlla_sianet import mlla_sianet, mlla_sianet_large, mlla_sianet_light
+from terradelta.lab.training.recipes.paper_data import CDD, DSIFN, GZ, LEVIR, SYSU, TRAINING_DATA
 
 __all__ = ["RECIPES", "load_recipe"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    **{name: getattr(module, name) for module in (mccrnet, mlla_sianet) for name in module.__all__},
-    **{
-        f"{method}_{key}": partial(make, data)
-        for method, make in COMPARED.items()
-        for key, data in TRAINING_DATA.items()
-    },
+    f"{make.__name__}_{data.key}": partial(make, data)
+    for makers, archives in (
+        ((mccrnet,), (LEVIR, CDD, GZ, DSIFN)),
+        ((mlla_sianet, mlla_sianet_large, mlla_sianet_light), (LEVIR, SYSU)),
+        (COMPARED, TRAINING_DATA.values()),
+    )
+    for make in makers
+    for data in archives
 }
 """What ``terradelta train`` takes by name: ``METHOD_ARCHIVE``."""
 
@@ -56,5 +59,5 @@ def load_recipe(text: str) -> Recipe:
 
 def _families() -> str:
     papers = [name for name in RECIPES if name.startswith(("mccrnet", "mlla_sianet"))]
-    methods, archives = "|".join(COMPARED), "|".join(TRAINING_DATA)
+    methods, archives = "|".join(make.__name__ for make in COMPARED), "|".join(TRAINING_DATA)
     return f"{', '.join(papers)}, or ({methods})_({archives})"

@@ -8,49 +8,20 @@ Paper: prints neither batch size, nor normalisation, nor the lowest rate. We tak
 ImageNet's mean and deviation, as its weights need, and a rate that falls to 0. Every crop is rotated. A crop lies
 anywhere in an image, so the printed cutting into patches is not needed first; an epoch has as many crops as it gives.
 
+A name is ``mccrnet_ARCHIVE``, e.g. ``terradelta train mccrnet_levir --data levir-cd:DIR -o RUN``.
+
 Hardware of the paper: two GPUs with 12 GB. None of these recipes was run here: how long they take and what they score
 is not known. The published scores are those of ``terradelta models mccrnet``.
 """
 
 from terradelta.lab.training.config import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Optimiser, Recipe, Schedule
-from terradelta.lab.training.recipes.paper_data import CDD, DSIFN, GZ, LEVIR, TrainingData, paper_recipe
+from terradelta.lab.training.recipes.paper_data import LEVIR, TrainingData, paper_recipe
 
-__all__ = ["mccrnet_cdd", "mccrnet_dsifn", "mccrnet_gz", "mccrnet_levir"]
-
-
-def mccrnet_levir() -> Recipe:
-    """MCCRNet on LEVIR-CD: 445 pairs of 1024 x 1024 pixels, 7,120 crops, 89,000 steps. Not run here.
-
-    terradelta train mccrnet_levir --data levir-cd:DIR -o RUN
-    """
-    return _mccrnet(LEVIR)
+__all__ = ["mccrnet"]
 
 
-def mccrnet_cdd() -> Recipe:
-    """MCCRNet on CDD: 10,000 pairs of 256 x 256 pixels, 125,000 steps. Not run here.
-
-    terradelta train mccrnet_cdd --data cdd:DIR -o RUN
-    """
-    return _mccrnet(CDD)
-
-
-def mccrnet_gz() -> Recipe:
-    """MCCRNet on Google Data GZ: 9 scenes, taken for 3,420 crops, 42,800 steps. Not run here.
-
-    terradelta train mccrnet_gz --data gz:DIR -o RUN
-    """
-    return _mccrnet(GZ)
-
-
-def mccrnet_dsifn() -> Recipe:
-    """MCCRNet on DSIFN: 3,600 pairs of 512 x 512 pixels, 14,400 crops, 180,000 steps. Not run here.
-
-    terradelta train mccrnet_dsifn --data dsifn:DIR -o RUN
-    """
-    return _mccrnet(DSIFN)
-
-
-def _mccrnet(data: TrainingData) -> Recipe:
+def mccrnet(data: TrainingData = LEVIR) -> Recipe:
+    """MCCRNet: 89,000 steps of LEVIR-CD, 125,000 of CDD, 42,800 of Google Data GZ, 180,000 of DSIFN. Not run here."""
     return paper_recipe(
         "mccrnet",
         data,

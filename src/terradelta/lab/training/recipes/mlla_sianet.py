@@ -5,6 +5,8 @@ everything else here is ours, and stated: 100 epochs of 8 pairs, AdamW, a warm-u
 the steps, and the augmentation of `Augmentation`, which draws what differs between two dates and is no change. Crops
 are zoomed by up to a quarter. Validation is on whole images, as the network is used.
 
+A name is ``METHOD_ARCHIVE``, e.g. ``terradelta train mlla_sianet_levir --data levir-cd:DIR -o RUN``.
+
 None of these recipes was run here: how long they take and what they score is not known. One GPU is enough. What was run
 is ``recipes/levir_subset.py``.
 """
@@ -13,64 +15,24 @@ from typing import Any
 
 from terradelta.lab.evaluation import WHOLE
 from terradelta.lab.training.config import IMAGENET_MEAN, IMAGENET_STD, Optimiser, Recipe, Schedule
-from terradelta.lab.training.recipes.paper_data import LEVIR, SYSU, TrainingData, paper_recipe
+from terradelta.lab.training.recipes.paper_data import LEVIR, TrainingData, paper_recipe
 
-__all__ = [
-    "mlla_sianet_large_levir",
-    "mlla_sianet_large_sysu",
-    "mlla_sianet_levir",
-    "mlla_sianet_light_levir",
-    "mlla_sianet_light_sysu",
-    "mlla_sianet_sysu",
-]
+__all__ = ["mlla_sianet", "mlla_sianet_large", "mlla_sianet_light"]
 
 
-def mlla_sianet_levir() -> Recipe:
-    """MLLA_SiaNet, small, on LEVIR-CD: 445 pairs of 1024 x 1024 pixels, 7,120 crops, 89,000 steps. Not run here.
-
-    terradelta train mlla_sianet_levir --data levir-cd:DIR -o RUN
-    """
-    return _mlla("mlla_sianet", LEVIR)
+def mlla_sianet(data: TrainingData = LEVIR) -> Recipe:
+    """MLLA_SiaNet, small: 89,000 steps of LEVIR-CD, 150,000 of SYSU-CD. Not run here."""
+    return _mlla("mlla_sianet", data)
 
 
-def mlla_sianet_sysu() -> Recipe:
-    """MLLA_SiaNet, small, on SYSU-CD: 12,000 pairs of 256 x 256 pixels, 150,000 steps. Not run here.
-
-    terradelta train mlla_sianet_sysu --data sysu-cd:DIR -o RUN
-    """
-    return _mlla("mlla_sianet", SYSU)
+def mlla_sianet_large(data: TrainingData = LEVIR) -> Recipe:
+    """MLLA_SiaNet on ResNet-34 from ImageNet, otherwise as `mlla_sianet`. Not run here."""
+    return _mlla("mlla_sianet_large", data, **_FROM_IMAGENET)
 
 
-def mlla_sianet_large_levir() -> Recipe:
-    """MLLA_SiaNet on ResNet-34 from ImageNet, on LEVIR-CD: 89,000 steps. Not run here.
-
-    terradelta train mlla_sianet_large_levir --data levir-cd:DIR -o RUN
-    """
-    return _mlla("mlla_sianet_large", LEVIR, **_FROM_IMAGENET)
-
-
-def mlla_sianet_large_sysu() -> Recipe:
-    """MLLA_SiaNet on ResNet-34 from ImageNet, on SYSU-CD: 150,000 steps. Not run here.
-
-    terradelta train mlla_sianet_large_sysu --data sysu-cd:DIR -o RUN
-    """
-    return _mlla("mlla_sianet_large", SYSU, **_FROM_IMAGENET)
-
-
-def mlla_sianet_light_levir() -> Recipe:
-    """MLLA_SiaNet, light, on LEVIR-CD: 89,000 steps. Not run here.
-
-    terradelta train mlla_sianet_light_levir --data levir-cd:DIR -o RUN
-    """
-    return _mlla("mlla_sianet_light", LEVIR)
-
-
-def mlla_sianet_light_sysu() -> Recipe:
-    """MLLA_SiaNet, light, on SYSU-CD: 150,000 steps. Not run here.
-
-    terradelta train mlla_sianet_light_sysu --data sysu-cd:DIR -o RUN
-    """
-    return _mlla("mlla_sianet_light", SYSU)
+def mlla_sianet_light(data: TrainingData = LEVIR) -> Recipe:
+    """MLLA_SiaNet, light, otherwise as `mlla_sianet`. Not run here."""
+    return _mlla("mlla_sianet_light", data)
 
 
 _FROM_IMAGENET = {"encoder_weights": "resnet34", "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "lr": 5e-4}

@@ -7,14 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from terradelta.lab.networks import _mccrnet_fused, _mccrnet_strips, count_macs, create_model
-from terradelta.lab.networks._mccrnet_fused import (
-    FusedCrossAttention,
-    FusedMCCRNet,
-    SplitClassifier,
-    SplitConv,
-)
-from terradelta.lab.networks._mccrnet_strips import PiecewiseLinear
+from terradelta.lab.inference.fused import FusedCrossAttention, FusedMCCRNet, SplitClassifier, SplitConv, fused
+from terradelta.lab.networks import count_macs, create_model
 from terradelta.lab.networks.mccrnet import MCCRNet
 
 NARROW = 0.0625  # widths 4, 8, 16, 32
@@ -43,48 +37,20 @@ def dates(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 @pytest.mark.parametrize("options", [{}, {"aspca": False}, {"ccr": False}, {"aspca": False, "ccr": False}])
 def test_the_result_is_that_of_the_network(shape: tuple[int, ...], options: dict[str, bool]) -> None:
     network = settled(create_model("mccrnet", width=NARROW, **options))
-    fused = network.inference()
+    quick = fused(network)
     before, after = dates(*shape)
     expected = network(before, after)
     assert expected.std() > 0.1
-    torch.testing.assert_close(fused(before, after), expected, rtol=1e-7, atol=1e-9)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("shape", [(2, 3, 64, 32), (1, 3, 48, 80), (1, 3, 16, 16)])
-def test_strips_give_what_one_piece_gives(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strips of eight rows, the smallest; the last one is shorter where 16 does not divide the height."""
-    network = settled(create_model("mccrnet", width=NARROW))
-    fused = network.inference()
-    before, after = dates(*shape)
-    whole = fused(before, after)
-    monkeypatch.setattr(_mccrnet_strips, "STRIP_VALUES", 1)
-    torch.testing.assert_close(fused(before, after), whole, rtol=1e-9, atol=1e-9)
-    monkeypatch.setattr(_mccrnet_strips, "STRIP_VALUES", 16 * shape[3] * 32)
-    torch.testing.assert_close(fused(before, after), whole, rtol=1e-9, atol=1e-9)
-    monkeypatch.setattr(_mccrnet_fused, "refine_in_strips", lambda refine, outputs: refine.in_one_piece(outputs))
-    torch.testing.assert_close(fused(before, after), network(before, after), rtol=1e-7, atol=1e-9)
-
-
-@torch.no_grad()
-def test_the_table_of_intervals_is_the_layer() -> None:
-    """Kinks inside and outside of the range, none (α = 0), and values right at a kink."""
-    torch.manual_seed(0)
-    step, start = torch.randn(2, 40, dtype=torch.float64)
-    step[:5] = 0
-    weight = torch.randn(7, 40, dtype=torch.float64)
-    r = torch.cat([torch.linspace(-1, 2, 301, dtype=torch.float64), (-start / step)[5:]])
-    expected = (r[:, None] * step + start).clamp(min=0) @ weight.T
-    torch.testing.assert_close(PiecewiseLinear.of(step, start, weight)(r), expected)
+    torch.testing.assert_close(quick(before, after), expected, rtol=1e-7, atol=1e-9)
 
 
 @torch.no_grad()
 def test_any_memory_layout() -> None:
     network = settled(create_model("mccrnet", width=NARROW))
     expected = network(*dates(1, 3, 32, 48))
-    fused = network.inference().to(memory_format=torch.channels_last)
+    quick = fused(network).to(memory_format=torch.channels_last)
     before, after = (x.contiguous(memory_format=torch.channels_last) for x in dates(1, 3, 32, 48))
-    torch.testing.assert_close(fused(before, after), expected, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(quick(before, after), expected, rtol=1e-7, atol=1e-9)
 
 
 @torch.no_grad()
@@ -94,7 +60,7 @@ def test_bfloat16_by_autocast() -> None:
     before, after = dates(2, 3, 32, 48, dtype=torch.float32)
     expected = network(before, after)
     with torch.autocast("cpu", torch.bfloat16):
-        found = network.inference()(before, after)
+        found = fused(network)(before, after)
     assert found.dtype == torch.float32
     assert 0 < (found - expected).abs().max() < 0.1 * expected.std()
 
@@ -102,21 +68,21 @@ def test_bfloat16_by_autocast() -> None:
 def test_it_is_a_copy_that_says_what_the_network_says() -> None:
     network = create_model("mccrnet", width=NARROW, in_channels=5).train()
     old = copy.deepcopy(network.state_dict())
-    fused = network.inference()
-    assert isinstance(fused, FusedMCCRNet)
+    quick = fused(network)
+    assert isinstance(quick, FusedMCCRNet)
     for name in ("in_channels", "stride", "tile", "overlap", "symmetric", "whole_tile"):
-        assert getattr(fused, name) == getattr(network, name)
+        assert getattr(quick, name) == getattr(network, name)
     with torch.no_grad():
-        for p in fused.parameters():
+        for p in quick.parameters():
             p.zero_()
     assert network.training
     assert all(torch.equal(value, old[key]) for key, value in network.state_dict().items())
-    assert not any(p.requires_grad for p in fused.parameters())
+    assert not any(p.requires_grad for p in quick.parameters())
 
 
 def test_other_networks_are_their_own_inference() -> None:
     network = create_model("fc_ef")
-    assert network.inference() is network
+    assert fused(network) is network
 
 
 @torch.no_grad()
@@ -154,7 +120,7 @@ def test_attention_on_maps_smaller_than_the_rates(side: int) -> None:
 def test_it_computes_little_more_than_half() -> None:
     with torch.device("meta"):
         network = MCCRNet()
-    counted = count_macs(network, 3, 256).true, count_macs(network.inference(), 3, 256).true
+    counted = count_macs(network, 3, 256).true, count_macs(fused(network), 3, 256).true
     assert counted[1] < 0.58 * counted[0]
 
 
@@ -171,4 +137,4 @@ def test_at_full_width_in_float32() -> None:
     network.eval()
     expected = network(before, after)
     assert expected.std() > 0.01
-    torch.testing.assert_close(network.inference()(before, after), expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(fused(network)(before, after), expected, rtol=0, atol=1e-3)

@@ -1,4 +1,4 @@
-"""MCCRNet for inference: the same function with fewer multiply-adds. `MCCRNet.inference` makes it of a trained network.
+"""Networks for inference: the same function with fewer multiply-adds. MCCRNet is the one that has such a form.
 
 What is reordered, and why the result stays the same but for rounding:
 
@@ -28,11 +28,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from terradelta.lab.networks import mccrnet
-from terradelta.lab.networks._mccrnet_strips import refine_in_strips, shifted_upsampling
-from terradelta.lab.networks._registry import ChangeNetwork
+from terradelta.lab.networks import ChangeNetwork, mccrnet
 
-__all__ = ["FusedMCCRNet"]
+__all__ = ["FusedMCCRNet", "fused"]
+
+
+def fused(network: ChangeNetwork) -> ChangeNetwork:
+    """A network that computes what this one does in evaluation mode, quicker where there is a way; else itself.
+
+    Args:
+        network: trained; left as it is.
+    """
+    return FusedMCCRNet(network) if isinstance(network, mccrnet.MCCRNet) else network
 
 
 class FusedMCCRNet(ChangeNetwork):
@@ -42,7 +49,7 @@ class FusedMCCRNet(ChangeNetwork):
         network: the trained network; left as it is.
     """
 
-    def __init__(self, network: "mccrnet.MCCRNet") -> None:
+    def __init__(self, network: mccrnet.MCCRNet) -> None:
         super().__init__()
         network = copy.deepcopy(network).eval()
         for name in ("in_channels", "stride", "symmetric", "whole_tile", "tile", "overlap"):
@@ -81,7 +88,7 @@ class FusedMCCRNet(ChangeNetwork):
 class FusedCrossAttention(nn.Module):
     """ASPCA."""
 
-    def __init__(self, attention: "mccrnet.CrossAttention") -> None:
+    def __init__(self, attention: mccrnet.CrossAttention) -> None:
         super().__init__()
         position, channel = attention.position, attention.channel
         pyramids = (position.pyramid, channel.pyramid)
@@ -141,8 +148,8 @@ class SplitConv(nn.Module):
         """``conv(up(x))``: ``(B, in, h, w) -> (B, C, H, W)``, where ``size`` is (H, W)."""
         (height, width), (rows, cols) = size, x.shape[2:]
         taps = self.taps(x).reshape(-1, 3, rows, cols).transpose(1, 2)  # (B C dy, h, dx, w)
-        across = taps.reshape(-1, rows, 3 * cols) @ shifted_upsampling(width, cols, x).flatten(0, 1)
-        down = shifted_upsampling(height, rows, x).flatten(0, 1).T  # (H, dy h)
+        across = taps.reshape(-1, rows, 3 * cols) @ _shifted_upsampling(width, cols, x).flatten(0, 1)
+        down = _shifted_upsampling(height, rows, x).flatten(0, 1).T  # (H, dy h)
         out: Tensor = down @ across.reshape(x.shape[0], -1, 3 * rows, width)
         return out
 
@@ -155,7 +162,7 @@ class FusedRefinement(nn.Module):
         widths: channels of the decoder's outputs, coarse to fine: 1/8, 1/4, 1/2 and 1 of the input's size.
     """
 
-    def __init__(self, refine: "mccrnet.ContextualRefinement", widths: Sequence[int]) -> None:
+    def __init__(self, refine: mccrnet.ContextualRefinement, widths: Sequence[int]) -> None:
         super().__init__()
         pixels = _folded_conv(refine.pixels)
         coarse8, coarse4, *fine = torch.split(pixels.weight, list(widths), 1)
@@ -173,18 +180,15 @@ class FusedRefinement(nn.Module):
 
     def forward(self, outputs: Sequence[Tensor]) -> Tensor:
         """The decoder's outputs, coarse to fine ``-> (B, 1, H, W)`` logits."""
-        if outputs[0].device.type == "cpu" and not torch.compiler.is_compiling():
-            with mccrnet.full_precision(outputs[0]):
-                return refine_in_strips(self, [mccrnet.widened(x) for x in outputs])
-        return self.in_one_piece(outputs)
+        with mccrnet.full_precision(outputs[0]):
+            return self._refine([mccrnet.widened(x) for x in outputs])
 
-    def in_one_piece(self, outputs: Sequence[Tensor]) -> Tensor:
-        """As `forward`, in the operations that an exported graph has."""
+    def _refine(self, outputs: Sequence[Tensor]) -> Tensor:
         x8, x4, x2, x1 = outputs
         size = (x1.shape[2], x1.shape[3])
         pixels = self.fine(torch.cat([_upsampled(x2, x1), x1], 1))
         pixels = F.relu(pixels + self.split8(x8, size) + self.split4(x4, size))
-        contrast, context = self.describe(mccrnet.describe_regions(self.coarse(outputs), pixels))
+        contrast, context = self._describe(mccrnet.describe_regions(self.coarse(outputs), pixels))
         quarter = pixels.shape[2] // 4  # the input's sides are multiples of 16
         ends = [(k * quarter, (k + 1) * quarter) for k in range(4)]
         return torch.cat([self._classify(pixels[:, :, top:end], contrast, *context) for top, end in ends], 2)
@@ -196,7 +200,7 @@ class FusedRefinement(nn.Module):
         out: Tensor = self.head(F.relu(self.fuse_context(context) + self.fuse_pixels(pixels), inplace=True))
         return out
 
-    def describe(self, regions: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def _describe(self, regions: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Regions ``(B, C, 2, 1)`` -> what tells the unchanged one from the changed one, ``(B, 1, C/2)``; α and γ."""
         keys, values = self.region_key(regions).flatten(2), self.region_value(regions)
         contrast = (keys[:, :, :1] - keys[:, :, 1:]).transpose(1, 2)
@@ -222,6 +226,19 @@ class SplitClassifier(nn.Module):
         """The decoder's outputs, coarse to fine ``-> (B, 2, H, W)``."""
         maps = [_upsampled(part(x), outputs[-1]) for part, x in zip(self.parts, outputs, strict=True)]
         return torch.stack(maps).sum(0)
+
+
+def _shifted_upsampling(full: int, low: int, like: Tensor) -> Tensor:
+    """Matrices that upsample a line bilinearly and read it one to the left, at its place, one to the right.
+
+    ``(3, low, full)``; zero where that is beyond the end, as a convolution pads.
+    """
+    at = torch.arange(full, device=like.device, dtype=like.dtype)
+    of = torch.arange(low, device=like.device, dtype=like.dtype)
+    place = ((at + 0.5) * (low / full) - 0.5).clamp(min=0).clamp(max=low - 1)
+    matrix = (1 - (place - of[:, None]).abs()).clamp(min=0)  # (low, full)
+    padded = F.pad(matrix, (1, 1))
+    return torch.stack([padded[:, shift : shift + full] for shift in range(3)])
 
 
 def _upsampled(x: Tensor, like: Tensor) -> Tensor:
