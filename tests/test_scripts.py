@@ -31,6 +31,7 @@ case "$*" in
     echo "$*" >>"$LOG"
     exit "${{FAIL_PIP:-0}}"
     ;;
+  "scripts/draw_rooms "*) echo "draw_rooms $2" ;;
   "-m pytest "*) shift 2 && printf '<%s>' "$@" && echo " in $PWD with $OMP_NUM_THREADS thread${{CI:+, CI=$CI}}" ;;
   *sys.version_info\\ \\<*) [ -z "${{FAKE_VERSION-}}" ] ;;
   *"import ensurepip, venv"*) [ -z "${{NO_ENSUREPIP-}}" ] ;;
@@ -233,13 +234,14 @@ def test_lint_runs_every_check_and_names_the_failed_ones(project: Project) -> No
     assert "lint: failed: ruff format\n" in found.stderr
     assert "mypy \n" in found.stdout
     assert "lint-imports \n" in found.stdout
+    assert "draw_rooms --check\n" in found.stdout
     assert project.run("lint", "mypy").stdout == "--- mypy\nmypy \n"
 
 
 def test_lint_refuses_a_check_that_there_is_not(project: Project) -> None:
     found = project.run("lint", "flake8")
     assert found.returncode == 1
-    assert "there is no check 'flake8'; there are: ruff, format, mypy, imports" in found.stderr
+    assert "there is no check 'flake8'; there are: ruff, format, mypy, imports, rooms" in found.stderr
     assert project.calls() == []
 
 
@@ -281,5 +283,5 @@ def test_constraints_pin_every_requirement() -> None:
 
 
 def test_scripts_can_be_run() -> None:
-    for name in ("scripts/demo", "scripts/test", "scripts/lint", ".ci/run"):
+    for name in ("scripts/demo", "scripts/test", "scripts/lint", "scripts/draw_rooms", ".ci/run"):
         assert os.access(ROOT / name, os.X_OK), name
