@@ -79,6 +79,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 FULL = "-r {venv}/dev.txt -e .[all]"
 PARALLEL = "<-n><logical><--maxprocesses><4><--dist><loadfile>"
+COVERAGE = "<--cov><--cov-report=term:skip-covered>"
 
 
 def full(project: Project) -> str:
@@ -110,6 +111,7 @@ def test_pytest_gets_arguments_whole_and_slow_tests_only_on_request(project: Pro
     where = f" in {project.root} with 1 thread\n"
     assert project.run("test", "-k", "a or b", cwd=tmp_path).stdout == PARALLEL + "<-m><not slow><-k><a or b>" + where
     assert project.run("test", "-q", "--all", "tests/geo").stdout == PARALLEL + "<-q><tests/geo>" + where
+    assert project.run("test", "--all", "--coverage").stdout == PARALLEL + COVERAGE + where
 
 
 def test_tests_run_in_a_process_a_core_unless_told_otherwise(project: Project) -> None:
@@ -252,7 +254,9 @@ def test_ci_fails_when_lint_fails_and_ends_with_the_last_line_of_the_tests(
     shutil.copytree(ROOT / ".ci", project.root / ".ci")
     found = project.run("../.ci/run", FAIL_TOOL=failing)
     assert found.returncode == code
-    assert found.stdout.splitlines()[-1] == f"{PARALLEL}<-m><not slow> in {project.root} with 1 thread, CI=true"
+    assert found.stdout.splitlines()[-1] == f"{PARALLEL}<-m><not slow>{COVERAGE} in {project.root} with 1 thread, CI=true"
+    found = project.run("../.ci/run", "tests/geo", FAIL_TOOL=failing)  # a part of the tests has no floor
+    assert found.stdout.splitlines()[-1] == f"{PARALLEL}<-m><not slow><tests/geo> in {project.root} with 1 thread, CI=true"
 
 
 def test_ci_fails_when_the_tests_fail(project: Project) -> None:
