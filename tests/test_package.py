@@ -1,6 +1,9 @@
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +29,12 @@ def test_import_is_free():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_citation_names_this_version_and_this_repository():
+    root = Path(__file__).parents[1]
+    citation = dict(re.findall(r"^([a-z-]+): (.+)$", (root / "CITATION.cff").read_text(), re.MULTILINE))
+    assert citation["version"] == terradelta.__version__
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert citation["repository-code"] == project["urls"]["Repository"]
+    assert citation["license"] == project["license"]

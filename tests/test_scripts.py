@@ -31,6 +31,7 @@ case "$*" in
     echo "$*" >>"$LOG"
     exit "${{FAIL_PIP:-0}}"
     ;;
+  "scripts/draw_rooms "*) echo "draw_rooms $2" ;;
   "-m pytest "*) shift 2 && printf '<%s>' "$@" && echo " in $PWD with $OMP_NUM_THREADS thread${{CI:+, CI=$CI}}" ;;
   *sys.version_info\\ \\<*) [ -z "${{FAKE_VERSION-}}" ] ;;
   *"import ensurepip, venv"*) [ -z "${{NO_ENSUREPIP-}}" ] ;;
@@ -78,6 +79,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 FULL = "-r {venv}/dev.txt -e .[all]"
 PARALLEL = "<-n><logical><--maxprocesses><4><--dist><loadfile>"
+COVERAGE = "<--cov><--cov-report=term:skip-covered>"
 
 
 def full(project: Project) -> str:
@@ -109,6 +111,7 @@ def test_pytest_gets_arguments_whole_and_slow_tests_only_on_request(project: Pro
     where = f" in {project.root} with 1 thread\n"
     assert project.run("test", "-k", "a or b", cwd=tmp_path).stdout == PARALLEL + "<-m><not slow><-k><a or b>" + where
     assert project.run("test", "-q", "--all", "tests/geo").stdout == PARALLEL + "<-q><tests/geo>" + where
+    assert project.run("test", "--all", "--coverage").stdout == PARALLEL + COVERAGE + where
 
 
 def test_tests_run_in_a_process_a_core_unless_told_otherwise(project: Project) -> None:
@@ -233,13 +236,14 @@ def test_lint_runs_every_check_and_names_the_failed_ones(project: Project) -> No
     assert "lint: failed: ruff format\n" in found.stderr
     assert "mypy \n" in found.stdout
     assert "lint-imports \n" in found.stdout
+    assert "draw_rooms --check\n" in found.stdout
     assert project.run("lint", "mypy").stdout == "--- mypy\nmypy \n"
 
 
 def test_lint_refuses_a_check_that_there_is_not(project: Project) -> None:
     found = project.run("lint", "flake8")
     assert found.returncode == 1
-    assert "there is no check 'flake8'; there are: ruff, format, mypy, imports" in found.stderr
+    assert "there is no check 'flake8'; there are: ruff, format, mypy, imports, rooms" in found.stderr
     assert project.calls() == []
 
 
@@ -250,7 +254,13 @@ def test_ci_fails_when_lint_fails_and_ends_with_the_last_line_of_the_tests(
     shutil.copytree(ROOT / ".ci", project.root / ".ci")
     found = project.run("../.ci/run", FAIL_TOOL=failing)
     assert found.returncode == code
-    assert found.stdout.splitlines()[-1] == f"{PARALLEL}<-m><not slow> in {project.root} with 1 thread, CI=true"
+    assert (
+        found.stdout.splitlines()[-1] == f"{PARALLEL}<-m><not slow>{COVERAGE} in {project.root} with 1 thread, CI=true"
+    )
+    found = project.run("../.ci/run", "tests/geo", FAIL_TOOL=failing)  # a part of the tests has no floor
+    assert (
+        found.stdout.splitlines()[-1] == f"{PARALLEL}<-m><not slow><tests/geo> in {project.root} with 1 thread, CI=true"
+    )
 
 
 def test_ci_fails_when_the_tests_fail(project: Project) -> None:
@@ -281,5 +291,5 @@ def test_constraints_pin_every_requirement() -> None:
 
 
 def test_scripts_can_be_run() -> None:
-    for name in ("scripts/demo", "scripts/test", "scripts/lint", ".ci/run"):
+    for name in ("scripts/demo", "scripts/test", "scripts/lint", "scripts/draw_rooms", ".ci/run"):
         assert os.access(ROOT / name, os.X_OK), name
