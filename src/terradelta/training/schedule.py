@@ -68,9 +68,15 @@ def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weight decay on kernels, none on biases and normalisation, unless the recipe wants it on all."""
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    decayed = [p for p in trainable if p.ndim > 1 or recipe.optimiser.decay_all]
-    others = [p for p in trainable if p.ndim <= 1 and not recipe.optimiser.decay_all]
-    groups = [(decayed, recipe.weight_decay), (others, 0.0)]
-    return [{"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters]
+    """Weight decay on kernels, none on biases and normalisation, unless the recipe wants it on all.
+
+    ``share`` of a group is what its rate is of the recipe's: the encoder's own one.
+    """
+    split: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            decay = recipe.weight_decay if parameter.ndim > 1 or recipe.optimiser.decay_all else 0.0
+            share = recipe.encoder_lr if name.startswith("encoder.") else 1.0
+            split.setdefault((share, decay), []).append(parameter)
+    groups = sorted(split.items(), key=lambda group: group[0], reverse=True)
+    return [{"params": parameters, "weight_decay": decay, "share": share} for (share, decay), parameters in groups]
