@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         super().__init__()
         if len(widths) != len(depths) or len(widths) < 2:
             raise ModelError(f"widths {tuple(widths)} and depths {tuple(depths)} must have one length, at least 2")
-        self.stem = stem
+        self.in_channels, self.stem = in_channels, stem
         kernel = 7 if stem == "resnet" else 3
         self.conv1 = nn.Conv2d(in_channels, widths[0], kernel, 2, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -244,12 +244,11 @@ class MLLASiaNet(ChangeNetwork):
 
     Args:
         encoder: gives one feature map a level, fine to coarse, each half as large as the one before; has
-            ``level_widths``.
+            ``in_channels`` and ``level_widths``.
         finest: stride of the finest level.
         widths: channels of the decoder's levels; the encoder's by default.
         pyramid: windows and dilations of DSP, see `DeepSemanticPyramid`.
         learned_kernel: of the learned view of DFM.
-        in_channels: bands of one date.
         dfm: differential fusion; False: plain subtraction (ablation).
         dsp: deep semantic pyramid; False: left out (ablation).
         mla: heads on the inner decoder levels for the multi-level loss; False: the final head only (ablation).
@@ -265,13 +264,12 @@ class MLLASiaNet(ChangeNetwork):
         widths: Sequence[int] | None = None,
         pyramid: tuple[Sequence[int], Sequence[int]] = (POOL_WINDOWS, GAUSSIAN_DILATIONS),
         learned_kernel: int = 3,
-        in_channels: int = 3,
         dfm: bool = True,
         dsp: bool = True,
         mla: bool = True,
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels = encoder.in_channels
         given = encoder.level_widths
         levels = tuple(widths or given)
         cells = [2**i for i in reversed(range(len(levels)))]
@@ -330,23 +328,24 @@ def _initialise(module: nn.Module) -> None:
 def mlla_sianet(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
     """MLLA_SiaNet, small: residual encoder of four stages, 3 M parameters."""
     encoder = Encoder(in_channels, (16, 32, 96, 192), (1, 2, 2, 2), "half")
-    return MLLASiaNet(encoder, in_channels=in_channels, dfm=dfm, dsp=dsp, mla=mla)
+    return MLLASiaNet(encoder, dfm=dfm, dsp=dsp, mla=mla)
 
 
 @register_model(paper=PAPER, year=2026)
 def mlla_sianet_large(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
     """MLLA_SiaNet with a ResNet-34 encoder; its encoder loads torchvision's checkpoint."""
     encoder = Encoder(in_channels, (64, 128, 256, 512), (3, 4, 6, 3), "resnet")
-    return MLLASiaNet(encoder, in_channels=in_channels, dfm=dfm, dsp=dsp, mla=mla)
+    return MLLASiaNet(encoder, dfm=dfm, dsp=dsp, mla=mla)
 
 
 @register_model(paper=PAPER, year=2026)
 def mlla_sianet_light(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
     """MLLA_SiaNet for large scenes on a CPU: three stages from 1/4 on, two fifths of the multiply-adds."""
     encoder = Encoder(in_channels, (24, 64, 128), (1, 2, 2), "quarter")
-    network = MLLASiaNet(encoder, 4, in_channels=in_channels, dfm=dfm, dsp=dsp, mla=mla)
+    network = MLLASiaNet(encoder, 4, dfm=dfm, dsp=dsp, mla=mla)
     network.tile = 1200  # its maps are smaller, so a larger tile costs no more memory
     return network
+
 
 @register_model(paper=PAPER, year=2026)
 def mlla_sianet_lite0(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
@@ -356,7 +355,6 @@ def mlla_sianet_lite0(in_channels: int = 3, *, dfm: bool = True, dsp: bool = Tru
         widths=(16, 24, 48, 96),
         pyramid=((3, 5, 7), (1, 2)),
         learned_kernel=1,
-        in_channels=in_channels,
         dfm=dfm,
         dsp=dsp,
         mla=mla,

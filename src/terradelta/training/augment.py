@@ -1,4 +1,4 @@
-"""What differs between two crops and is no change: light, haze, blur, noise, compression, a shift; and pasted change."""
+"""What differs between two dates and is no change (light, haze, blur, noise, JPEG, a shift), and pasted change."""
 
 from dataclasses import dataclass, replace
 

@@ -103,7 +103,7 @@ class EfficientNetLite(nn.Module):
     def __init__(self, variant: str = "lite0", in_channels: int = 3, stride: int = 32) -> None:
         super().__init__()
         width, depth = VARIANTS[variant]
-        self.variant = variant
+        self.variant, self.in_channels = variant, in_channels
         self.conv_stem = SameConv2d(in_channels, _STEM, 3, 2)
         self.bn0 = _norm(_STEM)
         blocks: list[nn.Module] = []
