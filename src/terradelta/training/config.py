@@ -140,6 +140,9 @@ class Recipe:
     encoder_weights: str | None = None
     """ImageNet weights that the encoder starts from: a name or a file, see `networks.pretrained.initialise_encoder`.
     None: random ones."""
+    frozen: tuple[str, ...] = ()
+    """Parts of the network that stay as they begin, weights and batch statistics, e.g. ``encoder.conv_stem``: with
+    ImageNet weights the first stages know edges and colours already, and without them a step costs little over half."""
     encoder_lr: float = 1.0
     """Learning rate of the encoder, as a share of ``lr``."""
     loss: str = "multi_level"

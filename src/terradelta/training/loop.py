@@ -30,7 +30,7 @@ from terradelta.training.config import Recipe
 from terradelta.training.crops import crop_loader
 from terradelta.training.interrupts import Interrupt, ParentWatch
 from terradelta.training.processes import launch, leave_unreached, make_fabric
-from terradelta.training.schedule import learning_rate, make_optimiser
+from terradelta.training.schedule import freeze, learning_rate, make_optimiser
 from terradelta.training.state import RunState, check_folder, prepare_folder, update_average, write_log
 from terradelta.training.validation import CollapseWarning, counted, first_card, validate
 
@@ -121,6 +121,7 @@ class _Trainer:
         network = create_model(recipe.network, **recipe.network_args)
         if recipe.encoder_weights is not None and not last.is_file():
             initialise_encoder(network, recipe.encoder_weights)
+        freeze(network, recipe.frozen)
         average = copy.deepcopy(network).requires_grad_(requires_grad=False)
         card = first_card(recipe, network, train, val)
         self.state = RunState(network, average, make_optimiser(network, recipe), card)

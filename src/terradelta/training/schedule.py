@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from terradelta.errors import InputError
 from terradelta.training.config import Recipe
 
-__all__ = ["learning_rate", "make_optimiser", "plateaus"]
+__all__ = ["freeze", "learning_rate", "make_optimiser", "plateaus"]
 
 
 def learning_rate(recipe: Recipe, step: int, val_f1s: Sequence[float] = ()) -> float:
@@ -54,6 +55,21 @@ def plateaus(scores: Sequence[float], patience: int) -> int:
         if waited > patience:
             found, waited = found + 1, 0
     return found
+
+
+def freeze(network: nn.Module, parts: Sequence[str]) -> None:
+    """Keep parts of a network as they are: no gradients, and batch normalisation by the statistics that they hold.
+
+    Raises:
+        InputError: if the network has no such part.
+    """
+    for name in parts:
+        try:
+            part = network.get_submodule(name)
+        except AttributeError as error:
+            known = ", ".join(key for key, _ in network.named_children())
+            raise InputError(f"Recipe.frozen names {name!r}, which the network does not have; it has {known}") from error
+        part.eval().requires_grad_(requires_grad=False)
 
 
 def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
