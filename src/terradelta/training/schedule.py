@@ -66,9 +66,9 @@ def freeze(network: nn.Module, parts: Sequence[str]) -> None:
     for name in parts:
         try:
             part = network.get_submodule(name)
-        except AttributeError as error:
+        except AttributeError:
             known = ", ".join(key for key, _ in network.named_children())
-            raise InputError(f"Recipe.frozen names {name!r}, which the network does not have; it has {known}") from error
+            raise InputError(f"Recipe.frozen names {name!r}, which the network does not have; it has {known}") from None
         part.eval().requires_grad_(requires_grad=False)
 
 
