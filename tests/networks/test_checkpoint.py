@@ -2,11 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError, OutputError
-from safetensors.torch import save_file
-
 from terradelta.networks import create_model
 from terradelta.networks.checkpoint import load_checkpoint, load_network, save_checkpoint, save_safetensors
 
