@@ -3,8 +3,7 @@
     python benchmarks/false_alarms.py GEO_PAIRS -o docs/receipts/false_alarms.json
 
 GEO_PAIRS is a folder of georeferenced pairs. Every image in it is cut into windows of 128 x 128 pixels; each is paired
-with itself under each disturbance (see ``terradelta evaluate --robustness`` for what they are), on one date, with sensor
-noise of 1 % on both. Printed and written: the share of windows in which the method says that something changed, and the
+with itself under each disturbance (those of ``terradelta evaluate --robustness``) and sensor noise of 1 % on both. Printed and written: the share of windows in which the method says that something changed, and the
 mean share of pixels that it then marks.
 """
 
@@ -84,10 +83,10 @@ def main() -> None:
                     write(path, date)
                 with open_pair(*paths) as pair:
                     whole = pair.read(Tile(0, 0, SIDE, SIDE))
-                    for method in counts:
+                    for method, shares in counts.items():
                         fitted = load_method(method).fit(pair)
                         marked = fitted.predict(whole.before[None], whole.after[None]) >= 0.5
-                        counts[method].append(float(marked.mean()) if fitted.stands_out else 0.0)
+                        shares.append(float(marked.mean()) if fitted.stands_out else 0.0)
             alarms = {method: float(np.mean([share > 0 for share in shares])) for method, shares in counts.items()}
             marked_px = {method: round(float(np.mean(shares)), 5) for method, shares in counts.items()}
             rows.append({"disturbance": name, "level": level, "false_alarms": alarms, "marked": marked_px})
