@@ -6,7 +6,7 @@ the steps, and the augmentation of `Augmentation`, which draws what differs betw
 are zoomed by up to a quarter. Validation is on whole images, as the network is used.
 
 None of these recipes was run here: how long they take and what they score is not known. One GPU is enough. What was run
-is ``recipes/levir_subset.py``.
+is ``recipes/buildings.py``.
 """
 
 from typing import Any
