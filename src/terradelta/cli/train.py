@@ -58,7 +58,7 @@ def train(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A training run's folder, a checkpoint, or an ONNX file to copy.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write, or FILE.safetensors.")],
     receipt: Annotated[
         list[Path] | None, typer.Option(help="Receipt of `evaluate` whose scores go into the card.")
     ] = None,
@@ -73,8 +73,13 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Export a trained network to ONNX and compare it with the original."""
+    """Export a trained network to ONNX and compare it with the original; or its weights to safetensors."""
     check_new(out)
+    if out.suffix.lower() == ".safetensors":
+        if receipt or half_weights or int8 is not None:
+            raise InputError(f"--receipt, --half-weights and --int8 are for ONNX files; {out} is none")
+        _export_safetensors(run, out)
+        return
     exported = run.suffix.lower() == ".onnx"
     if half_weights and (exported or int8 is not None):
         wanted = "floating point, so leave --int8 out" if int8 is not None else "the training run or its checkpoint"
@@ -87,6 +92,14 @@ def export(
         _copy(run, out, receipt or [])
     else:
         _export(run, out, receipt or [], half_weights=half_weights)
+
+
+def _export_safetensors(run: Path, out: Path) -> None:
+    """Write the weights of a checkpoint, with its card, as safetensors."""
+    with needs_train("export"):
+        from terradelta.lab.networks.checkpoint import load_network, save_safetensors
+    save_safetensors(*load_network(run), out)
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, kernels in float16")
 
 
 def _export(run: Path, out: Path, receipts: list[Path], *, half_weights: bool = False) -> None:

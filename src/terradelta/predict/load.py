@@ -18,9 +18,9 @@ __all__ = [
     "shipped_models",
 ]
 
-DEFAULT_MODEL = "mlla_sianet_levir_subset"
-SHORT_NAMES = {"default": DEFAULT_MODEL, "fast": "mlla_sianet_light_levir_subset"}
-"""What shipped weights are called for short: ``fast`` are those of a network of two fifths of the work."""
+DEFAULT_MODEL = "buildings"
+SHORT_NAMES = {"default": DEFAULT_MODEL}
+"""What shipped weights are called besides their name."""
 INT8 = "_int8"
 """Ends the names of shipped weights that are the int8 form of others."""
 PRECISIONS = ("auto", "f32", "bf16", "int8")
@@ -42,7 +42,7 @@ def load_predictor(
     """A predictor for a model.
 
     Args:
-        model: ``default``, ``fast``, the name of shipped weights, an ONNX file, a checkpoint, or a training run's
+        model: ``default``, the name of shipped weights, an ONNX file, a checkpoint, or a training run's
             folder.
         device: ``cpu`` runs ONNX on OpenVINO (no torch) and checkpoints on torch; any other is torch's name of a device
             and takes checkpoints and runs.
@@ -83,12 +83,13 @@ def load_predictor(
 
 
 def find_checkpoint(model: str) -> Path:
-    """The checkpoint or the training run that a model is, for what needs its layers.
+    """The checkpoint, the training run or the shipped safetensors that a model is, for what needs its layers.
 
     Raises:
         ModelError: if there is no such model, or it is an ONNX file.
     """
-    path = shipped_models().get(SHORT_NAMES.get(model, model), Path(model))
+    name = SHORT_NAMES.get(model, model)
+    path = shipped_models()[name].with_suffix(".safetensors") if name in shipped_models() else Path(model)
     if path.suffix.lower() == ".onnx":
         raise ModelError(
             f"{model} is an ONNX file, whose layers cannot be told apart; give the training run or the checkpoint that "

@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError, OutputError
 from terradelta.lab.networks import create_model
-from terradelta.lab.networks.checkpoint import load_checkpoint, load_network, save_checkpoint
+from terradelta.lab.networks.checkpoint import load_checkpoint, load_network, save_checkpoint, save_safetensors
 
 CARD = ModelCard("w", "mlla_sianet", ("r", "g", "b"), (0, 0, 0), (1, 1, 1))
 
@@ -83,3 +84,30 @@ def test_a_checkpoint_without_card_or_of_another_network_is_refused(tmp_path: Pa
     save_checkpoint({"weights": weights, CARD_KEY: CARD.replace(network="unet").to_json()}, path)
     with pytest.raises(ModelError, match="there is no network 'unet'"):
         load_network(path)
+
+
+def test_safetensors_hold_kernels_in_float16_and_the_card(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = create_model("fc_siam_diff")
+    card = ModelCard("w", "fc_siam_diff", ("r", "g", "b"), (0, 0, 0), (1, 1, 1), threshold=0.25)
+    path = tmp_path / "x.safetensors"
+    save_safetensors(network, card, path)
+    read, found = load_network(path)
+    assert found == card
+    assert not read.training
+    for name, value in network.state_dict().items():
+        kept = read.state_dict()[name]
+        assert kept.dtype == value.dtype
+        torch.testing.assert_close(kept, value.half().float() if value.ndim > 1 else value, rtol=0, atol=0)
+    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_safetensors_that_cannot_be_used(tmp_path: Path) -> None:
+    bare, damaged, missing = (tmp_path / f"{name}.safetensors" for name in ("bare", "damaged", "missing"))
+    save_file({"a": torch.zeros(1)}, bare)
+    damaged.write_bytes(b"\xff" * 100)
+    for path, words in ((bare, "has no model card; export it with"), (damaged, "cannot be read as safetensors")):
+        with pytest.raises(ModelError, match=f"{path.name} {words}"):
+            load_network(path)
+    with pytest.raises(ModelError, match=r"missing.safetensors cannot be read as safetensors \(No such file"):
+        load_network(missing)

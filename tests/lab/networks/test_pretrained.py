@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from terradelta.errors import ModelError
+from terradelta.errors import MissingExtraError, ModelError
 from terradelta.lab.networks import create_model
 from terradelta.lab.networks._registry import ChangeNetwork
-from terradelta.lab.networks.mlla_sianet import MLLASiaNet
-from terradelta.lab.networks.pretrained import TORCHVISION, initialise_encoder
+from terradelta.lab.networks.mlla_sianet import Encoder, MLLASiaNet
+from terradelta.lab.networks.pretrained import IMAGENET, PACKAGED, TORCHVISION, encoder_source, initialise_encoder
 
 # torchvision's vgg16 in an eighth of its width; features.24 on is block 5.
 VGG_CONVOLUTIONS = {0: (3, 8), 2: (8, 8), 5: (8, 16), 7: (16, 16), 10: (16, 32), 12: (32, 32), 14: (32, 32)}
@@ -56,7 +56,7 @@ def resnet(network: MLLASiaNet) -> dict[str, Tensor]:
 
 
 def test_resnet_from_a_file(tmp_path: Path) -> None:
-    network = MLLASiaNet(3, (8, 8, 16, 16), (1, 2, 1, 1), True)
+    network = MLLASiaNet(Encoder(3, (8, 8, 16, 16), (1, 2, 1, 1), "resnet"))
     weights = resnet(network)
     assert {"conv1.weight", "bn1.running_var", "layer2.0.conv2.weight", "layer3.0.downsample.1.bias"} <= set(weights)
     torch.save(weights, tmp_path / "resnet.pth")
@@ -134,7 +134,8 @@ def test_every_network_with_such_an_encoder(
     weights = classifier(kind, options.get("width", 1.0))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: weights)
     old = {key: value.clone() for key, value in network.state_dict().items()}
-    initialise_encoder(network, kind)
+    initialise_encoder(network, IMAGENET)  # finds out which
+    assert encoder_source(network, IMAGENET).startswith(f"ImageNet, {kind} (torchvision, BSD-3-Clause")
     got = network.state_dict()
     taken = [key for key, value in weights.items() if f"encoder.{key}" in got]
     assert last in taken
@@ -143,6 +144,12 @@ def test_every_network_with_such_an_encoder(
     assert changed == {f"encoder.{key}" for key in taken}
     left = {key.split(".")[2] for key in set(got) - changed if key.startswith("encoder.layer4.") and "num_b" not in key}
     assert left == ({"2"} if name == "stanet" else set())  # the third block, which ResNet-18 does not have
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PACKAGED, "efficientnet_lite0", "no_such_package_of_weights")
+    with pytest.raises(MissingExtraError, match=r"'efficientnet_lite0' \(package no-such-package-of-weights\) needs"):
+        initialise_encoder(create_model("mlla_sianet_lite0"), IMAGENET)
 
 
 def test_an_encoder_under_another_name(tmp_path: Path) -> None:
@@ -267,7 +274,8 @@ def test_the_addresses_are_those_of_torchvision() -> None:
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"no file of weights vgg19; give one, or one of: resnet18, resnet34, resnet50, vgg16"
+        ModelError,
+        match=r"no file of weights vgg19; give one, or one of: imagenet, resnet18, resnet34, resnet50, vgg16, eff",
     ):
         initialise_encoder(small(), "vgg19")
     text = tmp_path / "weights.pth"

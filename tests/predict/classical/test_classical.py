@@ -11,13 +11,15 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import ndimage, stats
 from skimage.filters import threshold_otsu
 
 from terradelta.errors import InputError, ModelError, RasterError, ShapeError
+from terradelta.geo.grid import Tile
 from terradelta.lab.metrics import confusion
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.predict.classical import load_method, method, methods
+from terradelta.predict.classical.coherence import Coherence
 from terradelta.predict.classical.cva import Cva
 from terradelta.predict.classical.irmad import IrMad, fit_irmad, fit_mad
 from terradelta.predict.classical.pca_kmeans import PcaKMeans, principal_components, two_means
@@ -121,6 +123,67 @@ def test_two_equal_images_show_no_change(tmp_path, name):
     assert fitted((path, path), load_method(name)).predict(before[None], before[None]).max() < 0.5
 
 
+@pytest.mark.parametrize("light", [(1.0, 0.0), (1.3, -20.0)])
+@pytest.mark.parametrize("name", NAMES)
+def test_noise_alone_is_no_change_and_a_dozen_pixels_of_it_are(tmp_path, name, light):
+    """Two dates of one texture with noise of their own; then 48 of 24,000 pixels of the second are another material."""
+    rng = np.random.default_rng(5)
+    ground = ndimage.gaussian_filter(rng.normal(size=(3, 120, 200)), (0, 2, 2))
+    first = 100 + 150 * ground
+    second = light[0] * first + light[1] + rng.normal(0, 2, first.shape)
+    first += rng.normal(0, 2, first.shape)
+    before = write(tmp_path / "a.tif", np.rint(first).clip(1, 255).astype(np.uint8))
+    same = write(tmp_path / "b.tif", np.rint(second).clip(1, 255).astype(np.uint8))
+    second[:, 40:48, 60:66] += 60
+    changed = write(tmp_path / "c.tif", np.rint(second).clip(1, 255).astype(np.uint8))
+    with open_pair(before, same) as pair:
+        found = load_method(name).fit(pair)
+        tile = pair.read(Tile(0, 0, 120, 200))
+    assert not found.stands_out
+    assert found.card.training["coherence"] < 0.3
+    assert found.predict(tile.before[None], tile.after[None]).max() < 0.5
+    with open_pair(before, changed) as pair:
+        found = load_method(name).fit(pair)
+        tile = pair.read(Tile(0, 0, 120, 200))
+    assert found.stands_out
+    share = (found.predict(tile.before[None], tile.after[None]) >= 0.5).mean()
+    assert 30 / 24000 < share < 120 / 24000
+
+
+def test_coherence_is_the_correlation_of_neighbours():
+    rng = np.random.default_rng(0)
+    marks = rng.random((30, 41)) < 0.3
+    valid = rng.random((30, 41)) < 0.9
+    found = Coherence()
+    found.add(marks[:13], valid[:13])
+    found.add(marks[13:], valid[13:])
+    first, second = [], []
+    for part, known in ((marks[:13], valid[:13]), (marks[13:], valid[13:])):
+        for row, col in np.ndindex(part.shape):
+            for other in ((row, col - 1), (row - 1, col)):
+                if min(other) >= 0 and known[row, col] and known[other]:
+                    first.append(part[row, col])
+                    second.append(part[other])
+    assert found.value == pytest.approx(np.corrcoef(first, second)[0, 1])
+    solid = np.zeros((40, 40), bool)
+    solid[10:30, 5:35] = True
+    whole = Coherence()
+    whole.add(solid, np.ones_like(solid))
+    assert whole.value > 0.9
+    assert Coherence().value == 0
+    nothing = Coherence()
+    nothing.add(np.zeros((4, 4), bool), np.ones((4, 4), bool))
+    assert nothing.value == 0
+
+
+def test_three_days_of_a_port_are_no_change_and_the_labelled_change_of_taizhou_is(shared_data):
+    port = [shared_data / "geo_pairs" / "s2_port" / f"s2_2025-10-{day}.tif" for day in ("09", "12")]
+    years = [shared_data / "geo_pairs" / "landsat_taizhou" / f"taizhou_{year}.tif" for year in (2000, 2003)]
+    for name in NAMES:
+        assert not fitted(port, load_method(name)).stands_out
+        assert fitted(years, load_method(name)).stands_out
+
+
 def test_receipt_and_report_name_the_method(files, tmp_path):
     made = map_change(*files, tmp_path / "out", load_method("irmad"))
     model = json.loads((made.folder / "receipt.json").read_text())["model"]
@@ -135,11 +198,11 @@ def test_receipt_and_report_name_the_method(files, tmp_path):
     assert 'class="warning"' not in page
 
 
-def test_progress_counts_two_passes(files):
+def test_progress_counts_three_passes(files):
     ticks: list[tuple[int, int]] = []
     with open_pair(*files) as pair:
         Cva().fit(pair, lambda *t: ticks.append(t))
-    assert ticks == [(1, 2), (2, 2)]
+    assert ticks == [(1, 3), (2, 3), (3, 3)]
 
 
 # CVA

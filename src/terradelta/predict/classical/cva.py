@@ -77,6 +77,6 @@ class FittedCva(FittedMethod):
         super().__init__(card, dates)
         self._split = split
 
-    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+    def log_odds(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log odds of change: ``(B, C, H, W) x 2 -> (B, 1, H, W)``."""
         return self._split.log_odds(self.dates.magnitude(before, after)[:, None])

@@ -81,6 +81,11 @@ class IrMad(Method):
                 "the tolerance must be above 0, and 1 iteration or more"
             )
 
+    @property
+    def splits(self) -> bool:
+        """Not by ``significance``, which is a test of its own."""
+        return self.threshold != "significance"
+
     def feature_count(self, bands: int) -> int:
         """2 C: all bands of both dates."""
         return 2 * bands
@@ -136,7 +141,7 @@ class FittedIrMad(FittedMethod):
         super().__init__(card, dates)
         self._mad, self._split = mad, split
 
-    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+    def log_odds(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log odds of change: ``(B, C, H, W) x 2 -> (B, 1, H, W)``."""
         x, y = (np.moveaxis(values, 1, 3).reshape(-1, values.shape[1]) for values in (before, after))
         root = np.sqrt(self._mad.chi_square(x, y)).reshape(len(before), 1, *before.shape[2:])

@@ -1,4 +1,4 @@
-"""What every classical method does: read a pair twice, learn, and become a predictor for this pair."""
+"""What every classical method does: read a pair, learn, ask whether it is noise, become a predictor for this pair."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import terradelta
 from terradelta.card import NO_LIMIT, ModelCard
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
+from terradelta.predict.classical.coherence import COHERENT, Coherence
 from terradelta.predict.classical.statistics import Dates, Moments, PixelSample, pixel_keys
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.pair import Pair, PairWindow
@@ -23,6 +24,10 @@ SAMPLE_PX = 2**18
 SAMPLE_VALUES = 2**25
 """Bound on pixels times features of a sample: 128 MiB of float32."""
 SEED = 0
+TESTED_TILES = 64
+"""Tiles, evenly spread, on which it is asked whether what is marked lies together."""
+BELOW_HALF = -0.01
+"""Log odds that no pixel passes where there is no second class."""
 
 Progress = Callable[[int, int], None]
 
@@ -38,6 +43,24 @@ class FittedMethod(Predictor):
     def __init__(self, card: ModelCard, dates: Dates) -> None:
         super().__init__(card)
         self.dates = dates
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether there is change that the method can tell from noise; True before it was asked."""
+        return bool(self.card.training.get("stands_out", True))
+
+    @abstractmethod
+    def log_odds(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Log odds of change of arrays normalised by the card: ``(B, C, H, W) x 2 -> (B, 1, H, W)``."""
+
+    def marked(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Pixels that look changed by themselves, without their neighbours: ``(B, C, H, W) x 2 -> (B, H, W)``."""
+        return np.asarray(self.log_odds(before, after)[:, 0] >= 0)
+
+    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`log_odds`; where nothing stands out from noise, below even odds everywhere."""
+        odds = self.log_odds(before, after)
+        return odds if self.stands_out else np.minimum(odds, np.float32(BELOW_HALF))
 
     @property
     def fill(self) -> NDArray[np.float32]:
@@ -63,11 +86,18 @@ class Method(ABC):
         """Pixels around a pixel that its result depends on."""
         return 0
 
+    @property
+    def splits(self) -> bool:
+        """Whether it parts any pair in two classes, so that it must be asked whether there is a second one."""
+        return True
+
     def fit(self, pair: Pair, progress: Progress | None = None) -> FittedMethod:
-        """Learn from the valid pixels of a pair, in two passes over its tiles.
+        """Learn from the valid pixels of a pair, in two passes over its tiles and a third over at most 64 of them.
 
         The first pass takes the exact mean and standard deviation of each band of each date, the second a uniform
-        sample of at most 262,144 pixels. The result does not depend on the tiles.
+        sample of at most 262,144 pixels. The third asks whether the pixels that the method marks lie together, as
+        change does and noise does not (`Coherence`); if not, no pixel will reach even odds. The result does not depend
+        on the tiles, but for the third pass in scenes of more than 64 of them.
 
         Args:
             pair: the open pair.
@@ -77,7 +107,9 @@ class Method(ABC):
             RasterError: if no pixel is valid on both dates, or there are too few for the method.
         """
         tiles = _tiles(pair.grid.shape)
-        tick = _ticker(2 * len(tiles), progress)
+        places = {round(k) for k in np.linspace(0, len(tiles) - 1, TESTED_TILES)} if self.splits else set()
+        tested = [tiles[k] for k in sorted(places)]
+        tick = _ticker(2 * len(tiles) + len(tested), progress)
         moments = Moments(pair.count)
         for tile in tiles:
             window = pair.read(tile)
@@ -90,8 +122,13 @@ class Method(ABC):
             )
         card = self._card(pair, moments)
         dates = _standards(card, moments)
-        sample = self._sample(pair, tiles, card, dates, tick)
-        return self.learn(card, dates, sample)
+        fitted = self.learn(card, dates, self._sample(pair, tiles, card, dates, tick))
+        if not tested:
+            return fitted
+        coherence = _coherence(fitted, pair, tested, tick)
+        asked = {"coherence": coherence, "stands_out": coherence >= COHERENT}
+        fitted.card = fitted.card.replace(training={**fitted.card.training, **asked})
+        return fitted
 
     @abstractmethod
     def feature_count(self, bands: int) -> int:
@@ -161,6 +198,16 @@ class Method(ABC):
                 sample.add(keys[chosen], found[rows[chosen], cols[chosen]])
             tick()
         return sample.values
+
+
+def _coherence(fitted: FittedMethod, pair: Pair, tiles: list[Tile], tick: Callable[[], None]) -> float:
+    found = Coherence()
+    for tile in tiles:
+        window = pair.read(tile)
+        dates = _normalised(window, tile, tile, 0, fitted.card, fitted.dates)
+        found.add(fitted.marked(*(date[None] for date in dates))[0], window.valid)
+        tick()
+    return round(found.value, 4)
 
 
 def _ticker(total: int, progress: Progress | None) -> Callable[[], None]:

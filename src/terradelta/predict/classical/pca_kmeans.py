@@ -21,7 +21,7 @@ from scipy.cluster.vq import kmeans
 from terradelta.card import ModelCard
 from terradelta.errors import InputError
 from terradelta.predict.classical.method import FittedMethod, Method
-from terradelta.predict.classical.split import otsu
+from terradelta.predict.classical.split import Split, fit_split, otsu
 from terradelta.predict.classical.statistics import Dates
 
 __all__ = ["FittedPcaKMeans", "PcaKMeans", "principal_components", "two_means"]
@@ -74,6 +74,7 @@ class PcaKMeans(Method):
         mean, components, explained = principal_components(blocks, self.explained)
         level = blocks.mean(axis=1)
         cut, _ = otsu(level)
+        alone = fit_split(blocks[:, blocks.shape[1] // 2], "em")
         projected = (blocks - mean) @ components  # v = Eᵀ (x - mean x)
         centres = two_means(projected, level > cut)
         record = {
@@ -83,7 +84,8 @@ class PcaKMeans(Method):
             "centre_unchanged": centres[0].tolist(),
             "centre_changed": centres[1].tolist(),
         }
-        return FittedPcaKMeans(card.replace(training={**card.training, **record}), dates, mean, components, centres)
+        numbers = (mean, components, centres, alone)
+        return FittedPcaKMeans(card.replace(training={**card.training, **record}), dates, *numbers)
 
 
 class FittedPcaKMeans(FittedMethod):
@@ -95,6 +97,7 @@ class FittedPcaKMeans(FittedMethod):
         mean: ``(D,)`` mean block.
         components: ``(D, S)``.
         centres: ``(2, S)``: unchanged, changed.
+        alone: where the magnitude of single pixels parts the classes; blocks overlap, so they always lie together.
     """
 
     def __init__(
@@ -104,13 +107,19 @@ class FittedPcaKMeans(FittedMethod):
         mean: NDArray[np.float64],
         components: NDArray[np.float64],
         centres: NDArray[np.float64],
+        alone: Split,
     ) -> None:
         super().__init__(card, dates)
+        self._alone = alone
         self._components = components.astype(np.float32)
         self._centres = (centres + mean @ components).astype(np.float32)
         self._side = round(float(np.sqrt(len(mean))))
 
-    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+    def marked(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Pixels whose own magnitude belongs to the higher class: ``(B, C, H, W) x 2 -> (B, H, W)``."""
+        return np.asarray(self._alone.log_odds(self.dates.magnitude(before, after)) >= 0)
+
+    def log_odds(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """log(distance to unchanged) - log(distance to changed): ``(B, C, H, W) x 2 -> (B, 1, H, W)``.
 
         The probability is then d_unchanged / (d_unchanged + d_changed), and 0.5 is the border of the clusters.

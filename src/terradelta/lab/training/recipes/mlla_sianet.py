@@ -8,7 +8,7 @@ are zoomed by up to a quarter. Validation is on whole images, as the network is 
 A name is ``METHOD_ARCHIVE``, e.g. ``terradelta train mlla_sianet_levir --data levir-cd:DIR -o RUN``.
 
 None of these recipes was run here: how long they take and what they score is not known. One GPU is enough. What was run
-is ``recipes/levir_subset.py``.
+is ``recipes/buildings.py``.
 """
 
 from typing import Any
