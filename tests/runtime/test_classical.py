@@ -111,7 +111,7 @@ def test_pixels_without_data_do_not_count(tmp_path, name):
         found = source.read(1)
     assert (np.isnan(found) == (np.arange(90) < 20)[:, None]).all()
     assert confusion(found[20:] >= 0.5, truth[20:]).f1 > 0.8
-    assert np.allclose(made.receipt["model"]["training"]["mean"][0], before[:, 20:].mean((1, 2)), rtol=1e-5)
+    assert np.allclose(made.receipt.model.training["mean"][0], before[:, 20:].mean((1, 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["cva", "pca-kmeans"])
@@ -128,7 +128,7 @@ def test_receipt_and_report_name_the_method(files, tmp_path):
     assert model["network_args"]["threshold"] == "em"
     assert len(model["training"]["canonical_correlations"]) == 4
     assert model["licence"].startswith("No limit")
-    assert made.receipt["scaling"] is None
+    assert made.receipt.scaling is None
     page = made.report.read_text()
     for words in ("Nielsen", "Parameter: threshold", "Fitted: canonical correlations", "No limit: the method has no"):
         assert words in page

@@ -2,11 +2,10 @@
 
 import contextlib
 import dataclasses
-import math
 import webbrowser
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +14,7 @@ from terradelta.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from terradelta.mapping.run import ChangeMap, MapOptions
+    from terradelta.receipt.map import MapResult
     from terradelta.runtime.classical import Method
     from terradelta.runtime.predictor import Predictor
 
@@ -156,7 +156,7 @@ def demo(
         lambda at: score_map(at, files.label),
     )
     _say_result(made)
-    scores = made.receipt["scores"]
+    scores = made.receipt.scores or {}
     console.print(
         "against the truth: "
         f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, F1 {scores['f1']:.3f}. "
@@ -200,7 +200,7 @@ def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[
             if outcome.receipt is None:
                 line += f"failed: {outcome.message}"
             else:
-                line += f"changed: {_area_words(outcome.receipt['result'])}" + " (done before)" * outcome.resumed
+                line += f"changed: {_area_words(outcome.receipt.result)}" + " (done before)" * outcome.resumed
             console.print(line, style="red" if outcome.receipt is None else None, markup=False)
     print(out / SUMMARY)
     if failed:
@@ -246,22 +246,20 @@ def _say_lines(lines: Sequence[str]) -> None:
 
 
 def _say_result(made: "ChangeMap") -> None:
-    result = made.receipt["result"]
-    area = _area_words(result)
-    seconds = made.receipt["timings"]["total"]
+    result = made.receipt.result
     console.print(
-        f"changed: {area} ({result['changed_fraction']:.2%} of what both dates show) "
-        f"in {result['polygons']:,} polygons, {seconds:.1f} s",
+        f"changed: {_area_words(result)} ({result.changed_fraction:.2%} of what both dates show) "
+        f"in {result.polygons:,} polygons, {made.receipt.timings['total']:.1f} s",
         markup=False,
     )
-    screened = made.receipt["cascade"]
+    screened = made.receipt.cascade
     if screened is not None:
         console.print(f"screening left out {screened['skipped']:,} of {screened['tiles']:,} tiles", markup=False)
     print(made.report)
 
 
-def _area_words(result: Mapping[str, Any]) -> str:
-    if result["unit"] == "px":
-        return f"{result['changed_area_px']:,.0f} pixels"
-    area = result["changed_area_m2"]
-    return f"{area:,.0f} m²" if math.isfinite(area) else f"{result['changed_px']:,} pixels of unknown area"
+def _area_words(result: "MapResult") -> str:
+    if result.changed_area_px is not None:
+        return f"{result.changed_area_px:,.0f} pixels"
+    area = result.changed_area_m2
+    return f"{result.changed_px:,} pixels of unknown area" if area is None else f"{area:,.0f} m²"

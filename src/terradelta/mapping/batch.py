@@ -25,6 +25,7 @@ from terradelta.geo.overlap import aoi_record
 from terradelta.geo.remote import full_url, is_url, public_url
 from terradelta.mapping.plan import MapOptions
 from terradelta.mapping.run import RECEIPT, REPORT, ChangeMap, map_change
+from terradelta.receipt import MapReceipt, plain, read_receipt
 from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
 
@@ -88,7 +89,7 @@ class Outcome:
 
     row: PairRow
     folder: Path
-    receipt: Mapping[str, Any] | None = None
+    receipt: MapReceipt | None = None
     """None where it failed."""
     message: str = ""
     """Why it failed."""
@@ -101,9 +102,9 @@ class Outcome:
         found |= {"name": self.row.name, "before": _shown(self.row.before), "after": _shown(self.row.after)}
         if self.receipt is None:
             return {**found, "status": "failed", "message": self.message}
-        result, timings = self.receipt["result"], self.receipt["timings"]
+        result, seconds = plain(self.receipt.result), self.receipt.timings.get("total", 0.0)
         found |= {key: result[key] for key in _COLUMNS if key in result}
-        return {**found, "status": "ok", "seconds": f"{timings['total']:.1f}", "report": f"{self.row.name}/{REPORT}"}
+        return {**found, "status": "ok", "seconds": f"{seconds:.1f}", "report": f"{self.row.name}/{REPORT}"}
 
 
 def parse_bands(text: str) -> tuple[str | int, ...]:
@@ -282,13 +283,12 @@ def _mapped(
 def _finished(row: PairRow, out: Path) -> Outcome | None:
     """What an earlier run has finished."""
     path = out / row.name / RECEIPT
-    try:
-        receipt = json.loads(path.read_text(encoding="utf-8"))
-        outcome = Outcome(row, path.parent, receipt, resumed=True)
-        outcome.record()
-    except (OSError, ValueError, KeyError, TypeError):
+    if not path.is_file():
         return None
-    return outcome
+    try:
+        return Outcome(row, path.parent, read_receipt(MapReceipt, path), resumed=True)
+    except InputError as error:
+        return Outcome(row, path.parent, message=f"{error}; remove {path.parent} first")
 
 
 def _claim(out: Path, batch: Mapping[str, Any]) -> None:

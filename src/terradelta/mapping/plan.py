@@ -19,9 +19,10 @@ from terradelta.geo.source import Source
 from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
-from terradelta.mapping.receipt import grid_record, input_stamp
+from terradelta.mapping.receipt import field_record, grid_record, input_stamp
 from terradelta.mapping.scene import TRIM, TileReader
 from terradelta.mapping.stages import StageClock
+from terradelta.receipt import plain
 from terradelta.runtime.cascade import BLOCK_PX, Cascade, choose_cascade
 from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
@@ -102,10 +103,6 @@ class MapOptions:
         """How the files are read."""
         return Reading(allow_outside=self.allow_outside, values=self.values)
 
-    def record(self) -> dict[str, Any]:
-        """What the receipt says of the options beside those that the card completes, JSON-ready."""
-        return {"min_area_m2": self.min_area_m2, "simplify_m": self.simplify_m, "aoi": aoi_record(self.aoi)}
-
 
 @dataclass(frozen=True)
 class ScenePlan:
@@ -184,13 +181,13 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         "inputs": [input_stamp(source) for source in pair.sources],
         "bands": list(pair.bands),
         "values": [source.conversion and [list(each) for each in source.conversion] for source in pair.sources],
-        "area of interest": options.record()["aoi"],
-        "grid": grid_record(pair.grid),
+        "area of interest": aoi_record(options.aoi),
+        "grid": plain(grid_record(pair.grid)),
         "tiles": [*tiles.sides, tiles.overlap, tiles.multiple],
         "model": predictor.identity,
         "skip-damaged": options.skip_damaged,
         "cascade": None if cascade is None else cascade.record(),
-        "coregister": None if pair.shift is None else pair.shift.to_dict(),
+        "coregister": None if pair.shift is None else plain(field_record(pair.shift)),
         "version": terradelta.__version__,
     }
     return ScenePlan(
