@@ -18,7 +18,7 @@ from terradelta.errors import InputError, ModelError, RasterError, ShapeError
 from terradelta.geo.raster import open_pair
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.metrics import confusion
-from terradelta.runtime.classical import load_method, method, methods
+from terradelta.runtime.classical import load_method, method, methods, prepared
 from terradelta.runtime.classical.cva import Cva
 from terradelta.runtime.classical.irmad import IrMad, fit_irmad, fit_mad
 from terradelta.runtime.classical.pca_kmeans import PcaKMeans, principal_components, two_means
@@ -396,3 +396,20 @@ def test_taizhou(shared_data, chosen, kappa, f1, oa):
     assert scores.kappa > kappa
     assert scores.f1 > f1
     assert scores.oa > oa
+
+
+def test_a_method_is_a_predictor_that_is_not_fitted_yet(files):
+    found = load_method("cva")
+    with pytest.raises(ModelError, match=r"the method cva is not fitted to a pair yet; call prepared\(method, pair\)"):
+        found.logits(np.zeros((1, 1, 2, 2), np.float32), np.zeros((1, 1, 2, 2), np.float32))
+    steps = []
+    with open_pair(*files) as pair:
+        ready = prepared(found, pair, lambda *step: steps.append(step))
+        assert prepared(ready, pair) is ready
+        remarks = found.remarks(pair.grid), ready.remarks(pair.grid)
+    assert (found.name, found.identity, found.wanted, found.scale, remarks[0]) == ("cva", "cva", None, None, [])
+    assert (ready.name, ready.wanted, ready.scale) == ("cva", ready.card.bands, 1.0)
+    assert remarks[1] == ["The model cva is run by FittedCva."]
+    assert ready.identity != found.identity
+    assert (found.fitted, ready.fitted) == (False, True)
+    assert steps[-1][0] == steps[-1][1] > 0

@@ -15,7 +15,6 @@ from terradelta.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     from terradelta.mapping.run import ChangeMap, MapOptions
     from terradelta.receipt.map import MapResult
-    from terradelta.runtime.classical import Method
     from terradelta.runtime.predictor import Predictor
 
 __all__ = ["demo", "map_command"]
@@ -120,7 +119,7 @@ def map_command(
         values=values,
     )
 
-    def choose() -> "Predictor | Method":
+    def choose() -> "Predictor":
         return _predictor(model, method, device, precision)
 
     if pairs is not None and before is None:
@@ -172,7 +171,7 @@ def _map(
     after: Path | str,
     out: Path,
     options: "MapOptions",
-    choose: Callable[[], "Predictor | Method"],
+    choose: Callable[[], "Predictor"],
     scores: Callable[[Path], dict[str, float]] | None = None,
 ) -> "ChangeMap":
     from terradelta.mapping.run import map_change
@@ -185,7 +184,7 @@ def _map(
         return map_change(before, after, out, predictor, options, progress=advance, announce=_say_lines, scores=scores)
 
 
-def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor | Method"]) -> None:
+def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor"]) -> None:
     """Map the pairs of a table; exit code 2 if one failed."""
     from terradelta.mapping.batch import SUMMARY, map_pairs, read_pairs
 
@@ -224,7 +223,7 @@ def _workers(options: "MapOptions", address: str | None) -> Iterator["MapOptions
         yield dataclasses.replace(options, workers=cluster)
 
 
-def _predictor(model: str | None, method: str | None, device: str, precision: str) -> "Predictor | Method":
+def _predictor(model: str | None, method: str | None, device: str, precision: str) -> "Predictor":
     from terradelta.runtime.classical import load_method
     from terradelta.runtime.weights import load_predictor
 

@@ -26,7 +26,6 @@ from terradelta.geo.remote import full_url, is_url, public_url
 from terradelta.mapping.plan import MapOptions
 from terradelta.mapping.run import RECEIPT, REPORT, ChangeMap, map_change
 from terradelta.receipt import MapReceipt, plain, read_receipt
-from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
 
 __all__ = ["SUMMARY", "Outcome", "PairRow", "map_pairs", "parse_bands", "read_pairs"]
@@ -188,7 +187,7 @@ def _check_names(table: Path, rows: Sequence[PairRow]) -> None:
 def map_pairs(
     table: Path,
     out: Path,
-    predictor: Predictor | Method,
+    predictor: Predictor,
     options: MapOptions,
     *,
     announce: Callable[[Sequence[str]], None] | None = None,
@@ -257,7 +256,7 @@ class _Done:
 
 
 def _mapped(
-    predictor: Predictor | Method,
+    predictor: Predictor,
     row: PairRow,
     out: Path,
     options: MapOptions,
@@ -309,13 +308,12 @@ def _claim(out: Path, batch: Mapping[str, Any]) -> None:
     write_whole(out / BATCH, text, advice=_ADVICE)
 
 
-def _job(predictor: Predictor | Method, options: MapOptions) -> dict[str, Any]:
+def _job(predictor: Predictor, options: MapOptions) -> dict[str, Any]:
     """What all pairs are mapped with, JSON-ready."""
-    model = predictor.identity if isinstance(predictor, Predictor) else predictor.name
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     del fields["workers"]
     fields |= {"aoi": aoi_record(options.aoi), "fresh": None, "bands": options.bands and list(options.bands)}
-    return {"model": model, "options": fields, "version": terradelta.__version__}
+    return {"model": predictor.identity, "options": fields, "version": terradelta.__version__}
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ from terradelta.mapping.scene import TRIM, TileReader
 from terradelta.mapping.stages import StageClock
 from terradelta.receipt import plain
 from terradelta.runtime.cascade import BLOCK_PX, Cascade, choose_cascade
-from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
 
 __all__ = ["MapOptions", "ScenePlan", "Workers", "make_plan"]
@@ -52,7 +51,7 @@ class Workers(Protocol):
     def starmap(
         self,
         function: Callable[..., Any],
-        predictor: Predictor | Method,
+        predictor: Predictor,
         out: Path,
         arguments: Sequence[tuple[Any, ...]],
     ) -> Generator[Any]:

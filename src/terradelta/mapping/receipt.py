@@ -46,11 +46,8 @@ __all__ = [
     "newest",
     "paired_record",
     "registration_record",
-    "resolution_warnings",
     "scaling_record",
 ]
-
-RESOLUTION_SLACK = 1.5
 
 
 def file_sha256(path: Path) -> str:
@@ -193,17 +190,3 @@ def _shift_record(found: Registration) -> ShiftRecord:
             for i, b in enumerate(found.blocks)
         ),
     )
-
-
-def resolution_warnings(card: ModelCard, grid: Grid) -> list[str]:
-    """A sentence if the pixels are much larger or smaller than those that the model was trained on."""
-    side = ground_sampling_m(grid)
-    if side is None or card.gsd_m is None:
-        return []
-    low, high = card.gsd_m
-    if low / RESOLUTION_SLACK <= side <= high * RESOLUTION_SLACK:
-        return []
-    return [
-        f"Warning: the pixels are {side:.3g} m wide, but the model was trained on {low:g} to {high:g} m. "
-        "Its result here is untested: look at it before you use it."
-    ]

@@ -28,7 +28,6 @@ from terradelta.mapping.receipt import (
     newest,
     paired_record,
     registration_record,
-    resolution_warnings,
     scaling_record,
 )
 from terradelta.mapping.register import Alignment, align
@@ -39,7 +38,7 @@ from terradelta.receipt import MapReceipt, write_receipt
 from terradelta.receipt.map import AreaInterval, DamageRecord, EvidenceRecord, InputsRecord, OptionsRecord
 from terradelta.report.html import write_report
 from terradelta.runtime.cascade import choose_cascade
-from terradelta.runtime.classical import Method
+from terradelta.runtime.classical import prepared
 from terradelta.runtime.predictor import Predictor
 
 __all__ = ["ChangeMap", "MapOptions", "map_change"]
@@ -80,7 +79,7 @@ def map_change(
     before: Path | str,
     after: Path | str,
     out: Path,
-    predictor: Predictor | Method,
+    predictor: Predictor,
     options: MapOptions = DEFAULTS,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -93,8 +92,8 @@ def map_change(
         before: raster of the first date, a file or http URL; its grid is the product's.
         after: raster of the second date, on any grid.
         out: folder to make; it appears only once everything in it is finished.
-        predictor: see `terradelta.runtime.weights.load_predictor`; or a classical method, see
-            `terradelta.runtime.classical.load_method`, which is fitted to the pair first.
+        predictor: see `terradelta.runtime.weights.load_predictor`; a classical method, see
+            `terradelta.runtime.classical.load_method`, is fitted to the pair first.
         options: how.
         progress: called with (tiles done, tiles in all); it counts twice where a method is fitted first.
         announce: called with the sentences of the pre-flight report before the first tile.
@@ -111,25 +110,25 @@ def map_change(
         OutputError: if writing failed.
     """
     check_free(out)
-    if options.cascade is not None and isinstance(predictor, Method):
+    if options.cascade is not None and not predictor.fitted:
         raise InputError(f"--cascade screens with a network; the method {predictor.name} has none: leave it out")
     clock = StageClock()
-    wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
-    with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi, reading=options.reading) as opened:
+    with open_pair(
+        before, after, bands=bands, wanted=predictor.wanted, aoi=options.aoi, reading=options.reading
+    ) as opened:
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
         with clock.time("register"):
             alignment = align(pair, options.coregister)
         with clock.time("read"):
-            scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
+            scaling = None if predictor.scale is None else choose_scaling(pair, predictor.scale)
             preflight = _preflight(pair, alignment, scaling, predictor)
-            if options.cascade is not None and not isinstance(predictor, Method):
+            if options.cascade is not None:
                 preflight.append(choose_cascade(predictor.card, options.cascade).line())
         if announce is not None:
             announce(preflight)
-        if isinstance(predictor, Method):
-            with clock.time("fit"):
-                predictor = predictor.fit(pair, progress)
+        with contextlib.nullcontext() if predictor.fitted else clock.time("fit"):
+            predictor = prepared(predictor, pair, progress)
         plan = make_plan(pair, predictor, scaling, options)
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
@@ -319,11 +318,8 @@ class _Run:
         )
 
 
-def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor | Method) -> list[str]:
+def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor) -> list[str]:
     lines = [*pair.preflight.lines(), *alignment.lines()]
     if scaling is not None:
         lines += scaling.lines(pair.bands)
-    if isinstance(predictor, Method):
-        return lines
-    lines.append(f"The model {predictor.card.name} is run by {predictor.runtime}.")
-    return lines + resolution_warnings(predictor.card, pair.grid)
+    return lines + predictor.remarks(pair.grid)
