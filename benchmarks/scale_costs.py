@@ -148,7 +148,7 @@ def measure(dates: tuple[Path, Path], predictor: Predictor, options: MapOptions,
     with mock.patch("terradelta.stages.time", SimpleNamespace(perf_counter=time.process_time)):
         made = map_change(*dates, out, predictor, replace(options, workers=one))
     after_rows = time.process_time() - one.begun
-    timings = made.receipt["timings"]
+    timings = made.receipt.timings
     one.found.end_s = sum(timings.get(stage, 0.0) for stage in ("hash", "evidence", "report"))
     one.found.write_s = after_rows - one.found.end_s
     return one.found

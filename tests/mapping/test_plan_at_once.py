@@ -63,8 +63,8 @@ def test_tiles_that_are_screened_out_are_not_in_the_groups(tmp_path, pair, monke
         made.append(map_change(*pair, tmp_path / f"{at_once}", predictor, options))
         sizes.append(sum(call[0] for call in predictor.calls if call[2] == 64))
     assert digests(made[0].folder) == digests(made[1].folder)
-    assert made[0].receipt["cascade"] == made[1].receipt["cascade"]
-    assert 0 < sizes[0] == sizes[1] == ROWS * COLS - 1 - made[0].receipt["cascade"]["skipped"]
+    assert made[0].receipt.cascade == made[1].receipt.cascade
+    assert 0 < sizes[0] == sizes[1] == ROWS * COLS - 1 - made[0].receipt.cascade["skipped"]
 
 
 def test_the_tile_with_values_that_are_no_numbers_is_named(tmp_path, pair):

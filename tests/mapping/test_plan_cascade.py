@@ -68,16 +68,16 @@ def test_only_what_low_resolution_does_not_show_is_missed(tmp_path, pair):
     assert (expected[10:14, 10:14] > 0.9).all()
     expected[10:14, 10:14] = 0
     assert np.array_equal(probability(made.folder), expected)
-    found = made.receipt["cascade"]
+    found = made.receipt.cascade
     full = [call for call in predictor.calls if max(call) > 16]
     assert 0 < found["skipped"] == found["tiles"] - len(full) == len(found["skipped_tiles"])
     for row, col, height, width in found["skipped_tiles"]:
         assert (expected[row : row + height, col : col + width] < 0.5).all()
     assert (found["asked"], found["recall"], found["level"], found["changes"]) == (0.99, 0.99, 0.95, 500)
-    assert made.receipt["damaged"] == []
-    assert "Tiles are screened at 1/4 of the resolution" in " ".join(made.receipt["preflight"])
+    assert made.receipt.damaged == ()
+    assert "Tiles are screened at 1/4 of the resolution" in " ".join(made.receipt.preflight)
     assert f"Screening left out {found['skipped']} of {found['tiles']} tiles" in made.report.read_text()
-    assert whole.receipt["cascade"] is None
+    assert whole.receipt.cascade is None
 
 
 def test_a_stopped_run_and_other_processes_give_the_same(tmp_path, pair):
@@ -90,8 +90,8 @@ def test_a_stopped_run_and_other_processes_give_the_same(tmp_path, pair):
     with pytest.raises(KeyboardInterrupt):
         map_change(*pair, tmp_path / "again", Screening(), SCREENED, progress=stop)
     again = map_change(*pair, tmp_path / "again", Screening(), SCREENED)
-    assert again.receipt["resumed_tile_rows"] > 0
-    assert again.receipt["cascade"] == whole.receipt["cascade"]
+    assert again.receipt.resumed_tile_rows > 0
+    assert again.receipt.cascade == whole.receipt.cascade
     for name in ("probability.tif", "change.tif", "change.gpkg"):
         assert (again.folder / name).read_bytes() == (whole.folder / name).read_bytes()
     with open_pair(*pair, wanted=("red", "green", "blue")) as opened:

@@ -14,13 +14,15 @@ from terradelta.errors import ModelError
 from terradelta.geo.blending import RowBlender, RowJoiner
 from terradelta.geo.grid import Tile
 from terradelta.geo.windows import Span, TilePlan
-from terradelta.mapping.damage import Damage, TolerantPair
+from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal, RowReader
 from terradelta.mapping.memory import trim
 from terradelta.predict.cascade import Cascade
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.pair import Pair
 from terradelta.raster.scaling import Scaling
+from terradelta.receipt import plain
+from terradelta.receipt.map_record import DamageRecord
 from terradelta.stages import StageClock
 
 __all__ = ["SKIPPED", "TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
@@ -43,7 +45,7 @@ class _Loaded:
 
     dates: tuple[NDArray[Any], NDArray[Any]] | None
     valid: NDArray[np.bool_]
-    damage: Sequence[Damage] = ()
+    damage: Sequence[DamageRecord] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class TileReader:
             RasterError: if a file cannot be read there, and the pair is no `TolerantPair`.
         """
         with self.clock.time("read"):
-            damage: Sequence[Damage] = ()
+            damage: Sequence[DamageRecord] = ()
             if isinstance(self.pair, TolerantPair):
                 window, damage = self.pair.read_noting(tile)
             else:
@@ -118,7 +120,7 @@ def predict_rows(
                     row.note([{SKIPPED: [tile.row, tile.col, tile.height, tile.width]}])
                 with reader.clock.time("blend"):
                     row.add(*blender.add(_unchanged(loaded) if values is None else values))
-                row.note([damage.record() for damage in loaded.damage])
+                row.note([plain(damage) for damage in loaded.damage])
                 if on_tile is not None:
                     on_tile()
         yield number

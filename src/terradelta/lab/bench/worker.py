@@ -31,6 +31,7 @@ from terradelta.lab.training.loop import fit
 from terradelta.machine import peak_bytes
 from terradelta.predict.load import load_predictor
 from terradelta.predict.predictor import Predictor
+from terradelta.receipt import plain, write_receipt
 
 __all__ = ["JOB", "RECEIPT", "REQUEST", "RESULT", "SPEED", "TRAINING", "main", "run_job", "run_speed"]
 
@@ -84,8 +85,8 @@ def run_job(job: Job, folder: Path, data: Path) -> None:
         predictor, threshold, details = _baseline(job.entry.label, val)
     found = evaluate(predictor, test, threshold=threshold)
     receipt = evaluation_receipt(found, predictor.card, test, runtime=predictor.runtime)
-    write_whole(folder / RECEIPT, json.dumps(receipt, indent=2))
-    result = {name: receipt[name] for name in ("metrics", "threshold", "data")}
+    write_receipt(receipt, folder / RECEIPT)
+    result = {name: plain(getattr(receipt, name)) for name in ("metrics", "threshold", "data")}
     write_whole(folder / RESULT, json.dumps({**result, **details, "peak_bytes": peak_bytes()}, indent=2))
     (folder / TRAINING / "last.ckpt").unlink(missing_ok=True)  # several times the weights; nobody goes on from it
 
