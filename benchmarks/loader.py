@@ -25,8 +25,9 @@ from terradelta.lab.inference.torch_predictor import channels_last
 from terradelta.lab.losses import LOSSES
 from terradelta.lab.networks import create_model
 from terradelta.lab.synthetic import SceneConfig, write_dataset
+from terradelta.lab.training.augment import Augmenter
 from terradelta.lab.training.config import Recipe
-from terradelta.lab.training.crops import Augmenter, CropDataset, collate, crop_loader
+from terradelta.lab.training.crops import CropDataset, collate, crop_loader
 from terradelta.lab.training.recipes import load_recipe
 from terradelta.lab.training.schedule import make_optimiser
 

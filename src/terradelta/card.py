@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from terradelta.errors import BandError, ModelError
 
-__all__ = ["CARD_KEY", "NO_LIMIT", "ModelCard"]
+__all__ = ["CARD_KEY", "NO_LIMIT", "ModelCard", "nested_deeper"]
 
 CARD_KEY = "terradelta_card"
 _CARD_VERSION = 1
+_DEEPEST = 32
 
 NO_LIMIT = "No limit: the method has no weights; only the licences of the two images bind."
 """`ModelCard.licence` of a method that was fitted to nothing but the pair at hand."""
@@ -130,8 +131,10 @@ class ModelCard:
         try:
             fields = json.loads(text)
             version = fields.pop("card_version")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{source}: the model card is not readable; export the model again") from error
+        if nested_deeper(fields, _DEEPEST):
+            raise ModelError(f"{source}: the model card is nested more than {_DEEPEST} deep; export the model again")
         if version != _CARD_VERSION:
             raise ModelError(f"{source}: model card version {version!r}; this terradelta reads {_CARD_VERSION}")
         _check_fields(fields, source)
@@ -146,6 +149,17 @@ class ModelCard:
     def replace(self, **changes: Any) -> "ModelCard":  # noqa: ANN401  any field may be replaced
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def nested_deeper(value: Any, limit: int) -> bool:  # noqa: ANN401  any JSON value
+    """Whether lists and objects of a JSON value lie more than so many deep in one another; found without recursion."""
+    level = [value]
+    for _ in range(limit + 1):
+        inside = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, list | dict)]
+        if not inside:
+            return False
+        level = [each for group in inside for each in group]
+    return True
 
 
 def _is_text(value: Any) -> bool:  # noqa: ANN401  from JSON, as below

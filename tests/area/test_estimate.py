@@ -24,9 +24,8 @@ def test_the_worked_example_of_the_paper():
     assert round(found.overall.value, 2) == 0.95
     assert round(1.96 * found.overall.error, 2) == 0.02
     assert found.area[0].error / 1e7 == pytest.approx(0.0035, abs=5e-5)
-    record = found.to_dict(["loss", "gain", "forest", "other"])
-    assert record["classes"]["loss"]["area"]["low"] < record["classes"]["loss"]["area"]["value"]
-    assert np.sum(record["area_proportions"]) == pytest.approx(1)
+    assert found.area[0].low < found.area[0].value < found.area[0].high
+    assert found.proportions.sum() == pytest.approx(1)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():

@@ -73,7 +73,7 @@ def test_sweep_and_calibrate_on_validation(data, tmp_path):
     again = tmp_path / "again.json"
     assert call("evaluate", model, "--data", data, "--split", "val", "-o", again)[0] == 0
     calibrated = json.loads(again.read_text())
-    assert calibrated["metrics"]["f1"] == pytest.approx(best["f1"])
+    assert calibrated["metrics"]["f1"] == pytest.approx(best["metrics"]["f1"])
     assert calibrated["calibration"]["nll"] == pytest.approx(found["calibrated"]["nll_after"], abs=1e-4)
 
 

@@ -1,7 +1,5 @@
 """The field of shifts: fitted to measurements of which some are wrong, and cut into cells that are affine."""
 
-import json
-
 import numpy as np
 import pytest
 from affine import Affine
@@ -76,13 +74,6 @@ def test_the_sum_of_two_fields():
     np.testing.assert_allclose(other.plus(one).at(rows, cols), expected, atol=2e-4)
     with pytest.raises(ShapeError, match="cannot be added; use one grid"):
         one.plus(ShiftField.constant((3, 4), (0.0, 0.0)))
-
-
-def test_the_record_gives_the_same_field():
-    field = waves(4, 7)
-    again = ShiftField.from_dict(json.loads(json.dumps(field.to_dict())))
-    assert again.shape == field.shape
-    assert (again.nodes == field.nodes).all()
 
 
 @pytest.mark.parametrize(

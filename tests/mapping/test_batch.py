@@ -68,10 +68,10 @@ def test_a_line_may_have_its_own_options(tmp_path, images):
         head="before,after,aoi,bands,threshold,values",
     )
     first, second, *failed = run(path, tmp_path / "out", options=MapOptions(tile=64, overlap=16, threshold=0.25))
-    assert first.receipt["options"]["threshold"] == 0.9
-    assert first.receipt["options"]["aoi"].startswith("EPSG:32614;POLYGON")
-    assert first.receipt["preflight_record"]["bands"]["before"] == [3, 2, 1]
-    assert (second.receipt["options"]["threshold"], second.receipt["options"]["aoi"]) == (0.25, None)
+    assert first.receipt.options.threshold == 0.9
+    assert first.receipt.options.aoi.startswith("EPSG:32614;POLYGON")
+    assert first.receipt.pair.bands.before == (3, 2, 1)
+    assert (second.receipt.options.threshold, second.receipt.options.aoi) == (0.25, None)
     words = ("is neither a file nor", "threshold is 'high'; give a number", "--values 'what' is not understood")
     assert all(word in outcome.message for word, outcome in zip(words, failed, strict=True))
 
@@ -90,7 +90,7 @@ def test_a_stopped_batch_goes_on(tmp_path, images):
     predictor = BoxPredictor()
     outcomes = run(path, tmp_path / "out", predictor)
     assert [outcome.resumed for outcome in outcomes] == [True, False, False]
-    assert outcomes[1].receipt["resumed_tile_rows"] > 0
+    assert outcomes[1].receipt.resumed_tile_rows > 0
     assert len(predictor.calls) < 2 * 63
     assert [line["status"] for line in summary(tmp_path / "out")] == ["ok"] * 3
 
@@ -116,12 +116,12 @@ def test_only_warnings_are_announced_and_say_of_which_pair(tmp_path, images, wri
     expected = [
         f"{line} (pair {each.row.name})"
         for each in outcomes
-        for line in each.receipt["preflight"]
+        for line in each.receipt.preflight
         if line.startswith("Warning")
     ]
     assert said == expected
     assert "(pair two)" in said[0]
-    assert 0 < len(said) < sum(len(each.receipt["preflight"]) for each in outcomes)
+    assert 0 < len(said) < sum(len(each.receipt.preflight) for each in outcomes)
 
 
 def test_another_table_or_other_options_need_another_folder(tmp_path, images):
@@ -142,7 +142,7 @@ def test_another_table_or_other_options_need_another_folder(tmp_path, images):
 def test_a_method_is_fitted_to_each_pair(tmp_path, images):
     path = table(tmp_path / "p.csv", "a.tif,b.tif,one", "b.tif,a.tif,two")
     outcomes = run(path, tmp_path / "out", load_method("cva"), MapOptions())
-    assert all(outcome.receipt["model"]["name"] == "cva" for outcome in outcomes)
+    assert all(outcome.receipt.model.name == "cva" for outcome in outcomes)
 
 
 def test_a_full_disk_ends_the_batch(tmp_path, images, monkeypatch):

@@ -204,7 +204,7 @@ def test_a_lost_scheduler_leaves_the_rows(tmp_path, pair):
     predictor = BoxPredictor()
     again = map_change(*pair, tmp_path / "out", predictor, options(None))
     alone = map_change(*pair, tmp_path / "alone", BoxPredictor(), options(None))
-    assert again.receipt["resumed_tile_rows"] >= 1
+    assert again.receipt.resumed_tile_rows >= 1
     assert digests(again.folder) == digests(alone.folder)
 
 
@@ -253,7 +253,7 @@ def test_the_int8_network_on_real_processes(tmp_path, write_tiff):
     with Cluster("local:2") as cluster:
         made = map_change(*pair, tmp_path / "made", predictor, MapOptions(tile=512, workers=cluster))
     assert digests(made.folder) == digests(alone.folder)
-    assert made.receipt["model"]["runtime"].startswith("OpenVINOPredictor, int8 and ")
+    assert made.receipt.model.runtime.startswith("OpenVINOPredictor, int8 and ")
 
 
 def test_options_travel():

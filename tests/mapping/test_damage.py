@@ -64,7 +64,7 @@ def test_a_window_that_is_lost_altogether_has_no_valid_pixel(damaged):
         window, damage = TolerantPair.like(pair).read_noting(Tile(140, 260, 50, 60))
     assert not window.valid.any()
     assert window.before.shape == (3, 50, 60)
-    assert [d.tile for d in damage] == [Tile(140, 260, 50, 60)]
+    assert [(d.row, d.col, d.height, d.width) for d in damage] == [(140, 260, 50, 60)]
 
 
 def test_a_thinned_view_goes_around_damage(damaged, write_tiff: Writer, pair_values):
@@ -83,7 +83,7 @@ def test_a_thinned_view_goes_around_damage(damaged, write_tiff: Writer, pair_val
 def test_a_method_is_fitted_around_damage(tmp_path, damaged):
     options = MapOptions(skip_damaged=True)
     made = map_change(*damaged, tmp_path / "out", load_method("cva"), options)
-    assert made.receipt["result"]["valid_px"] == 300 * 420 - 128**2
+    assert made.receipt.result.valid_px == 300 * 420 - 128**2
     with pytest.raises(RasterError, match="--skip-damaged"):
         map_change(*damaged, tmp_path / "strict", load_method("cva"))
 

@@ -109,8 +109,8 @@ def test_a_pure_shift_is_flagged_and_real_change_is_not(tmp_path, write_tiff: Wr
     false_px, flagged_px = found["pixels"][~new].sum(), found["pixels"][~new & (found["shift_explains"] == 1)].sum()
     assert false_px > 500
     assert flagged_px > 0.8 * false_px
-    evidence = made.receipt["evidence"]["shift_explains"]
-    assert evidence["polygons"] == (found["shift_explains"] == 1).sum()
+    evidence = made.receipt.evidence.shift_explains
+    assert evidence.polygons == (found["shift_explains"] == 1).sum()
     assert "alone could explain" in made.report.read_text()
     with sqlite3.connect(made.polygons) as database:
         ((style,),) = database.execute("SELECT styleQML FROM layer_styles").fetchall()
@@ -138,8 +138,8 @@ def test_an_unknown_shift_explains_nothing_and_says_so(tmp_path, write_tiff: Wri
     paths = [write_tiff("a.tif", values, **plain), write_tiff("b.tif", after, **plain)]
     made = map_change(*paths, tmp_path / "out", PixelPredictor(), ALL)
     assert np.isnan(attributes(made)["shift_explains"].astype(float)).all()
-    assert made.receipt["evidence"]["shift_explains"] is None
-    assert made.receipt["evidence"]["outline_in"]["after"]["area_px"] == 400
+    assert made.receipt.evidence.shift_explains is None
+    assert made.receipt.evidence.outline_in.after.area_px == 400
 
 
 def test_a_map_without_change_has_the_fields(tmp_path, write_tiff: Writer):

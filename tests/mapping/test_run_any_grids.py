@@ -70,4 +70,4 @@ def test_a_map_is_the_prediction_of_the_whole_pair(tmp_path_factory, first, seco
     with rasterio.open(made.change) as file:
         change = file.read(1)
     assert ((change == 1) == (found >= predictor.card.threshold)).all()
-    assert made.receipt["result"]["changed_px"] == (change == 1).sum()
+    assert made.receipt.result.changed_px == (change == 1).sum()

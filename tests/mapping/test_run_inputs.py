@@ -10,10 +10,12 @@ import rasterio
 from terradelta.errors import InputError, RasterError
 from terradelta.mapping.provenance import input_record, input_stamp, newest
 from terradelta.mapping.run import MapOptions, map_change
+from terradelta.raster.preflight import Placement
 from terradelta.raster.source import read_source
 
 from .conftest import BoxPredictor, PixelPredictor
 
+PLACE = Placement(warped=False, shift_px=(0.0, 0.0), pixel_ratio=1.0, coverage=1.0)
 SMALL = MapOptions(tile=64, overlap=16, min_area_m2=0)
 
 
@@ -35,7 +37,9 @@ def test_a_pair_by_url_gives_the_same_map_and_records_what_the_server_says(tmp_p
     assert newest([read_source(f"{before}?key=SECRET")]).isoformat() == "2020-03-02T10:00:00+00:00"
     size = (server.folder / "a.tif").stat().st_size
     date = "Mon, 02 Mar 2020 10:00:00 GMT"
-    assert made.receipt["inputs"]["before"] == {"path": before, "bytes": size, "etag": f'"1-{size}"', "modified": date}
+    found = made.receipt.inputs.before
+    assert (found.path, found.bytes, found.etag, found.modified) == (before, size, f'"1-{size}"', date)
+    assert (found.sha256, found.files) == (None, None)
     assert not any(b"SECRET" in path.read_bytes() for path in made.folder.iterdir())
 
 
@@ -66,7 +70,7 @@ def test_a_run_by_url_is_resumed_while_the_file_is_the_same(tmp_path, served):
     server.version, server.token = "1", "signature=new"
     predictor = BoxPredictor()
     made = map_change(f"{before}?signature=new", f"{after}?signature=new", tmp_path / "out", predictor, SMALL)
-    assert 0 < made.receipt["resumed_tile_rows"] < 7
+    assert 0 < made.receipt.resumed_tile_rows < 7
     assert len(predictor.calls) < 63
 
 
@@ -84,16 +88,16 @@ def test_a_vrt_is_identified_by_all_its_files(tmp_path, write_tiff, pair_values)
     vrt = tmp_path / "x.vrt"
     vrt.write_text(text.format(bands))
     source = read_source(vrt)
-    record, stamp = input_record(source), input_stamp(source)
-    assert [part["sha256"] for part in record["files"]] == [
+    record, stamp = input_record(source, PLACE), input_stamp(source)
+    assert [part.sha256 for part in record.files] == [
         hashlib.sha256(path.read_bytes()).hexdigest() for path in (vrt, tmp_path / "a.tif")
     ]
-    assert record["bytes"] == vrt.stat().st_size + (tmp_path / "a.tif").stat().st_size
+    assert record.bytes == vrt.stat().st_size + (tmp_path / "a.tif").stat().st_size
     assert newest([source]).timestamp() == pytest.approx(vrt.stat().st_mtime)
     write_tiff("a.tif", pair_values[1])
     assert input_stamp(source) != stamp
-    assert input_record(source)["sha256"] != record["sha256"]
-    assert json.loads(json.dumps([record, stamp])) == [record, stamp]
+    assert input_record(source, PLACE).sha256 != record.sha256
+    assert json.loads(json.dumps(stamp)) == stamp
     (tmp_path / "a.tif").unlink()
     with pytest.raises(RasterError, match=r"a\.tif was there when the run began, but is no more"):
         input_stamp(source)

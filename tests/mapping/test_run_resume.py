@@ -66,7 +66,7 @@ def test_the_product_is_the_same_and_no_finished_row_is_repeated(tmp_path, pair,
     assert ticks[0] == (finished * columns + 1, rows * columns)
     said = f"Going on with an unfinished run: {finished} of {rows} tile rows are done."
     assert (said in lines) == (finished > 0)
-    assert made.receipt["resumed_tile_rows"] == finished
+    assert made.receipt.resumed_tile_rows == finished
     assert digests(made.folder) == digests(whole.folder)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.tif", "out", "whole"]
 

@@ -71,7 +71,7 @@ def test_single_band_assets_become_one_raster(tmp_path):
     with open_pair(path, path, bands=RGB) as pair:
         window = pair.read(pair.grid.tile)
         assert pair.bands == RGB
-        assert pair.preflight.to_dict()["inputs"]["before"]["path"] == str(path)
+        assert pair.preflight.sources[0].path == str(path)
     np.testing.assert_array_equal(window.before, np.concatenate([RED, GREEN, BLUE]))
     assert window.valid.all()
     source = read_input(path, RGB)

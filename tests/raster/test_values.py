@@ -82,7 +82,7 @@ def test_two_baselines_are_the_classical_trap(tmp_path):
     with open_pair(before, after) as pair:
         window = pair.read(pair.grid.tile)
         lines = pair.preflight.lines()
-        record = pair.preflight.to_dict()["inputs"]
+        after_source = pair.preflight.sources[1]
         assert pair.dtypes == ("float32", "float32")
         scaling = choose_scaling(pair)
     np.testing.assert_allclose(window.before, DN / 10000, rtol=1e-6)
@@ -91,7 +91,7 @@ def test_two_baselines_are_the_classical_trap(tmp_path):
     name = "known from the product's name, processing baseline"
     assert f"The first date's values become reflectance: 0.0001 x value +0 ({name} 03.01)." in lines
     assert f"The second date's values become reflectance: 0.0001 x value -0.1 ({name} 05.09)." in lines
-    assert record["after"]["values"]["converted"] == [[1e-4, -0.1]]
+    assert after_source.conversion == ((1e-4, -0.1),)
     with open_pair(before, after, reading=Reading(values="raw")) as pair:
         raw = pair.read(pair.grid.tile)
     np.testing.assert_array_equal(raw.after - raw.before, 1000)

@@ -13,6 +13,7 @@ from terradelta.errors import InputError
 from terradelta.geo.shift import ShiftField
 from terradelta.lab.synthetic import SceneConfig, make_scene
 from terradelta.mapping.plan import MapOptions, make_plan
+from terradelta.mapping.provenance import registration_record
 from terradelta.mapping.run import map_change
 from terradelta.raster.pair import open_pair
 from terradelta.registration.align import align
@@ -49,7 +50,7 @@ def test_a_shift_is_said_and_corrected(tmp_path, shifted):
     assert any(line.startswith("Warning: a shift of more than 0.5 pixels") for line in lines[False])
     assert not any(line.startswith("Warning") for line in lines[True])
     assert any("After coregistration the second date lies 0.0" in line for line in lines[True])
-    changed = {wish: each.receipt["result"]["changed_fraction"] for wish, each in made.items()}
+    changed = {wish: each.receipt.result.changed_fraction for wish, each in made.items()}
     assert changed[True] < 0.1 * changed[False]
     record = json.loads((made[True].folder / "receipt.json").read_text())["registration"]
     assert record["corrected"]
@@ -74,7 +75,7 @@ def test_a_resumed_run_uses_the_same_field(tmp_path, shifted):
     with pytest.raises(InputError, match="differs from this one in: coregister"):
         map_change(*shifted, tmp_path / "out", PixelPredictor(), SMALL)
     made = map_change(*shifted, tmp_path / "out", PixelPredictor(), options)
-    assert made.receipt["resumed_tile_rows"] > 0
+    assert made.receipt.resumed_tile_rows > 0
     for name in ("probability.tif", "change.tif", "change.gpkg"):
         assert (made.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
@@ -98,7 +99,7 @@ def test_a_pair_without_a_match_is_not_corrected(write_tiff: Writer):
         assert pair.shift is None
     assert found.mapped is found.found
     assert found.lines()[-1] == "Warning: the dates were not coregistered: too few blocks match."
-    assert found.record()["not_corrected_because"] == "too few blocks match"
+    assert registration_record(found).not_corrected_because == "too few blocks match"
 
 
 def test_a_pair_that_lies_well_is_left_alone(write_tiff: Writer, suburb):

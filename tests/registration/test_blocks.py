@@ -1,6 +1,5 @@
 """Shifts that are known, found again; and corrected the right way round."""
 
-import json
 import warnings
 from pathlib import Path
 
@@ -15,7 +14,9 @@ from terradelta.errors import RasterError, ShapeError
 from terradelta.geo.grid import Tile
 from terradelta.geo.shift import ShiftField
 from terradelta.lab.synthetic import SceneConfig, make_scene
+from terradelta.mapping.provenance import registration_record
 from terradelta.raster.pair import open_pair
+from terradelta.registration.align import Alignment
 from terradelta.registration.blocks import BlockShift, Registration, block_shift, measure_shift
 
 ALL = np.ones((128, 128), bool)
@@ -203,7 +204,6 @@ def test_plain_images_are_moved_too(tmp_path, suburb):
     assert found.direction_px == pytest.approx((1.3, -2.6), abs=0.1)
     assert remaining.median_px < 0.1
     assert "(" not in found.lines()[0].split(" from ")[0]  # no metres
-    assert found.to_dict()["median_m"] is None
 
 
 def test_the_sentences_and_the_record(tmp_path, suburb):
@@ -224,11 +224,15 @@ def test_the_sentences_and_the_record(tmp_path, suburb):
     (after,) = remaining.lines(corrected=True)
     assert after.startswith("After coregistration the second date lies 0.0")
     assert "more than a smooth shift parts the images" in found.lines(corrected=True)[1]
-    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert record["median_px"] == pytest.approx(2.907, abs=0.1)
-    assert record["median_m"] == pytest.approx(record["median_px"] * 0.5, rel=2e-3)
-    assert ShiftField.from_dict(record["field"]).shape == (320, 320)
-    assert len(record["blocks"]) == len(found.blocks)
+    record = registration_record(Alignment(found, remaining))
+    assert record.corrected
+    assert record.found.median_px == pytest.approx(2.907, abs=0.1)
+    assert record.found.median_m == pytest.approx(record.found.median_px * 0.5, rel=2e-3)
+    assert record.found.field.size_px == (320, 320)
+    assert np.array(record.found.field.nodes_px).tolist() == found.field.nodes.tolist()
+    assert len(record.found.blocks) == len(found.blocks)
+    assert sum(block[4] for block in record.found.blocks) == len(found.used)
+    assert record.remaining.median_px == remaining.median_px
 
 
 def test_images_that_do_not_match_have_no_shift(tmp_path):
@@ -249,7 +253,7 @@ def test_images_that_do_not_match_have_no_shift(tmp_path):
         "The shift between the dates is not known: 0 of 25 blocks of 64 pixels match, 4 are needed. "
         "Look at both images whether they lie on one another."
     ]
-    assert found.to_dict()["field"] is None
+    assert registration_record(Alignment(found)).found.field is None
 
 
 def test_a_grid_that_is_too_small(tmp_path):

@@ -1,18 +1,24 @@
 """The figure of the shift between the dates."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from terradelta.receipt.map_record import RegistrationRecord, ShiftRecord
 from terradelta.registration.page import shift_figure
 
-BLOCKS = [
-    [100, 50, 2.0, 0.0, True],
-    [100, 150, 1.0, 0.0, True],
-    [300, 50, 30.0, 9.0, False],
-    [300, 150, 0.0, 0.0, True],
-]
-FOUND = {"median_px": 1.5, "median_m": 0.75, "scatter_px": 0.25, "confident_share": 0.75, "blocks": BLOCKS}
+BLOCKS = (
+    (100.0, 50.0, 2.0, 0.0, True),
+    (100.0, 150.0, 1.0, 0.0, True),
+    (300.0, 50.0, 30.0, 9.0, False),
+    (300.0, 150.0, 0.0, 0.0, True),
+)
+FOUND = ShiftRecord("correlation", 64, 0.75, 1.5, 0.75, (1.0, 1.0), 2.0, 0.25, 0.5, None, BLOCKS)
+
+
+def only(found: ShiftRecord) -> RegistrationRecord:
+    return RegistrationRecord(found, corrected=False, remaining=None, not_corrected_because=None)
 
 
 def arrows(html: str) -> list[tuple[float, float, float, float]]:
@@ -22,7 +28,7 @@ def arrows(html: str) -> list[tuple[float, float, float, float]]:
 
 
 def test_arrows_point_from_the_first_date_to_the_second():
-    html = shift_figure({"found": FOUND}, (400, 200))
+    html = shift_figure(only(FOUND), (400, 200))
     first, second, legend = arrows(html)
     scale = 720 / 400
     assert first[:2] == pytest.approx((50 * scale, 100 * scale))
@@ -35,28 +41,19 @@ def test_arrows_point_from_the_first_date_to_the_second():
 
 
 def test_both_figures_have_one_scale():
-    after = {**FOUND, "blocks": [[100, 50, 0.2, 0.0, True]], "median_m": None}
-    html = shift_figure({"found": FOUND, "remaining": after}, (400, 200))
+    after = replace(FOUND, blocks=((100.0, 50.0, 0.2, 0.0, True),), median_m=None)
+    html = shift_figure(RegistrationRecord(FOUND, True, after, None), (400, 200))
     *_, small, legend = arrows(html)
     assert html.count("<svg") == 2
     assert small[3] - small[1] == pytest.approx((legend[2] - legend[0]) / 10, abs=0.2)
 
 
-@pytest.mark.parametrize(
-    ("registration", "shape"),
-    [
-        ({}, (4, 4)),
-        ({"found": None}, (4, 4)),
-        ({"found": {"blocks": [[1, 2], "x", [1, 2, None, 4, True]]}}, (4, 4)),
-        ({"found": FOUND}, (0, 0)),
-    ],
-)
-def test_nothing_to_draw(registration, shape):
-    assert shift_figure(registration, shape) == ""
+def test_nothing_to_draw():
+    assert shift_figure(only(replace(FOUND, blocks=())), (4, 4)) == ""
 
 
 def test_an_unknown_shift_is_said():
-    blocks = [[10, 10, 0, 0, False]]
-    html = shift_figure({"found": {"blocks": blocks, "confident_share": 0.02}}, (40, 40))
+    unknown = replace(FOUND, blocks=((10.0, 10.0, 0.0, 0.0, False),), confident_share=0.02, median_px=None)
+    html = shift_figure(only(unknown), (40, 40))
     assert "the shift is not known; 2.0 % of the blocks match" in html
     assert "pixels<" not in html

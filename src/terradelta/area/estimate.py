@@ -10,9 +10,7 @@ in truth; weighted with the classes' areas, these shares give the true areas wit
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,10 +45,6 @@ class Estimate:
         """Upper end of the interval."""
         return self.value + self.quantile * self.error
 
-    def to_dict(self) -> dict[str, float]:
-        """JSON-ready record."""
-        return {"value": self.value, "standard_error": self.error, "low": self.low, "high": self.high}
-
 
 @dataclass(frozen=True, eq=False)
 class AreaEstimate:
@@ -70,24 +64,6 @@ class AreaEstimate:
     """Producer's accuracy of each class: the share of the true area that was mapped, Eq. (3) and (7)."""
     overall: Estimate
     """Overall accuracy, Eq. (1) and (5)."""
-
-    def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
-        """JSON-ready record, by names of the classes."""
-        each = {
-            name: {
-                "mapped_area": float(self.areas[i]),
-                "area": self.area[i].to_dict(),
-                "users_accuracy": self.users[i].to_dict(),
-                "producers_accuracy": self.producers[i].to_dict(),
-            }
-            for i, name in enumerate(classes)
-        }
-        return {
-            "classes": each,
-            "overall_accuracy": self.overall.to_dict(),
-            "samples": self.counts.tolist(),
-            "area_proportions": self.proportions.tolist(),
-        }
 
 
 def estimate_areas(counts: ArrayLike, areas: ArrayLike) -> AreaEstimate:

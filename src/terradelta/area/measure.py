@@ -2,7 +2,7 @@
 
 import csv
 import io
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-import terradelta
 from terradelta.area.estimate import AreaEstimate, Estimate, allocate, area_from_images, estimate_areas
 from terradelta.area.page import area_page
 from terradelta.area.samples import Samples, draw_samples, read_samples, write_samples
@@ -21,8 +20,19 @@ from terradelta.errors import InputError
 from terradelta.files import whole_file
 from terradelta.products.change import CLASSES, ChangeRaster
 from terradelta.products.writer import CHANGE
+from terradelta.receipt import AreaReceipt, EvaluationReceipt, finite, read_receipt, to_json
+from terradelta.receipt.area_record import (
+    AccuracyRecord,
+    ClassAccuracies,
+    ClassAreas,
+    ClassPixels,
+    ClassRecord,
+    EstimateRecord,
+    RegionRecord,
+)
+from terradelta.receipt.map_record import AreaInterval
 
-__all__ = ["ASSUMPTION", "AreaReport", "RegionArea", "draw", "interval_from_scores", "measure"]
+__all__ = ["ASSUMPTION", "AreaReport", "RegionArea", "area_receipt", "draw", "interval_from_scores", "measure"]
 
 ASSUMPTION = (
     "It assumes that the map errs here as the model did on the labelled images; where ground, season or sensor differ, "
@@ -52,11 +62,6 @@ class RegionArea:
         """Area mapped as changed, in m² or pixels."""
         return float(self.tally.areas[1])
 
-    def record(self) -> dict[str, Any]:
-        """JSON-ready."""
-        estimate = None if self.changed is None else self.changed.to_dict()
-        return {**self.tally.to_dict(), "samples": self.samples, "changed_area": estimate, "note": self.note or None}
-
 
 @dataclass(frozen=True)
 class AreaReport:
@@ -74,19 +79,6 @@ class AreaReport:
     """The regions' polygons in the map's CRS."""
     crs: str | None = None
     """The map's CRS as WKT."""
-
-    def record(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "version": terradelta.__version__,
-            "map": self.product.name,
-            "unit": self.whole.tally.unit,
-            "basis": self.basis or None,
-            "whole_map": self.whole.record(),
-            "regions": [region.record() for region in self.regions],
-            "accuracy": None if self.accuracy is None else self.accuracy.to_dict(CLASSES),
-            "notes": list(self.notes),
-        }
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat record for the whole map and for each region."""
@@ -121,9 +113,9 @@ class AreaReport:
 
     def _text(self, kind: str, path: Path) -> str:
         if kind == ".json":
-            return json.dumps(self.record(), indent=2) + "\n"
+            return to_json(area_receipt(self))
         if kind == ".html":
-            return area_page(self.record())
+            return area_page(area_receipt(self))
         if kind != ".csv":
             raise InputError(f"{path}: areas are written as .json, .csv, .html or .gpkg; give such a name")
         rows, stream = self.rows(), io.StringIO()
@@ -199,6 +191,19 @@ def measure(
     return AreaReport(product, whole, tuple(parts), basis, accuracy, tuple(notes), tuple(shapes), crs)
 
 
+def area_receipt(found: AreaReport) -> AreaReceipt:
+    """The areas of a map as a receipt."""
+    return AreaReceipt(
+        map=found.product.name,
+        unit=found.whole.tally.unit,
+        basis=found.basis or None,
+        whole_map=_region_record(found.whole),
+        regions=tuple(map(_region_record, found.regions)),
+        accuracy=None if found.accuracy is None else _accuracy_record(found.accuracy),
+        notes=found.notes,
+    )
+
+
 def draw(product: Path, count: int, out: Path, seed: int = 0) -> NDArray[np.int64]:
     """Draw samples to be labelled, see `terradelta.area.samples`; gives how many of each class.
 
@@ -217,7 +222,7 @@ def draw(product: Path, count: int, out: Path, seed: int = 0) -> NDArray[np.int6
 
 def interval_from_scores(
     scores: Sequence[Any], threshold: float, changed_area: float, unchanged_area: float
-) -> dict[str, Any]:
+) -> AreaInterval:
     """The ``changed_area_interval`` of a map's receipt, from the scores in the model's card.
 
     The last score with counts of each image at the map's threshold is taken. The record says what it assumes, or,
@@ -231,13 +236,47 @@ def interval_from_scores(
             estimate = area_from_images(images, changed_area, unchanged_area)
         except (InputError, ValueError):
             continue
+        if not math.isfinite(estimate.value):
+            return AreaInterval(None, "The area of the pixels on the ground cannot be measured in this CRS.")
         data = f"{score.get('data', 'unnamed data')}, {score.get('split', 'unknown split')}"
-        return {"area": estimate.to_dict(), "basis": f"Scores of {len(images)} images ({data}). {ASSUMPTION}"}
-    return {
-        "area": None,
-        "basis": "The model's card holds no counts of single images at this threshold. For an interval, label samples "
+        return AreaInterval(_estimate(estimate), f"Scores of {len(images)} images ({data}). {ASSUMPTION}")
+    return AreaInterval(
+        None,
+        "The model's card holds no counts of single images at this threshold. For an interval, label samples "
         "of this map: terradelta area OUT --draw 200 -o samples.gpkg, then terradelta area OUT --samples samples.gpkg.",
-    }
+    )
+
+
+def _estimate(estimate: Estimate) -> EstimateRecord:
+    return EstimateRecord(estimate.value, estimate.error, estimate.low, estimate.high)
+
+
+def _region_record(region: RegionArea) -> RegionRecord:
+    found, changed = region.tally, region.changed
+    areas = ClassAreas(*map(finite, found.areas.tolist()))
+    return RegionRecord(
+        name=found.name,
+        pixels=ClassPixels(*found.pixels.tolist()),
+        area_m2=areas if found.unit == "m" else None,
+        area_px=areas if found.unit == "px" else None,
+        no_data_px=found.no_data_px,
+        samples=region.samples,
+        changed_area=None if changed is None or not math.isfinite(changed.value) else _estimate(changed),
+        note=region.note or None,
+    )
+
+
+def _accuracy_record(found: AreaEstimate) -> AccuracyRecord:
+    unchanged, changed = (
+        ClassRecord(float(mapped), *map(_estimate, estimates))
+        for mapped, *estimates in zip(found.areas, found.area, found.users, found.producers, strict=True)
+    )
+    return AccuracyRecord(
+        ClassAccuracies(unchanged, changed),
+        _estimate(found.overall),
+        tuple(map(tuple, found.counts.tolist())),
+        tuple(map(tuple, found.proportions.tolist())),
+    )
 
 
 def _sampled(found: ZonalAreas, samples: Samples, region: Region | None) -> RegionArea:
@@ -262,10 +301,7 @@ def _scored(found: ZonalAreas, images: list[list[float]]) -> RegionArea:
 
 def _images(path: Path) -> list[list[float]]:
     """Counts of each image (tp, fp, fn, tn) of a receipt."""
-    try:
-        counts = json.loads(path.read_text())["images"]["confusion_px"]
-        return [[float(value) for value in counts[name]] for name in sorted(counts)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is no receipt of `terradelta evaluate` with counts of each image; make one with -o"
-        ) from error
+    images = read_receipt(EvaluationReceipt, path).images
+    if images is None or not images.confusion_px:
+        raise InputError(f"{path} holds no counts of single images; make it with `terradelta evaluate -o`")
+    return [[float(value) for value in counts] for _, counts in sorted(images.confusion_px.items())]

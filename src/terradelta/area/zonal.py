@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyproj
@@ -38,7 +38,7 @@ class PixelAreas:
     """
 
     def __init__(self, grid: Grid) -> None:
-        self.unit = "px" if grid.crs is None else "m"
+        self.unit: Literal["m", "px"] = "px" if grid.crs is None else "m"
         self._grid = grid
         counts = [max(4, math.ceil(side / _LATTICE_PX) + 1) for side in grid.shape]
         self._axes = [np.linspace(0, side, count) for side, count in zip(grid.shape, counts, strict=True)]
@@ -84,22 +84,12 @@ class ZonalAreas:
     """Mapped pixels and areas of one region, by class."""
 
     name: str
-    unit: str
-    """``m`` or ``px``."""
+    unit: Literal["m", "px"]
     pixels: NDArray[np.int64]
     """``(2,)``: unchanged, changed."""
     areas: NDArray[np.float64]
     """``(2,)``: m² or pixels."""
     no_data_px: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready record."""
-        return {
-            "name": self.name,
-            "pixels": dict(zip(CLASSES, self.pixels.tolist(), strict=True)),
-            f"area_{'m2' if self.unit == 'm' else 'px'}": dict(zip(CLASSES, self.areas.tolist(), strict=True)),
-            "no_data_px": self.no_data_px,
-        }
 
 
 def zonal_areas(change: ChangeRaster, regions: Sequence[Region] = ()) -> list[ZonalAreas]:

@@ -1,6 +1,5 @@
 """Commands for data sets: `data list`, `data check`, `data tile` and `data synth`."""
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from terradelta.cli._base import DATA_HELP, check_new, data_app, progress, say, write
+from terradelta.cli._base import DATA_HELP, check_new, data_app, progress, say
 from terradelta.errors import DataError
 
 if TYPE_CHECKING:
@@ -89,40 +88,42 @@ def _stages(text: str) -> Callable[[int, int], None]:
 
 
 def _write_checkup(out: Path, checkup: "Checkup") -> None:
+    from terradelta.lab.doctor import checkup_receipt
     from terradelta.lab.doctor.page import write_checkup
+    from terradelta.receipt import write_receipt
 
     if out.suffix.lower() == ".json":
-        write(out, json.dumps(checkup.to_dict(), indent=2) + "\n")
+        write_receipt(checkup_receipt(checkup), out, make_folder=True)
     else:
         write_checkup(out, checkup)
     say(f"{out}")
 
 
 def _print_checkup(checkup: "Checkup") -> None:
-    from terradelta.lab.doctor import grouped
+    from terradelta.lab.doctor import checkup_receipt, grouped
 
-    facts = checkup.to_dict()
+    receipt = checkup_receipt(checkup)
     table = Table(
         "split", "pairs", "read", "size, pixels", "labels", "changed", "mean", "std", title=Text(checkup.name)
     )
-    for split, found in facts["splits"].items():
-        sizes = ", ".join(f"{h} x {w}" for h, w, _ in found["sizes"][:_NAMED])
-        sizes += " ..." if len(found["sizes"]) > _NAMED else ""
-        labels = ", ".join(f"{kind}: {count:,}" for kind, count in found["labels"].items())
-        share = "" if found["changed_fraction"] is None else f"{found['changed_fraction']:.2%}"
-        moments = (" ".join(f"{value:.3f}" for value in found[key]) for key in ("mean", "std"))
-        table.add_row(split, f"{found['pairs']:,}", f"{found['read']:,}", sizes, labels, share, *moments)
+    for split, found in receipt.splits.items():
+        sizes = ", ".join(f"{h} x {w}" for h, w, _ in found.sizes[:_NAMED])
+        sizes += " ..." if len(found.sizes) > _NAMED else ""
+        labels = ", ".join(f"{kind}: {count:,}" for kind, count in found.labels.items())
+        share = "" if found.changed_fraction is None else f"{found.changed_fraction:.2%}"
+        moments = (" ".join("–" if x is None else f"{x:.3f}" for x in values) for values in (found.mean, found.std))
+        table.add_row(split, f"{found.pairs:,}", f"{found.read:,}", sizes, labels, share, *moments)
     Console().print(table)
     findings = Table("", "what was found", "where, and what to do", show_lines=True)
-    for (severity, kind), found in grouped(checkup.findings).items():
-        lines = [finding.message for finding in found[:_NAMED]]
-        lines += [f"and {len(found) - _NAMED:,} more"] if len(found) > _NAMED else []
-        where = Text("\n".join((*lines, f"What to do: {found[0].cure}.")), overflow="fold")
-        findings.add_row(severity.value, Text(f"{kind} ({len(found):,})"), where)
+    for (severity, kind), group in grouped(checkup.findings).items():
+        lines = [finding.message for finding in group[:_NAMED]]
+        lines += [f"and {len(group) - _NAMED:,} more"] if len(group) > _NAMED else []
+        where = Text("\n".join((*lines, f"What to do: {group[0].cure}.")), overflow="fold")
+        findings.add_row(severity.value, Text(f"{kind} ({len(group):,})"), where)
     if checkup.findings:
         Console().print(findings)
-    counts = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in facts["summary"].items())
-    say(counts)
+    counts = vars(receipt.summary).items()
+    say(", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts))
 
 
 @data_app.command()

@@ -1,8 +1,9 @@
 """The command `evaluate`: scores with intervals, by a stated protocol, in a receipt."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from terradelta.lab.data.pairs import PairSource
     from terradelta.lab.evaluation import Details, Evaluation, Scoring
     from terradelta.predict.predictor import Predictor
+    from terradelta.receipt import EvaluationReceipt
+    from terradelta.receipt.evaluation_record import (
+        AgainstRecord,
+        CalibrationRecord,
+        ProtocolRecord,
+        RobustnessRecord,
+        SizesRecord,
+        SweepRecord,
+    )
 
 __all__ = ["evaluate_command"]
 
@@ -46,9 +56,10 @@ def evaluate_command(
 ) -> None:
     """Score a model on labelled pairs."""
     from terradelta.lab.data import open_pairs
-    from terradelta.lab.evaluation import Details, evaluate, evaluation_receipt, receipt_text, thinned
+    from terradelta.lab.evaluation import Details, evaluate, evaluation_receipt, thinned
     from terradelta.predict.load import load_predictor
     from terradelta.predict.onnx_card import weights_identity
+    from terradelta.receipt import write_receipt
 
     protocols = _protocols(protocol, patch)
     _check_request(split, threshold, sweep, calibrate, (out, html, calibrate))
@@ -67,20 +78,20 @@ def evaluate_command(
     )
     _print_scores(receipt, f"{predictor.card.name} on {split}, threshold {found.threshold:g}")
     if len(protocols) > 1:
-        receipt["protocols"] = _by_protocol(found, predictor, pairs, protocols[1:])
-        _print_protocols(receipt["protocols"])
+        receipt = replace(receipt, protocols=_by_protocol(found, predictor, pairs, protocols[1:]))
+        _print_protocols(receipt.protocols or ())
     if sweep:
-        receipt["sweep"] = _swept(found)
+        receipt = replace(receipt, sweep=_swept(found))
     if rival is not None:
-        receipt["against"] = _compared(receipt, found, rival, pairs)
+        receipt = replace(receipt, against=_compared(receipt, found, rival, pairs))
     if robustness:
-        receipt["robustness"] = _robustness(predictor, pairs, found, out)
+        receipt = replace(receipt, robustness=_robustness(predictor, pairs, found, out))
     if calibrate is not None:
-        receipt["calibrated"] = _calibrated(found, predictor, pairs, model, calibrate)
+        receipt = replace(receipt, calibrated=_calibrated(found, predictor, pairs, model, calibrate))
     if html is not None:
         _write_page(html, receipt, details)
     if out is not None:
-        write(out, receipt_text(receipt) + "\n")
+        write_receipt(receipt, out, make_folder=True)
         _journal(out).unlink(missing_ok=True)
 
 
@@ -109,84 +120,86 @@ def _check_request(
             check_new(path)
 
 
-def _print_scores(receipt: dict[str, Any], title: str) -> None:
-    intervals = receipt["intervals"]
+def _print_scores(receipt: "EvaluationReceipt", title: str) -> None:
+    known = receipt.intervals
+    intervals = {} if known is None else {**known.metrics, **known.per_image}
     table = Table("", "global", "95 % interval over images", title=Text(title))
-    for name, value in receipt["metrics"].items():
-        table.add_row(name, f"{value:.4f}", _interval(intervals.get("metrics", {}).get(name)))
-    table.add_row("average precision", f"{receipt['average_precision']:.4f}", "")
+    for name, value in vars(receipt.metrics).items():
+        table.add_row(name, f"{value:.4f}", _interval(intervals.get(name)))
+    if receipt.average_precision is not None:
+        table.add_row("average precision", f"{receipt.average_precision:.4f}", "")
     table.add_section()
-    for name, value in receipt["per_image"].items():
+    for name, value in vars(receipt.per_image).items():
         if name != "images":
-            table.add_row(name.replace("_", " "), f"{value:.4f}", _interval(intervals.get("per_image", {}).get(name)))
+            table.add_row(name.replace("_", " "), f"{value:.4f}", _interval(intervals.get(name)))
     table.add_section()
-    for name in ("ece", "brier", "nll"):
-        table.add_row(f"calibration: {name}", f"{receipt['calibration'][name]:.4f}", "")
-    for row in receipt["boundary"]:
-        table.add_row(f"boundary f1 within {row['tolerance_px']:g} px", f"{row['f1']:.4f}", "")
+    if receipt.calibration is not None:
+        found = receipt.calibration
+        for name, value in (("ece", found.ece), ("brier", found.brier), ("nll", found.nll)):
+            table.add_row(f"calibration: {name}", f"{value:.4f}", "")
+    for row in receipt.boundary or ():
+        table.add_row(f"boundary f1 within {row.tolerance_px:g} px", f"{row.f1:.4f}", "")
     Console().print(table)
-    _print_sizes(receipt["by_size"])
+    if receipt.by_size is not None:
+        _print_sizes(receipt.by_size)
 
 
 def _interval(pair: Iterable[float] | None) -> str:
     return "" if not pair else " to ".join(f"{value:.4f}" for value in pair)
 
 
-def _print_sizes(by_size: dict[str, Any]) -> None:
-    unit = "m2" if "m2" in by_size else "px"
+def _print_sizes(by_size: "SizesRecord") -> None:
+    unit, rows = ("px", by_size.px) if by_size.m2 is None else ("m2", by_size.m2)
     table = Table(f"size of the change, {unit}", "f1", "precision", "recall", "changes", "found", title="By size")
-    for row in by_size[unit]:
-        low, high = row[f"from_{unit}"], row[f"below_{unit}"]
-        name = f"{low:g} and more" if high is None else f"{low:g} to {high:g}"
-        scores = (f"{row[key]:.4f}" for key in ("f1", "precision", "recall"))
-        table.add_row(name, *scores, str(row["objects"]["changes"]), str(row["objects"]["found"]))
+    for row in rows:
+        name = f"{row.at_least:g} and more" if row.below is None else f"{row.at_least:g} to {row.below:g}"
+        scores = (f"{value:.4f}" for value in (row.f1, row.precision, row.recall))
+        table.add_row(name, *scores, str(row.objects.changes), str(row.objects.found))
     Console().print(table)
 
 
 def _by_protocol(
     found: "Evaluation", predictor: "Predictor", pairs: "PairSource", more: list["Scoring"]
-) -> list[dict[str, Any]]:
+) -> tuple["ProtocolRecord", ...]:
     """Scores by every protocol, with the change from the first."""
     from terradelta.lab.evaluation import evaluate
+    from terradelta.receipt.evaluation_record import MetricsRecord, ProtocolRecord
 
     first = found.total.metrics()
-    rows: list[dict[str, Any]] = [{"name": found.protocol.name, "protocol": found.protocol.text, "metrics": first}]
+    rows = [ProtocolRecord(found.protocol.name, found.protocol.text, MetricsRecord(**first))]
     for protocol in more:
         with progress(f"evaluating by {protocol.name}") as advance:
             other = evaluate(predictor, pairs, threshold=found.threshold, protocol=protocol, progress=advance)
         scores = other.total.metrics()
-        rows.append(
-            {
-                "name": protocol.name,
-                "protocol": protocol.text,
-                "metrics": scores,
-                "difference": {name: scores[name] - first[name] for name in scores},
-            }
-        )
-    return rows
+        gap = MetricsRecord(**{name: scores[name] - first[name] for name in scores})
+        rows.append(ProtocolRecord(protocol.name, protocol.text, MetricsRecord(**scores), gap))
+    return tuple(rows)
 
 
-def _print_protocols(rows: list[dict[str, Any]]) -> None:
-    table = Table("", *(row["name"] for row in rows), *(f"{row['name']} - whole" for row in rows[1:]))
-    for name in rows[0]["metrics"]:
-        scores = (f"{row['metrics'][name]:.4f}" for row in rows)
-        table.add_row(name, *scores, *(f"{row['difference'][name]:+.4f}" for row in rows[1:]))
+def _print_protocols(rows: tuple["ProtocolRecord", ...]) -> None:
+    more = [(row.name, row.difference) for row in rows if row.difference is not None]
+    table = Table("", *(row.name for row in rows), *(f"{name} - whole" for name, _ in more))
+    for name in vars(rows[0].metrics):
+        scores = (f"{getattr(row.metrics, name):.4f}" for row in rows)
+        table.add_row(name, *scores, *(f"{getattr(gap, name):+.4f}" for _, gap in more))
     Console().print(table)
 
 
-def _swept(found: "Evaluation") -> dict[str, Any]:
+def _swept(found: "Evaluation") -> "SweepRecord":
     from terradelta.lab.evaluation.calibrate import sweep, sweep_curve
+    from terradelta.receipt.evaluation_record import SweepRecord
 
-    rows = sweep(found)
+    curve = sweep_curve(found)
+    swept = SweepRecord(sweep(found), curve.columns, curve.curve)
     table = Table("threshold by", "threshold", "precision", "recall", "f1", "iou_changed", "miou", title="Sweep")
-    for row in rows:
-        if row["threshold"] is None:
-            table.add_row(row["rule"], "none reaches it")
+    for row in swept.chosen:
+        if row.threshold is None:
+            table.add_row(row.rule, "none reaches it")
             continue
         names = ("precision", "recall", "f1", "iou_changed", "miou")
-        table.add_row(row["rule"], f"{row['threshold']:.3f}", *(f"{row[name]:.4f}" for name in names))
+        table.add_row(row.rule, f"{row.threshold:.3f}", *(f"{getattr(row.metrics, name):.4f}" for name in names))
     Console().print(table)
-    return {"chosen": rows, **sweep_curve(found)}
+    return swept
 
 
 def _rival(
@@ -198,40 +211,41 @@ def _rival(
 
     if Path(against).suffix.lower() != ".json":
         return load_predictor(against, device=device)
-    return read_images(Path(against), {"data": {"sha256": pairs.checksum()}, "protocol": protocol.text})
+    return read_images(Path(against), pairs.checksum(), protocol.text)
 
 
 def _compared(
-    receipt: dict[str, Any],
+    receipt: "EvaluationReceipt",
     found: "Evaluation",
     rival: "Predictor | tuple[str, dict[str, tuple[int, int, int, int]]]",
     pairs: "PairSource",
-) -> dict[str, Any]:
-    from terradelta.lab.evaluation import compare, evaluate
+) -> "AgainstRecord":
+    from terradelta.lab.evaluation import against_record, compare, evaluate
 
-    runtime = {}
+    runtime = None
     if isinstance(rival, tuple):
         name, images = rival
     else:
-        name, runtime = rival.card.name, {"runtime": rival.runtime}
+        name, runtime = rival.card.name, rival.runtime
         with progress(f"evaluating {name}") as advance:
             scored = evaluate(rival, pairs, protocol=found.protocol, progress=advance)
         images = {each: counts.as_tuple() for each, counts in scored.images}
     result = compare(images, {name: counts.as_tuple() for name, counts in found.images})
-    table = Table("", name, receipt["model"], "difference", "95 % interval", title=Text(f"Compared with {name}"))
-    for metric, value in result.first.items():
-        difference = result.second[metric] - value
-        row = (f"{value:.4f}", f"{result.second[metric]:.4f}", f"{difference:+.4f}")
-        table.add_row(metric, *row, _interval(result.intervals.get(metric)))
+    made = against_record(result, name, runtime)
+    table = Table("", name, receipt.model, "difference", "95 % interval", title=Text(f"Compared with {name}"))
+    for metric, value in vars(made.its_metrics).items():
+        gap = f"{getattr(made.difference, metric):+.4f}"
+        row = (f"{value:.4f}", f"{getattr(made.metrics, metric):.4f}", gap)
+        table.add_row(metric, *row, _interval(made.intervals.get(metric)))
     Console().print(table)
     say(
-        f"F1: p = {result.p_f1:.4f} (two-sided permutation test over {result.images} images); "
-        f"{result.better} images better, {result.worse} worse"
+        f"F1: p = {made.p_f1:.4f} (two-sided permutation test over {made.images} images); "
+        f"{made.images_with_higher_f1} images better, {made.images_with_lower_f1} worse"
     )
-    return {"model": name, **runtime, "its_metrics": result.first, **result.receipt()}
+    return made
 
 
-def _write_page(path: Path, receipt: dict[str, Any], details: "Details") -> None:
+def _write_page(path: Path, receipt: "EvaluationReceipt", details: "Details") -> None:
     from terradelta.lab.evaluation.page import render_evaluation
 
     write(path, render_evaluation(receipt, details))
@@ -242,34 +256,36 @@ def _journal(out: Path) -> Path:
     return out.with_name(f"{out.name}.robustness")
 
 
-def _robustness(predictor: "Predictor", pairs: "PairSource", found: "Evaluation", out: Path | None) -> dict[str, Any]:
-    from terradelta.lab.evaluation import robustness
+def _robustness(
+    predictor: "Predictor", pairs: "PairSource", found: "Evaluation", out: Path | None
+) -> "RobustnessRecord":
+    from terradelta.lab.evaluation import robustness, robustness_record
 
     journal = None if out is None else _journal(out)
     if journal is not None:
         say(f"{journal} keeps what is done: the same command goes on from there if this run is stopped")
     with progress("robustness") as advance:
-        card = robustness(
+        scored = robustness(
             predictor,
             pairs,
             threshold=found.threshold,
             protocol=found.protocol,
             journal=journal,
             progress=advance,
-        ).receipt()
+        )
+    card = robustness_record(scored)
     table = Table("disturbance", "level", "f1", "change", "95 % interval", "precision", "recall", title="Robustness")
-    for row in card["rows"]:
-        change = f"{row['f1_change']:+.4f}" if "f1_change" in row else ""
-        scores = (f"{row['precision']:.4f}", f"{row['recall']:.4f}")
-        interval = _interval(row.get("f1_change_interval"))
-        table.add_row(row["kind"], row["label"], f"{row['f1']:.4f}", change, interval, *scores)
+    for row in card.rows:
+        change = "" if row.f1_change is None else f"{row.f1_change:+.4f}"
+        scores = (f"{row.precision:.4f}", f"{row.recall:.4f}")
+        table.add_row(row.kind, row.label, f"{row.f1:.4f}", change, _interval(row.f1_change_interval), *scores)
     Console().print(table)
     return card
 
 
 def _calibrated(
     found: "Evaluation", predictor: "Predictor", pairs: "PairSource", model: str, out: Path
-) -> dict[str, Any]:
+) -> "CalibrationRecord":
     from terradelta.lab.evaluation import calibrated_card
     from terradelta.predict.onnx_card import copy_with_card
 
@@ -277,7 +293,7 @@ def _calibrated(
     copy_with_card(model, card, out)
     say(
         f"{out}: temperature {card.temperature:g}, bias {card.logit_bias:g}, threshold {card.threshold:.4f}; "
-        f"ECE {record['ece_before']:.4f} -> {record['ece_after']:.4f}, "
-        f"NLL {record['nll_before']:.4f} -> {record['nll_after']:.4f}"
+        f"ECE {record.ece_before:.4f} -> {record.ece_after:.4f}, "
+        f"NLL {record.nll_before:.4f} -> {record.nll_after:.4f}"
     )
-    return {**record, "threshold": card.threshold}
+    return record

@@ -2,11 +2,10 @@
 
 import contextlib
 import dataclasses
-import math
 import webbrowser
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +14,8 @@ from terradelta.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from terradelta.mapping.run import ChangeMap, MapOptions
-    from terradelta.predict.classical import Method
     from terradelta.predict.predictor import Predictor
+    from terradelta.receipt.map_record import MapResult
 
 __all__ = ["demo", "map_command"]
 
@@ -111,7 +110,7 @@ def map_command(
         values=values,
     )
 
-    def choose() -> "Predictor | Method":
+    def choose() -> "Predictor":
         return _predictor(model, method, device, precision)
 
     if pairs is not None and before is None:
@@ -147,7 +146,7 @@ def demo(
         lambda at: score_map(at, files.label),
     )
     _say_result(made)
-    scores = made.receipt["scores"]
+    scores = made.receipt.scores or {}
     console.print(
         "against the truth: "
         f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, F1 {scores['f1']:.3f}. "
@@ -163,7 +162,7 @@ def _map(
     after: Path | str,
     out: Path,
     options: "MapOptions",
-    choose: Callable[[], "Predictor | Method"],
+    choose: Callable[[], "Predictor"],
     scores: Callable[[Path], dict[str, float]] | None = None,
 ) -> "ChangeMap":
     from terradelta.mapping.run import map_change
@@ -176,7 +175,7 @@ def _map(
         return map_change(before, after, out, predictor, options, progress=advance, announce=_say_lines, scores=scores)
 
 
-def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor | Method"]) -> None:
+def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor"]) -> None:
     """Map the pairs of a table; exit code 2 if one failed."""
     from terradelta.mapping.batch import SUMMARY, map_pairs, read_pairs
 
@@ -191,7 +190,7 @@ def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[
             if outcome.receipt is None:
                 line += f"failed: {outcome.message}"
             else:
-                line += f"changed: {_area_words(outcome.receipt['result'])}" + " (done before)" * outcome.resumed
+                line += f"changed: {_area_words(outcome.receipt.result)}" + " (done before)" * outcome.resumed
             console.print(line, style="red" if outcome.receipt is None else None, markup=False)
     print(out / SUMMARY)
     if failed:
@@ -215,7 +214,7 @@ def _workers(options: "MapOptions", address: str | None) -> Iterator["MapOptions
         yield dataclasses.replace(options, workers=cluster)
 
 
-def _predictor(model: str | None, method: str | None, device: str, precision: str) -> "Predictor | Method":
+def _predictor(model: str | None, method: str | None, device: str, precision: str) -> "Predictor":
     from terradelta.predict.classical import load_method
     from terradelta.predict.load import load_predictor
 
@@ -237,19 +236,17 @@ def _say_lines(lines: Sequence[str]) -> None:
 
 
 def _say_result(made: "ChangeMap") -> None:
-    result = made.receipt["result"]
-    area = _area_words(result)
-    seconds = made.receipt["timings"]["total"]
+    result = made.receipt.result
     console.print(
-        f"changed: {area} ({result['changed_fraction']:.2%} of what both dates show) "
-        f"in {result['polygons']:,} polygons, {seconds:.1f} s",
+        f"changed: {_area_words(result)} ({result.changed_fraction:.2%} of what both dates show) "
+        f"in {result.polygons:,} polygons, {made.receipt.timings['total']:.1f} s",
         markup=False,
     )
     print(made.report)
 
 
-def _area_words(result: Mapping[str, Any]) -> str:
-    if result["unit"] == "px":
-        return f"{result['changed_area_px']:,.0f} pixels"
-    area = result["changed_area_m2"]
-    return f"{area:,.0f} m²" if math.isfinite(area) else f"{result['changed_px']:,} pixels of unknown area"
+def _area_words(result: "MapResult") -> str:
+    if result.changed_area_px is not None:
+        return f"{result.changed_area_px:,.0f} pixels"
+    area = result.changed_area_m2
+    return f"{result.changed_px:,} pixels of unknown area" if area is None else f"{area:,.0f} m²"

@@ -9,7 +9,7 @@ doi:10.1214/ss/1038425655; robust weights: Tukey's biweight.)
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,16 +108,6 @@ class ShiftField:
         rows, cols = _axis(self.shape[0], big.nodes.shape[1]), _axis(self.shape[1], big.nodes.shape[2])
         down, across = small._basis(rows, cols)
         return ShiftField(self.shape, np.round(big.nodes + down @ small.nodes @ across.T, _NODE_DIGITS))
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready record."""
-        return {"size_px": list(self.shape), "nodes_px": self.nodes.tolist()}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> "ShiftField":
-        """The field of a record that `to_dict` made."""
-        height, width = record["size_px"]
-        return cls((int(height), int(width)), np.array(record["nodes_px"], np.float64))
 
     def _basis(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Array, Array]:
         down, across = (

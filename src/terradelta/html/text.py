@@ -1,14 +1,14 @@
-"""Numbers and places as a reader wants them. Every function takes what JSON may hold and never fails on it."""
+"""Numbers and places as a reader wants them; a dash for what is not known."""
 
 import math
 import re
 from html import escape
-from typing import Any
+
+from terradelta.receipt import finite
 
 __all__ = [
     "area",
     "area_range",
-    "finite",
     "fraction",
     "integer",
     "metres",
@@ -23,43 +23,33 @@ _MISSING = "–"
 _OPTION = re.compile(r"(?<!\S)\(?--[a-z-]+\)?")
 
 
-def finite(value: Any) -> float | None:  # noqa: ANN401  from JSON
-    """A number as a float; None for anything else, also for infinity and NaN."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
-
-
-def text(value: Any) -> str:  # noqa: ANN401  from JSON
+def text(value: object) -> str:
     """Any value as escaped text; a dash for None."""
     return _MISSING if value is None else escape(str(value))
 
 
-def sentence(value: Any) -> str:  # noqa: ANN401  from JSON
+def sentence(value: object) -> str:
     """As `text`, for the body of a page: no line ends within an option such as ``--draw``."""
     return _OPTION.sub(lambda found: f'<span class="nobreak">{found[0]}</span>', text(value))
 
 
-def number(value: Any, digits: int = 2) -> str:  # noqa: ANN401  from JSON
+def number(value: float | None, digits: int = 2) -> str:
     """A number with thousands separated by commas."""
     amount = finite(value)
     return _MISSING if amount is None else f"{amount:,.{digits}f}"
 
 
-def integer(value: Any) -> str:  # noqa: ANN401  from JSON
+def integer(value: float | None) -> str:
     """A whole number with thousands separated by commas."""
     return number(value, 0)
 
 
-def metres(value: Any) -> str:  # noqa: ANN401  from JSON
+def metres(value: float | None) -> str:
     """A length in whole metres."""
     return _MISSING if finite(value) is None else f"{integer(value)} m"
 
 
-def fraction(value: Any) -> str:  # noqa: ANN401  from JSON
+def fraction(value: float | None) -> str:
     """A share of 1 in per cent, with two significant digits below 10 %."""
     amount = finite(value)
     if amount is None:
@@ -69,7 +59,7 @@ def fraction(value: Any) -> str:  # noqa: ANN401  from JSON
     return f"{percent:.{digits}f} %"
 
 
-def area(value: Any) -> str:  # noqa: ANN401  from JSON
+def area(value: float | None) -> str:
     """Square metres in the unit that reads best: m² up to 1 ha, ha up to 1 km², then km²."""
     amount = finite(value)
     if amount is None:
@@ -79,7 +69,7 @@ def area(value: Any) -> str:  # noqa: ANN401  from JSON
     return f"{amount / 1e4:,.2f} ha" if abs(amount) < 1e6 else f"{amount / 1e6:,.2f} km²"
 
 
-def area_range(low: Any, high: Any) -> str:  # noqa: ANN401  from JSON
+def area_range(low: float | None, high: float | None) -> str:
     """Two areas; the unit once where it is the same."""
     ends = [area(low), area(high)]
     unit = ends[1].rpartition(" ")[2]
@@ -88,7 +78,7 @@ def area_range(low: Any, high: Any) -> str:  # noqa: ANN401  from JSON
     return " to ".join(ends)
 
 
-def seconds(value: Any) -> str:  # noqa: ANN401  from JSON
+def seconds(value: float | None) -> str:
     """A duration: seconds, from two minutes on minutes and seconds."""
     amount = finite(value)
     if amount is None:
@@ -98,7 +88,7 @@ def seconds(value: Any) -> str:  # noqa: ANN401  from JSON
     return f"{int(amount // 60)} min {int(amount % 60)} s"
 
 
-def place(lon: Any, lat: Any) -> str:  # noqa: ANN401  from JSON
+def place(lon: float | None, lat: float | None) -> str:
     """Degrees with five decimals, about one metre: latitude first."""
     x, y = finite(lon), finite(lat)
     if x is None or y is None:

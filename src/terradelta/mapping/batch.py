@@ -8,7 +8,6 @@ import contextlib
 import csv
 import dataclasses
 import io
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,12 +20,12 @@ from terradelta.errors import InputError, OutputError, OutputExistsError
 from terradelta.files import settle, whole_file
 from terradelta.mapping.plan import MapOptions
 from terradelta.mapping.run import RECEIPT, REPORT, ChangeMap, map_change
-from terradelta.predict.classical import Method
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.access import is_utf8
 from terradelta.raster.aoi import parse_area
 from terradelta.raster.overlap import aoi_record
 from terradelta.raster.remote import full_url, is_url, public_url
+from terradelta.receipt import MapReceipt, plain, read_receipt
 
 __all__ = ["SUMMARY", "Outcome", "PairRow", "map_pairs", "parse_bands", "read_pairs"]
 
@@ -88,7 +87,7 @@ class Outcome:
 
     row: PairRow
     folder: Path
-    receipt: Mapping[str, Any] | None = None
+    receipt: MapReceipt | None = None
     """None where it failed."""
     message: str = ""
     """Why it failed."""
@@ -101,9 +100,9 @@ class Outcome:
         found |= {"name": self.row.name, "before": _shown(self.row.before), "after": _shown(self.row.after)}
         if self.receipt is None:
             return {**found, "status": "failed", "message": self.message}
-        result, timings = self.receipt["result"], self.receipt["timings"]
+        result, seconds = plain(self.receipt.result), self.receipt.timings.get("total", 0.0)
         found |= {key: result[key] for key in _COLUMNS if key in result}
-        return {**found, "status": "ok", "seconds": f"{timings['total']:.1f}", "report": f"{self.row.name}/{REPORT}"}
+        return {**found, "status": "ok", "seconds": f"{seconds:.1f}", "report": f"{self.row.name}/{REPORT}"}
 
 
 def parse_bands(text: str) -> tuple[str | int, ...]:
@@ -187,7 +186,7 @@ def _check_names(table: Path, rows: Sequence[PairRow]) -> None:
 def map_pairs(
     table: Path,
     out: Path,
-    predictor: Predictor | Method,
+    predictor: Predictor,
     options: MapOptions,
     *,
     announce: Callable[[Sequence[str]], None] | None = None,
@@ -256,7 +255,7 @@ class _Done:
 
 
 def _mapped(
-    predictor: Predictor | Method,
+    predictor: Predictor,
     row: PairRow,
     out: Path,
     options: MapOptions,
@@ -282,13 +281,12 @@ def _mapped(
 def _finished(row: PairRow, out: Path) -> Outcome | None:
     """What an earlier run has finished."""
     path = out / row.name / RECEIPT
-    try:
-        receipt = json.loads(path.read_text(encoding="utf-8"))
-        outcome = Outcome(row, path.parent, receipt, resumed=True)
-        outcome.record()
-    except (OSError, ValueError, KeyError, TypeError):
+    if not path.is_file():
         return None
-    return outcome
+    try:
+        return Outcome(row, path.parent, read_receipt(MapReceipt, path), resumed=True)
+    except InputError as error:
+        return Outcome(row, path.parent, message=f"{error}; remove {path.parent} first")
 
 
 def _claim(out: Path, batch: Mapping[str, Any]) -> None:
@@ -309,13 +307,12 @@ def _claim(out: Path, batch: Mapping[str, Any]) -> None:
     settle(out / BATCH, batch, refusal, advice=_ADVICE)
 
 
-def _job(predictor: Predictor | Method, options: MapOptions) -> dict[str, Any]:
+def _job(predictor: Predictor, options: MapOptions) -> dict[str, Any]:
     """What all pairs are mapped with, JSON-ready."""
-    model = predictor.identity if isinstance(predictor, Predictor) else predictor.name
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     del fields["workers"]
     fields |= {"aoi": aoi_record(options.aoi), "fresh": None, "bands": options.bands and list(options.bands)}
-    return {"model": model, "options": fields, "version": terradelta.__version__}
+    return {"model": predictor.identity, "options": fields, "version": terradelta.__version__}
 
 
 @contextlib.contextmanager

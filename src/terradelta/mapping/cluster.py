@@ -30,7 +30,6 @@ from terradelta.logs import quiet
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import ScenePlan
 from terradelta.mapping.scene import predict_rows
-from terradelta.predict.classical import Method
 from terradelta.predict.openvino import OpenVINOPredictor, cpu_has_bf16
 from terradelta.predict.predictor import Predictor
 from terradelta.stages import StageClock
@@ -54,11 +53,11 @@ class PackedModel:
     identity: str
     """Of the predictor; the worker's must have the same."""
     name: str
-    content: bytes | Predictor | Method
+    content: bytes | Predictor
     precision: str | None = None
     """Of an ONNX file."""
 
-    def load(self, threads: int) -> Predictor | Method:
+    def load(self, threads: int) -> Predictor:
         """The predictor, in this process.
 
         Raises:
@@ -80,25 +79,19 @@ class PackedModel:
             return loaded
 
 
-def pack_model(predictor: Predictor | Method) -> PackedModel:
+def pack_model(predictor: Predictor) -> PackedModel:
     """Pack a predictor, or a method that is still to be fitted, for workers.
 
     Raises:
         ModelError: if the model's file has vanished.
     """
-    if isinstance(predictor, Method):
-        return PackedModel(_identity(predictor), predictor.name, predictor)
     if isinstance(predictor, OpenVINOPredictor):
         try:
             content = predictor.path.read_bytes()
         except OSError as error:
             raise ModelError(f"{predictor.path} cannot be read any more ({error.strerror})") from error
-        return PackedModel(_identity(predictor), predictor.path.stem, content, predictor.precision)
-    return PackedModel(_identity(predictor), predictor.card.name, predictor)
-
-
-def _identity(predictor: Predictor | Method) -> str:
-    return predictor.name if isinstance(predictor, Method) else predictor.identity
+        return PackedModel(predictor.identity, predictor.path.stem, content, predictor.precision)
+    return PackedModel(predictor.identity, predictor.name, predictor)
 
 
 class _Model(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
@@ -111,13 +104,13 @@ class _Model(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
     def setup(self, worker: Any) -> None:  # noqa: ANN401  distributed's worker
         self._threads = worker.state.nthreads
         self._lock = threading.Lock()
-        self._loaded: Predictor | Method | None = None
+        self._loaded: Predictor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"packed": self.packed, "name": self.name}
 
     @contextlib.contextmanager
-    def use(self) -> Iterator[Predictor | Method]:
+    def use(self) -> Iterator[Predictor]:
         """The predictor, for this thread alone."""
         with self._lock:
             if self._loaded is None:
@@ -215,7 +208,7 @@ class Cluster:
     def starmap(
         self,
         function: Callable[..., Any],
-        predictor: Predictor | Method,
+        predictor: Predictor,
         out: Path,
         arguments: Sequence[tuple[Any, ...]],
     ) -> Generator[Any]:
@@ -278,8 +271,8 @@ class Cluster:
                 yield coming
                 coming = next(waiting, None)
 
-    def _send(self, predictor: Predictor | Method) -> str:
-        name = _plugin_name(_identity(predictor))
+    def _send(self, predictor: Predictor) -> str:
+        name = _plugin_name(predictor.identity)
         if name not in self._sent:
             self._register(_Model(pack_model(predictor)), name)
             self._sent.add(name)

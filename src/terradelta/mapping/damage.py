@@ -1,32 +1,20 @@
 """Read what can be read of files with damaged blocks."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
 from terradelta.raster.pair import Pair, PairWindow
+from terradelta.receipt.map_record import DamageRecord
 
-__all__ = ["Damage", "TolerantPair"]
+__all__ = ["TolerantPair"]
 
 SMALLEST = 64
 """A window is cut at multiples of this; what lies between two of them is lost if it cannot be read."""
 PICK_TILE = 1024
 """Side of the windows that a thinned view of a damaged file is picked from."""
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A window of the scene that could not be read."""
-
-    tile: Tile
-    reason: str
-
-    def record(self) -> dict[str, int | str]:
-        """As JSON-ready values."""
-        return {**asdict(self.tile), "reason": self.reason}
 
 
 class TolerantPair(Pair):
@@ -36,7 +24,7 @@ class TolerantPair(Pair):
         """As `Pair.read`, but without a RasterError: what cannot be read is not valid."""
         return self.read_noting(tile)[0]
 
-    def read_noting(self, tile: Tile) -> tuple[PairWindow, list[Damage]]:
+    def read_noting(self, tile: Tile) -> tuple[PairWindow, list[DamageRecord]]:
         """What `read` gives, and which windows were lost.
 
         A tile of which a part is damaged is quartered until the pieces can be read or are no longer cut.
@@ -87,14 +75,14 @@ class TolerantPair(Pair):
         return PairWindow(before, after, np.zeros(shape, np.bool_), self.grid.crop(tile).resized(shape))
 
 
-def _pieces(read: Callable[[Tile], PairWindow], tile: Tile) -> tuple[list[tuple[Tile, PairWindow]], list[Damage]]:
+def _pieces(read: Callable[[Tile], PairWindow], tile: Tile) -> tuple[list[tuple[Tile, PairWindow]], list[DamageRecord]]:
     """The parts of a tile that can be read, and those that cannot."""
     try:
         return [(tile, read(tile))], []
     except RasterError as error:
         parts = _quarters(tile)
         if len(parts) == 1:
-            return [], [Damage(tile, str(error))]
+            return [], [DamageRecord(tile.row, tile.col, tile.height, tile.width, str(error))]
     pieces, damage = [], []
     for part in parts:
         found, lost = _pieces(read, part)

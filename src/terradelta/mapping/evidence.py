@@ -34,6 +34,8 @@ from terradelta.products.change import ChangeRaster
 from terradelta.products.gpkg import LAYER
 from terradelta.products.writer import CHANGE, POLYGONS
 from terradelta.raster.pair import Pair
+from terradelta.receipt import finite
+from terradelta.receipt.map_record import EvidenceRecord, OutlineRecord, PolygonsRecord
 from terradelta.registration.blocks import Registration
 
 __all__ = ["add_evidence"]
@@ -65,7 +67,7 @@ class _Sums:
     """Sums of the bands before, those after, and `_EXTRA` others."""
 
 
-def add_evidence(pair: Pair, folder: Path, registration: Registration) -> dict[str, Any]:
+def add_evidence(pair: Pair, folder: Path, registration: Registration) -> EvidenceRecord:
     """Add fields to the polygons of a finished product, and let its style show them.
 
     Fields: ``before_BAND`` and ``after_BAND`` (means of the raw values; the first 16 bands), ``ndvi_before`` and
@@ -344,16 +346,16 @@ def _plain(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_") or "band"
 
 
-def _summary(database: sqlite3.Connection, known: bool) -> dict[str, Any]:
+def _summary(database: sqlite3.Connection, known: bool) -> EvidenceRecord:
     columns = [row[1] for row in database.execute(f'PRAGMA table_info("{LAYER}")')]
-    area = "area_m2" if "area_m2" in columns else "area_px"
+    metres = "area_m2" in columns
 
-    def count(condition: str) -> dict[str, float]:
-        query = f'SELECT count(*), coalesce(sum("{area}"), 0) FROM "{LAYER}" WHERE {condition}'
+    def count(condition: str) -> PolygonsRecord:
+        column = "area_m2" if metres else "area_px"
+        query = f'SELECT count(*), coalesce(sum("{column}"), 0) FROM "{LAYER}" WHERE {condition}'
         number, total = database.execute(query).fetchone()
-        return {"polygons": number, area: total}
+        area = finite(total)
+        return PolygonsRecord(polygons=number, area_m2=area if metres else None, area_px=None if metres else area)
 
-    return {
-        "shift_explains": count("shift_explains = 1") if known else None,
-        "outline_in": {each: count(f"outline_in = '{each}'") for each in ("after", "before", "both")},
-    }
+    after, before, both = (count(f"outline_in = '{each}'") for each in ("after", "before", "both"))
+    return EvidenceRecord(count("shift_explains = 1") if known else None, OutlineRecord(after, before, both))

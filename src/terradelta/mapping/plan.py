@@ -15,14 +15,14 @@ from terradelta.geo.shift import ShiftField
 from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
-from terradelta.mapping.provenance import grid_record, input_stamp
+from terradelta.mapping.provenance import field_record, grid_record, input_stamp
 from terradelta.mapping.scene import TileReader
-from terradelta.predict.classical import Method
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.overlap import Aoi, aoi_record
 from terradelta.raster.pair import Pair, Reading, open_pair
 from terradelta.raster.scaling import Scaling
 from terradelta.raster.source import Source
+from terradelta.receipt import plain
 from terradelta.stages import StageClock
 
 __all__ = ["MapOptions", "ScenePlan", "Workers", "make_plan"]
@@ -50,7 +50,7 @@ class Workers(Protocol):
     def starmap(
         self,
         function: Callable[..., Any],
-        predictor: Predictor | Method,
+        predictor: Predictor,
         out: Path,
         arguments: Sequence[tuple[Any, ...]],
     ) -> Generator[Any]:
@@ -97,10 +97,6 @@ class MapOptions:
     def reading(self) -> Reading:
         """How the files are read."""
         return Reading(allow_outside=self.allow_outside, values=self.values)
-
-    def record(self) -> dict[str, Any]:
-        """What the receipt says of the options beside those that the card completes, JSON-ready."""
-        return {"min_area_m2": self.min_area_m2, "simplify_m": self.simplify_m, "aoi": aoi_record(self.aoi)}
 
 
 @dataclass(frozen=True)
@@ -174,12 +170,12 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         "inputs": [input_stamp(source) for source in pair.sources],
         "bands": list(pair.bands),
         "values": [source.conversion and [list(each) for each in source.conversion] for source in pair.sources],
-        "area of interest": options.record()["aoi"],
-        "grid": grid_record(pair.grid),
+        "area of interest": aoi_record(options.aoi),
+        "grid": plain(grid_record(pair.grid)),
         "tiles": [*tiles.sides, tiles.overlap, tiles.multiple],
         "model": predictor.identity,
         "skip-damaged": options.skip_damaged,
-        "coregister": None if pair.shift is None else pair.shift.to_dict(),
+        "coregister": None if pair.shift is None else plain(field_record(pair.shift)),
         "version": terradelta.__version__,
     }
     return ScenePlan(

@@ -1,38 +1,53 @@
-"""The receipt of a change map: everything needed to trust it, or to make it again."""
+"""The records of a map's receipt, from what a run works with."""
 
-import dataclasses
 import datetime
 import hashlib
 import json
 import math
 import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import terradelta
 from terradelta.card import ModelCard
 from terradelta.errors import RasterError
-from terradelta.files import write_whole
 from terradelta.geo.grid import Grid
 from terradelta.geo.metres import ground_sampling_m
-from terradelta.raster.remote import probe
+from terradelta.geo.shift import ShiftField
+from terradelta.raster.preflight import Placement, Preflight
+from terradelta.raster.remote import RemoteFile, probe
+from terradelta.raster.scaling import Scaling
 from terradelta.raster.source import Source
+from terradelta.receipt import finite, plain
+from terradelta.receipt.map_record import (
+    BandRecord,
+    FieldRecord,
+    FileRecord,
+    GridRecord,
+    InputRecord,
+    ModelRecord,
+    PairedRecord,
+    PlacementRecord,
+    RegistrationRecord,
+    ScalingRecord,
+    ShiftRecord,
+    ValuesRecord,
+)
+from terradelta.registration.align import Alignment
+from terradelta.registration.blocks import LIMIT_PX, Registration
 
 __all__ = [
+    "field_record",
     "file_sha256",
     "grid_record",
     "input_record",
     "input_stamp",
     "model_record",
     "newest",
-    "now",
-    "resolution_warnings",
-    "write_receipt",
+    "paired_record",
+    "registration_record",
+    "scaling_record",
 ]
-
-RESOLUTION_SLACK = 1.5
 
 
 def file_sha256(path: Path) -> str:
@@ -59,11 +74,11 @@ def input_stamp(source: Source, *, ask: bool = False) -> list[Any]:
         RasterError: if a file has vanished.
     """
     remotes = [probe(remote.url) if ask else remote for remote in source.remotes]
-    return [source.path, *[list(_stat(file)) for file in source.files], *[remote.to_dict() for remote in remotes]]
+    return [source.path, *[list(_stat(f)) for f in source.files], *[plain(_remote_record(each)) for each in remotes]]
 
 
-def input_record(source: Source) -> dict[str, Any]:
-    """An input's identity, as JSON-ready values.
+def input_record(source: Source, place: Placement) -> InputRecord:
+    """What an input is, which version of it was read, and how it was put on the common grid.
 
     A local file has its SHA-256; a VRT has one over those of all files that it consists of, which are listed; a file
     behind a URL has what its server says (ETag, date, size).
@@ -71,15 +86,35 @@ def input_record(source: Source) -> dict[str, Any]:
     Raises:
         RasterError: if a file has vanished.
     """
-    parts: list[dict[str, Any]] = [
-        {"path": file, "sha256": file_sha256(Path(file)), "bytes": _stat(file)[1]} for file in source.files
-    ]
-    parts += [remote.to_dict() for remote in source.remotes]
-    if len(parts) == 1:
-        return {**parts[0], "path": source.path}
-    digest = hashlib.sha256(json.dumps([[p.get("sha256"), p.get("etag"), p["bytes"]] for p in parts]).encode())
-    size = sum(part["bytes"] for part in parts)
-    return {"path": source.path, "sha256": digest.hexdigest(), "bytes": size, "files": parts}
+    files = [FileRecord(path=each, bytes=_stat(each)[1], sha256=file_sha256(Path(each))) for each in source.files]
+    files += [_remote_record(remote) for remote in source.remotes]
+    whole = files[0]
+    if len(files) > 1:
+        digest = hashlib.sha256(json.dumps([[each.sha256, each.etag, each.bytes] for each in files]).encode())
+        whole = FileRecord(path=source.path, bytes=sum(each.bytes for each in files), sha256=digest.hexdigest())
+    return InputRecord(
+        path=source.path,
+        bytes=whole.bytes,
+        sha256=whole.sha256,
+        etag=whole.etag,
+        modified=whole.modified,
+        driver=source.driver,
+        grid=grid_record(source.grid),
+        dtypes=tuple(band.dtype for band in source.bands),
+        bands=tuple(band.label for band in source.bands),
+        alpha_bands=source.alpha,
+        nodata=tuple(v if v is None or math.isfinite(v) else str(v) for v in source.nodata),
+        masks=source.masks,
+        values=ValuesRecord(None if source.meaning is None else source.meaning.origin, source.conversion),
+        placement=PlacementRecord(
+            place.warped, place.shift_px, place.pixel_ratio, place.coverage, place.resampling or None
+        ),
+        files=tuple(files) if len(files) > 1 else None,
+    )
+
+
+def _remote_record(remote: RemoteFile) -> FileRecord:
+    return FileRecord(path=remote.name, bytes=remote.size, etag=remote.etag or None, modified=remote.modified or None)
 
 
 def newest(sources: Sequence[Source]) -> datetime.datetime:
@@ -98,56 +133,60 @@ def _stat(file: str) -> tuple[str, int, int]:
     return file, found.st_size, found.st_mtime_ns
 
 
-def now() -> str:
-    """The present time, UTC, to the second, ISO 8601."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+def grid_record(grid: Grid) -> GridRecord:
+    """The grid, with the size of a pixel on the ground."""
+    side, t = ground_sampling_m(grid), grid.transform
+    crs = None if grid.crs is None else grid.crs.to_string()
+    return GridRecord(crs, (t.a, t.b, t.c, t.d, t.e, t.f), grid.height, grid.width, None if side is None else side**2)
 
 
-def grid_record(grid: Grid) -> dict[str, Any]:
-    """The grid as JSON-ready values; the transform's six numbers are in rasterio's order."""
-    side = ground_sampling_m(grid)
-    return {
-        "crs": None if grid.crs is None else grid.crs.to_string(),
-        "transform": list(grid.transform)[:6],
-        "height": grid.height,
-        "width": grid.width,
-        "pixel_area_m2": None if side is None else side**2,
-    }
+def paired_record(preflight: Preflight) -> PairedRecord:
+    """What two dates have in common."""
+    chosen = preflight.selection
+    bands = BandRecord(chosen.names, chosen.before, chosen.after)
+    return PairedRecord(bands, preflight.valid_fraction, preflight.sampled_px, preflight.warnings)
 
 
-def model_record(card: ModelCard, runtime: str) -> dict[str, Any]:
+def scaling_record(scaling: Scaling) -> ScalingRecord:
+    """The stretch of the values."""
+    low, high = (tuple(map(finite, ends)) for ends in (scaling.low, scaling.high))
+    return ScalingRecord(low, high, scaling.scale)
+
+
+def model_record(card: ModelCard, runtime: str) -> ModelRecord:
     """The card, and what ran it."""
-    return {**dataclasses.asdict(card), "summary": f"{card.network} on {', '.join(card.bands)}", "runtime": runtime}
+    return ModelRecord(**vars(card), summary=f"{card.network} on {', '.join(card.bands)}", runtime=runtime)
 
 
-def resolution_warnings(card: ModelCard, grid: Grid) -> list[str]:
-    """A sentence if the pixels are much larger or smaller than those that the model was trained on."""
-    side = ground_sampling_m(grid)
-    if side is None or card.gsd_m is None:
-        return []
-    low, high = card.gsd_m
-    if low / RESOLUTION_SLACK <= side <= high * RESOLUTION_SLACK:
-        return []
-    return [
-        f"Warning: the pixels are {side:.3g} m wide, but the model was trained on {low:g} to {high:g} m. "
-        "Its result here is untested: look at it before you use it."
-    ]
+def field_record(field: ShiftField) -> FieldRecord:
+    """A field of shifts by its nodes."""
+    nodes = tuple(tuple(tuple(row) for row in axis) for axis in field.nodes.tolist())
+    return FieldRecord(field.shape, nodes)
 
 
-def write_receipt(receipt: dict[str, Any], path: Path) -> None:
-    """Write the receipt as indented JSON; numbers that are not finite (areas that PROJ cannot measure) become null.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
-    receipt = {"version": terradelta.__version__, "python": platform.python_version(), **receipt}
-    write_whole(path, json.dumps(_finite(receipt), indent=2, allow_nan=False, default=float) + "\n")
+def registration_record(alignment: Alignment) -> RegistrationRecord:
+    """How the dates lay on one another, and how they were mapped."""
+    remaining = None if alignment.remaining is None else _shift_record(alignment.remaining)
+    return RegistrationRecord(
+        _shift_record(alignment.found), remaining is not None, remaining, alignment.refused or None
+    )
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    """The value with None in place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _shift_record(found: Registration) -> ShiftRecord:
+    side, used, median = ground_sampling_m(found.grid), set(found.used), found.median_px
+    return ShiftRecord(
+        method="correlation of double-angle gradients in blocks",
+        block_px=found.side_px,
+        confident_share=found.confident_share,
+        median_px=median,
+        median_m=None if side is None or median is None else median * side,
+        direction_px=found.direction_px,
+        largest_px=found.largest_px,
+        scatter_px=found.scatter_px,
+        limit_px=LIMIT_PX,
+        field=None if found.field is None else field_record(found.field),
+        blocks=tuple(
+            (round(b.row, 1), round(b.col, 1), round(b.down_px, 3), round(b.right_px, 3), i in used)
+            for i, b in enumerate(found.blocks)
+        ),
+    )

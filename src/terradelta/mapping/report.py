@@ -9,9 +9,11 @@ from terradelta.card import NO_LIMIT
 from terradelta.files import write_whole
 from terradelta.html.page import facts, page, section
 from terradelta.html.pictures import Quicklooks
-from terradelta.html.text import area, finite, fraction, integer, metres, number, place, seconds, text
+from terradelta.html.text import area, fraction, integer, metres, number, place, seconds, text
 from terradelta.mapping.evidence_note import evidence_note
 from terradelta.mapping.report_maps import maps, swipe
+from terradelta.receipt import MapReceipt, plain
+from terradelta.receipt.map_record import InputsRecord, MapResult, ModelRecord, PolygonRecord
 from terradelta.registration.page import shift_figure
 
 __all__ = ["render_report", "write_report"]
@@ -20,12 +22,12 @@ _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou_change
 _COLUMNS = ("Id", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
 
 
-def write_report(out: Path, receipt: Mapping[str, Any], quicklooks: Quicklooks) -> None:
+def write_report(out: Path, receipt: MapReceipt, quicklooks: Quicklooks) -> None:
     """Write the report of one result.
 
     Args:
         out: the HTML file; replaced if it exists.
-        receipt: content of ``receipt.json``; every key may be missing.
+        receipt: of the map.
         quicklooks: reduced arrays of the result.
 
     Raises:
@@ -34,96 +36,54 @@ def write_report(out: Path, receipt: Mapping[str, Any], quicklooks: Quicklooks) 
     write_whole(out, render_report(receipt, quicklooks))
 
 
-def render_report(receipt: Mapping[str, Any], quicklooks: Quicklooks) -> str:
+def render_report(receipt: MapReceipt, quicklooks: Quicklooks) -> str:
     """The report as a string; arguments as for `write_report`."""
-    grid = _dict(receipt, "grid")
+    before, after = _names(receipt.inputs)
     sections = (
-        _answer(receipt),
-        swipe(quicklooks, _names(receipt), grid),
-        maps(quicklooks, _threshold(receipt), grid),
-        _scores(receipt),
+        _answer(receipt.result),
+        swipe(quicklooks, (text(before), text(after)), receipt.grid),
+        maps(quicklooks, receipt.options.threshold, receipt.grid),
+        _scores(receipt.scores or {}),
         _polygons(receipt),
         _preflight(receipt),
         _registration(receipt),
-        _model(receipt),
+        _model(receipt.model),
         _run(receipt),
         _qgis(),
     )
-    created = receipt.get("created")
-    lead = f"Made {created}" if created else ""
-    return page("Change report", _title(receipt), sections, _made_by(receipt), lead=lead, scripts=("report.js",))
+    made_by = f"Made by terradelta {text(receipt.version)}. Every number here is also in receipt.json."
+    lead = f"Made {receipt.created}"
+    return page("Change report", f"{before} → {after}", sections, made_by, lead=lead, scripts=("report.js",))
 
 
-def _dict(receipt: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """The object at a path of keys; empty where there is none."""
-    value: Any = receipt
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return dict(value) if isinstance(value, Mapping) else {}
+def _names(inputs: InputsRecord) -> tuple[str, str]:
+    """The names of both dates' files; with their folders where they are alike."""
+    before, after = PurePath(inputs.before.path), PurePath(inputs.after.path)
+    if before != after and before.name == after.name:
+        return str(PurePath(*before.parts[-2:])), str(PurePath(*after.parts[-2:]))
+    return before.name, after.name
 
 
-def _list(receipt: Mapping[str, Any], key: str) -> list[Any]:
-    value = receipt.get(key)
-    return list(value) if isinstance(value, list | tuple) else []
-
-
-def _file_name(receipt: Mapping[str, Any], date: str) -> str:
-    """The name of a date's file; with its folder where both files have the same name."""
-    paths = [_dict(receipt, "inputs", each).get("path") for each in (date, "before", "after")]
-    own, first, second = (PurePath(str(path)) if path else None for path in paths)
-    if own is None:
-        return ""
-    alike = first is not None and second is not None and first != second and first.name == second.name
-    return str(PurePath(*own.parts[-2:])) if alike else own.name
-
-
-def _title(receipt: Mapping[str, Any]) -> str:
-    before, after = _file_name(receipt, "before"), _file_name(receipt, "after")
-    return f"{before} → {after}" if before and after else "What changed"
-
-
-def _made_by(receipt: Mapping[str, Any]) -> str:
-    version = receipt.get("version")
-    name = f"terradelta {text(version)}" if version else "terradelta"
-    return f"Made by {name}. Every number here is also in receipt.json."
-
-
-def _answer(receipt: Mapping[str, Any]) -> str:
+def _answer(result: MapResult) -> str:
     """The changed area in large figures, then the number of polygons and the share."""
-    result = _dict(receipt, "result")
-    if not result:
-        return ""
-    changed_m2 = result.get("changed_area_m2")
-    pixels = f"{integer(result.get('changed_px'))} pixels"
-    if finite(changed_m2) is None:
-        why = "their area on the ground is unknown" if result.get("unit") == "m" else "the images carry no ground units"
+    changed_m2, pixels = result.changed_area_m2, f"{integer(result.changed_px)} pixels"
+    if changed_m2 is None:
+        why = "their area on the ground is unknown" if result.unit == "m" else "the images carry no ground units"
         figure, note = pixels, f"changed; {why}"
     else:
         figure, note = area(changed_m2), f"changed ({number(changed_m2, 0)} m², {pixels})"
     tiles = (
         (figure, note, "main"),
-        (integer(result.get("polygons")), "separate changes (polygons)", ""),
-        (fraction(result.get("changed_fraction")), f"of the {integer(result.get('valid_px'))} pixels with data", ""),
+        (integer(result.polygons), "separate changes (polygons)", ""),
+        (fraction(result.changed_fraction), f"of the {integer(result.valid_px)} pixels with data", ""),
     )
     cards = "".join(f'<div class="card {c}"><dt>{name}</dt><dd>{value}</dd></div>' for value, name, c in tiles)
-    interval = interval_sentence(_dict(result, "changed_area_interval"), result.get("unit") == "px")
+    interval = interval_sentence(result.changed_area_interval, result.unit == "px")
     return section("answer", "The answer", f'<dl class="cards">{cards}</dl>{interval}')
 
 
-def _names(receipt: Mapping[str, Any]) -> tuple[str, str]:
-    """What to call both dates."""
-    before, after = (text(_file_name(receipt, date) or f"the {date} image") for date in ("before", "after"))
-    return before, after
-
-
-def _threshold(receipt: Mapping[str, Any]) -> float | None:
-    own = finite(_dict(receipt, "options").get("threshold"))
-    return finite(_dict(receipt, "model").get("threshold")) if own is None else own
-
-
-def _scores(receipt: Mapping[str, Any]) -> str:
+def _scores(scores: Mapping[str, float]) -> str:
     """Scores against a known label, as the demo has one."""
-    scores = _dict(receipt, "scores")
     cards = "".join(
         f'<div class="card"><dt>{name}</dt><dd>{fraction(scores[key])}</dd></div>'
         for key, name in _SCORES.items()
@@ -135,15 +95,15 @@ def _scores(receipt: Mapping[str, Any]) -> str:
     return section("scores", "Against the truth", f'{note}<dl class="cards">{cards}</dl>')
 
 
-def _polygons(receipt: Mapping[str, Any]) -> str:
-    rows = [row for row in _list(receipt, "largest_polygons") if isinstance(row, Mapping)]
+def _polygons(receipt: MapReceipt) -> str:
+    rows = receipt.largest_polygons
     if not rows:
-        return _no_polygons(_dict(receipt, "result"))
+        return _no_polygons(receipt.result)
     head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
     body = "".join(
-        f'<tr><th scope="row">{text(row.get("id"))}</th>{_measures(row)}'
-        f"<td>{number(row.get('mean_probability'))}</td>"
-        f"<td>{number(row.get('max_probability'))}</td>"
+        f'<tr><th scope="row">{row.id}</th>{_measures(row)}'
+        f"<td>{number(row.mean_probability)}</td>"
+        f"<td>{number(row.max_probability)}</td>"
         f'<td class="place">{_place(row)}</td></tr>\n'
         for row in rows
     )
@@ -151,48 +111,40 @@ def _polygons(receipt: Mapping[str, Any]) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="polygons"><table class="data">'
         f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
     )
-    total = _dict(receipt, "result").get("polygons")
-    note = f'<p class="muted">{len(rows)} of {integer(total)}; all are in change.gpkg.</p>' if total is not None else ""
-    return section("polygons", "Largest changes", evidence_note(_dict(receipt, "evidence")) + note + table)
+    note = f'<p class="muted">{len(rows)} of {integer(receipt.result.polygons)}; all are in change.gpkg.</p>'
+    return section("polygons", "Largest changes", evidence_note(receipt.evidence) + note + table)
 
 
-def _no_polygons(result: Mapping[str, Any]) -> str:
-    if result.get("polygons") != 0:
-        return ""
-    small = result.get("small_polygons")
+def _no_polygons(result: MapResult) -> str:
+    small = result.small_polygons
     why = f"; {integer(small)} were smaller than the smallest area and are in the rasters only" if small else ""
     return section("polygons", "Largest changes", f"<p>There is no polygon in change.gpkg{why}.</p>")
 
 
-def _measures(row: Mapping[str, Any]) -> str:
+def _measures(row: PolygonRecord) -> str:
     """Area and perimeter of a polygon as two cells."""
-    if "area_px" in row:
-        return f"<td>{integer(row['area_px'])} pixels</td><td>{integer(row.get('perimeter_px'))} pixels</td>"
-    return f"<td>{area(row.get('area_m2'))}</td><td>{metres(row.get('perimeter_m'))}</td>"
+    if row.area_px is not None:
+        return f"<td>{integer(row.area_px)} pixels</td><td>{integer(row.perimeter_px)} pixels</td>"
+    return f"<td>{area(row.area_m2)}</td><td>{metres(row.perimeter_m)}</td>"
 
 
-def _place(row: Mapping[str, Any]) -> str:
+def _place(row: PolygonRecord) -> str:
     """Where a polygon is: latitude and longitude, else the position in the image or in its CRS."""
-    if "row" in row:
-        return f"row {integer(row['row'])}, column {integer(row.get('col'))}"
-    if "x" in row:
-        return f"x {number(row['x'])}, y {number(row.get('y'))}"
-    return place(row.get("lon"), row.get("lat"))
+    if row.row is not None:
+        return f"row {integer(row.row)}, column {integer(row.col)}"
+    if row.x is not None:
+        return f"x {number(row.x)}, y {number(row.y)}"
+    return place(row.lon, row.lat)
 
 
-def _preflight(receipt: Mapping[str, Any]) -> str:
-    if not isinstance(receipt.get("preflight"), list | tuple):
-        return ""
-    items = "".join(_check(text(sentence)) for sentence in _list(receipt, "preflight"))
-    body = f"<ul>{items}</ul>" if items else "<p>The two images fitted each other; nothing had to be said.</p>"
+def _preflight(receipt: MapReceipt) -> str:
+    body = f"<ul>{''.join(_check(text(sentence)) for sentence in receipt.preflight)}</ul>"
     return section("preflight", "Checks before the run", body)
 
 
-def _registration(receipt: Mapping[str, Any]) -> str:
+def _registration(receipt: MapReceipt) -> str:
     """How the two dates lie on one another."""
-    grid = _dict(receipt, "grid")
-    shape = finite(grid.get("height")) or 0.0, finite(grid.get("width")) or 0.0
-    figure = shift_figure(_dict(receipt, "registration"), shape)
+    figure = shift_figure(receipt.registration, (receipt.grid.height, receipt.grid.width))
     return section("registration", "How the two dates lie on one another", figure) if figure else ""
 
 
@@ -201,22 +153,17 @@ def _check(sentence: str) -> str:
     return f"<li>{said}</li>" if said == sentence else f'<li class="warning"><strong>Warning:</strong> {said}</li>'
 
 
-def _model(receipt: Mapping[str, Any]) -> str:
-    model = _dict(receipt, "model")
-    if not model:
-        return ""
-    labels = {"name": "Name", "summary": "Summary", "paper": "Paper", "data": "Fitted on", "threshold": "Threshold"}
-    rows = {label: text(_short(model[key])) for key, label in labels.items() if model.get(key) not in (None, "")}
-    for score in _list(model, "scores"):
-        if isinstance(score, Mapping):
-            rows[_score_name(score)] = _score_line(score)
-    licence = model.get("licence")
-    if licence == NO_LIMIT:
-        rows |= _fitted("Parameter", _dict(model, "network_args")) | _fitted("Fitted", _dict(model, "training"))
-        return section("model", "Method", facts(rows | {"Licence": text(licence)}))
+def _model(model: ModelRecord) -> str:
+    named = {"Name": model.name, "Summary": model.summary, "Paper": model.paper, "Fitted on": model.data}
+    rows = {label: text(value) for label, value in named.items() if value}
+    rows["Threshold"] = text(_short(model.threshold))
+    rows |= {_score_name(score): _score_line(score) for score in model.scores}
+    if model.licence == NO_LIMIT:
+        rows |= _fitted("Parameter", model.network_args) | _fitted("Fitted", model.training)
+        return section("model", "Method", facts(rows | {"Licence": text(model.licence)}))
     said = (
-        text(licence)
-        if licence
+        text(model.licence)
+        if model.licence
         else "The model card names no licence. Ask its author before you publish or sell results."
     )
     warning = f'<p class="warning"><strong>Licence.</strong> {said}</p>'
@@ -240,51 +187,47 @@ def _short(value: Any) -> str:  # noqa: ANN401  from JSON
 def _score_name(score: Mapping[str, Any]) -> str:
     """Data, split and number of pairs: what tells the scores of a card apart."""
     parts = [text(score.get("data", "unnamed data")), *([text(score["split"])] if score.get("split") else [])]
-    parts += [f"{integer(score['pairs'])} pairs"] if score.get("pairs") else []
+    parts += [f"{integer(_number(score['pairs']))} pairs"] if score.get("pairs") else []
     return f"Score on {', '.join(parts)}"
 
 
 def _score_line(score: Mapping[str, Any]) -> str:
-    metrics = _dict(score, "metrics") or dict(score)
-    parts = [f"{name} {fraction(metrics[key])}" for key, name in _SCORES.items() if key in metrics]
+    """Scores of a card, which may hold anything."""
+    metrics = score.get("metrics")
+    metrics = metrics if isinstance(metrics, Mapping) and metrics else score
+    parts = [f"{name} {fraction(_number(metrics[key]))}" for key, name in _SCORES.items() if key in metrics]
     parts += [f"protocol {text(score['protocol'])}"] if score.get("protocol") else []
     return ", ".join(parts) or "–"
 
 
-def _run(receipt: Mapping[str, Any]) -> str:
+def _number(value: Any) -> float | None:  # noqa: ANN401  from a card
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _run(receipt: MapReceipt) -> str:
     """Inputs, grid, options and timings."""
     rows: dict[str, str] = {}
-    for date in ("before", "after"):
-        entry = _dict(receipt, "inputs", date)
-        if entry:
-            sha = entry.get("sha256")
-            rows[date.capitalize()] = text(entry.get("path")) + (f"<br><code>sha256 {text(sha)}</code>" if sha else "")
-    grid = _dict(receipt, "grid")
-    if grid:
-        crs = text(grid.get("crs")) if grid.get("crs") else "no CRS"
-        rows["Grid"] = f"{integer(grid.get('height'))} × {integer(grid.get('width'))} pixels (rows × columns), {crs}"
-    options = _dict(receipt, "options")
-    if options:
-        rows["Options"] = ", ".join(f"{text(key)}: {_option(value)}" for key, value in options.items())
-    parts = [facts(rows)] if rows else []
-    timings = _timings(_dict(receipt, "timings"))
-    return section("run", "Run", "\n".join([*parts, timings])) if parts or timings else ""
+    for date, entry in (("Before", receipt.inputs.before), ("After", receipt.inputs.after)):
+        sha = f"<br><code>sha256 {text(entry.sha256)}</code>" if entry.sha256 else ""
+        rows[date] = text(entry.path) + sha
+    grid = receipt.grid
+    crs = text(grid.crs) if grid.crs else "no CRS"
+    rows["Grid"] = f"{integer(grid.height)} × {integer(grid.width)} pixels (rows × columns), {crs}"
+    options = plain(receipt.options)
+    rows["Options"] = ", ".join(f"{text(key)}: {_option(value)}" for key, value in options.items())
+    return section("run", "Run", "\n".join([facts(rows), _timings(receipt.timings)]))
 
 
 def _option(value: Any) -> str:  # noqa: ANN401  from JSON
     return " ".join(map(text, value)) if isinstance(value, list | tuple) else text(_short(value))
 
 
-def _timings(timings: Mapping[str, Any]) -> str:
-    numbers = {name: finite(value) for name, value in timings.items()}
-    values = {name: value for name, value in numbers.items() if value is not None and value >= 0}
-    if not values:
-        return ""
-    longest = max(values.values()) or 1.0
+def _timings(timings: Mapping[str, float]) -> str:
+    longest = max(timings.values(), default=0.0) or 1.0
     rows = "".join(
         f'<tr><th scope="row">{text(name)}</th><td>{seconds(value)}</td>'
         f'<td class="bars"><span style="width:{100 * value / longest:.1f}%"></span></td></tr>'
-        for name, value in values.items()
+        for name, value in timings.items()
     )
     return f'<table class="timings"><caption>Time by stage</caption><tbody>{rows}</tbody></table>'
 

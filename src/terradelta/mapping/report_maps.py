@@ -1,25 +1,24 @@
 """The pictures of the report: both dates in one frame, the map of change, and the map of probability."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from terradelta.html.page import section
 from terradelta.html.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
-from terradelta.html.text import finite, fraction, number
+from terradelta.html.text import fraction, number
+from terradelta.receipt.map_record import GridRecord
 
 __all__ = ["maps", "swipe"]
 
 _SHORTEST_M, _LONGEST_M = 0.1, 4.1e7  # of a picture that gets a scale bar: up to the length of the equator
 
 
-def swipe(quicklooks: Quicklooks, names: tuple[str, str], grid: Mapping[str, Any]) -> str:
+def swipe(quicklooks: Quicklooks, names: tuple[str, str], grid: GridRecord) -> str:
     """Both images in one frame, with a line between them to be drawn across.
 
     Args:
         quicklooks: reduced arrays of the result.
         names: what to call both dates, as HTML.
-        grid: as in a receipt; every key may be missing.
+        grid: of the map.
     """
     height, width = quicklooks.shape
     images = "".join(
@@ -47,13 +46,13 @@ def _limit(quicklooks: Quicklooks) -> str:
     return f' style="max-width:max(9rem,{85 * width / height:.1f}vh)"' if height > width else ""
 
 
-def maps(quicklooks: Quicklooks, threshold: float | None, grid: Mapping[str, Any]) -> str:
+def maps(quicklooks: Quicklooks, threshold: float, grid: GridRecord) -> str:
     """The map of change over the second image, and the map of probability with its legend.
 
     Args:
         quicklooks: reduced arrays of the result.
-        threshold: probability from which a pixel counts as changed; None where it is unknown.
-        grid: as in a receipt; every key may be missing.
+        threshold: probability from which a pixel counts as changed.
+        grid: of the map.
     """
     height, width = quicklooks.shape
     size = f'width="{width}" height="{height}"'
@@ -76,21 +75,18 @@ def maps(quicklooks: Quicklooks, threshold: float | None, grid: Mapping[str, Any
     return section("maps", "Where it changed, and how sure", f'<div class="pair">{change}{probability}</div>')
 
 
-def _legend(threshold: float | None) -> str:
+def _legend(threshold: float) -> str:
     stops = ",".join(f"rgb({r},{g},{b})" for r, g, b in RAMP)
-    mark = note = ""
-    if threshold is not None and 0 <= threshold <= 1:
-        mark, note = f'<i style="left:{100 * threshold:.1f}%"></i>', f"changed from {number(threshold)} on"
+    mark, note = f'<i style="left:{100 * threshold:.1f}%"></i>', f"changed from {number(threshold)} on"
     return (
         f'<span class="ramp" style="background:linear-gradient(90deg,{stops})">{mark}</span>'
         f'<span class="ends"><span>0</span><span>{note}</span><span>1</span></span>'
     )
 
 
-def _scale_bar(grid: Mapping[str, Any]) -> str:
+def _scale_bar(grid: GridRecord) -> str:
     """A bar of a round length, at most a third of the picture's width; nothing without ground units."""
-    pixel, columns = finite(grid.get("pixel_area_m2")), finite(grid.get("width"))
-    width_m = math.sqrt(max(pixel or 0.0, 0.0)) * (columns or 0.0)
+    width_m = math.sqrt(max(grid.pixel_area_m2 or 0.0, 0.0)) * grid.width
     if not _SHORTEST_M <= width_m <= _LONGEST_M:
         return ""
     power = 10 ** math.floor(math.log10(width_m / 3))
@@ -99,9 +95,7 @@ def _scale_bar(grid: Mapping[str, Any]) -> str:
     return f'<div class="scale"><span style="width:{100 * length / width_m:.3f}%"></span>{label}</div>\n'
 
 
-def _north(grid: Mapping[str, Any]) -> str:
-    transform = grid.get("transform")
-    if not isinstance(transform, list | tuple) or len(transform) < 6 or not grid.get("crs"):
-        return ""
-    upright = transform[1] == transform[3] == 0 and transform[4] < 0 < transform[0]
+def _north(grid: GridRecord) -> str:
+    a, b, _, d, e, _ = grid.transform
+    upright = grid.crs and b == d == 0 and e < 0 < a
     return " Grid north is up." if upright else ""

@@ -1,8 +1,9 @@
 """`map_change`: two rasters to a change map, in memory that hardly grows with the scene; a killed run is resumed."""
 
 import contextlib
+import platform
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,22 @@ from terradelta.mapping.provenance import (
     input_record,
     model_record,
     newest,
-    now,
-    resolution_warnings,
-    write_receipt,
+    paired_record,
+    registration_record,
+    scaling_record,
 )
 from terradelta.mapping.quicklooks import quicklooks
 from terradelta.mapping.report import write_report
 from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
-from terradelta.predict.classical import Method
+from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
+from terradelta.raster.overlap import aoi_record
 from terradelta.raster.pair import Pair, open_pair
 from terradelta.raster.scaling import Scaling, choose_scaling
+from terradelta.receipt import MapReceipt, write_receipt
+from terradelta.receipt.map_record import AreaInterval, DamageRecord, EvidenceRecord, InputsRecord, OptionsRecord
 from terradelta.registration.align import Alignment, align
 from terradelta.stages import StageClock
 
@@ -46,7 +50,7 @@ class ChangeMap:
     """A finished product folder."""
 
     folder: Path
-    receipt: dict[str, Any]
+    receipt: MapReceipt
 
     @property
     def probability(self) -> Path:
@@ -73,7 +77,7 @@ def map_change(
     before: Path | str,
     after: Path | str,
     out: Path,
-    predictor: Predictor | Method,
+    predictor: Predictor,
     options: MapOptions = DEFAULTS,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -86,8 +90,8 @@ def map_change(
         before: raster of the first date, a file or http URL; its grid is the product's.
         after: raster of the second date, on any grid.
         out: folder to make; it appears only once everything in it is finished.
-        predictor: see `terradelta.predict.load.load_predictor`; or a classical method, see
-            `terradelta.predict.classical.load_method`, which is fitted to the pair first.
+        predictor: see `terradelta.predict.load.load_predictor`; a classical method, see
+            `terradelta.predict.classical.load_method`, is fitted to the pair first.
         options: how.
         progress: called with (tiles done, tiles in all); it counts twice where a method is fitted first.
         announce: called with the sentences of the pre-flight report before the first tile.
@@ -105,37 +109,36 @@ def map_change(
     """
     check_free(out)
     clock = StageClock()
-    wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
-    with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi, reading=options.reading) as opened:
+    with open_pair(
+        before, after, bands=bands, wanted=predictor.wanted, aoi=options.aoi, reading=options.reading
+    ) as opened:
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
         with clock.time("register"):
             alignment = align(pair, options.coregister)
         with clock.time("read"):
-            scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
+            scaling = None if predictor.scale is None else choose_scaling(pair, predictor.scale)
             preflight = _preflight(pair, alignment, scaling, predictor)
         if announce is not None:
             announce(preflight)
-        if isinstance(predictor, Method):
-            with clock.time("fit"):
-                predictor = predictor.fit(pair, progress)
+        with contextlib.nullcontext() if predictor.fitted else clock.time("fit"):
+            predictor = prepared(predictor, pair, progress)
         plan = make_plan(pair, predictor, scaling, options)
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             trim()
-            made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
+            run = _Run(reader, plan, options, journal, work.product)
+            made = run.make(progress, announce)
             predictor.release()
             trim()
-            receipt = {"preflight": preflight, **made, "registration": alignment.record()}
             with clock.time("evidence"):
-                receipt["evidence"] = add_evidence(pair, work.product, alignment.mapped)
-            if scores is not None:
-                receipt["scores"] = scores(work.product)
+                evidence = add_evidence(pair, work.product, alignment.mapped)
+            found = None if scores is None else scores(work.product)
             trim()
             with clock.time("report"):
                 pictures = quicklooks(pair, work.product)
-            receipt["timings"] = clock.seconds()
-            write_report(work.product / REPORT, {"version": terradelta.__version__, **receipt}, pictures)
+            receipt = run.receipt(made, tuple(preflight), alignment, evidence, found)
+            write_report(work.product / REPORT, receipt, pictures)
             write_receipt(receipt, work.product / RECEIPT)
     return ChangeMap(out, receipt)
 
@@ -157,6 +160,18 @@ def _journal_of(work: WorkFolder, plan: ScenePlan) -> Iterator[Journal]:
 
 
 @dataclass(frozen=True)
+class _Made:
+    """What is known once the rasters and polygons are written."""
+
+    summary: Summary
+    notes: list[Any]
+    """The journal's."""
+    resumed: int
+    """Rows of tiles that an earlier run had finished."""
+    inputs: InputsRecord
+
+
+@dataclass(frozen=True)
 class _Run:
     """One run: predict the rows of tiles that the journal lacks, and write those that it has, both at once."""
 
@@ -169,8 +184,8 @@ class _Run:
 
     def make(
         self, progress: Callable[[int, int], None] | None, announce: Callable[[Sequence[str]], None] | None
-    ) -> dict[str, Any]:
-        """Make the rasters and polygons; gives the receipt's entries."""
+    ) -> _Made:
+        """Make the rasters and polygons."""
         rows = len(self.plan.tiles.row_spans)
         done = self.journal.finished(rows)
         if done and announce is not None:
@@ -178,7 +193,38 @@ class _Run:
         with contextlib.closing(self._rows(done, progress)) as ready:
             summary, notes = self._write(ready)
         self.plan.check_inputs()
-        return self._record(summary) | {"damaged": notes, "resumed_tile_rows": len(done)}
+        with self.reader.clock.time("hash"):
+            inputs = InputsRecord(*map(input_record, self.reader.pair.sources, self.reader.pair.preflight.placements))
+        return _Made(summary, notes, len(done), inputs)
+
+    def receipt(
+        self,
+        made: _Made,
+        preflight: tuple[str, ...],
+        alignment: Alignment,
+        evidence: EvidenceRecord,
+        scores: dict[str, float] | None,
+    ) -> MapReceipt:
+        """The receipt of what was made."""
+        pair, predictor, scaling = self.reader.pair, self.reader.predictor, self.plan.scaling
+        return MapReceipt(
+            python=platform.python_version(),
+            preflight=preflight,
+            inputs=made.inputs,
+            grid=grid_record(pair.grid),
+            pair=paired_record(pair.preflight),
+            scaling=None if scaling is None else scaling_record(scaling),
+            model=model_record(predictor.card, predictor.runtime),
+            options=self._options(),
+            result=made.summary.result(self._interval(made.summary)),
+            largest_polygons=made.summary.largest_polygons(pair.grid),
+            damaged=tuple(DamageRecord(**note) for note in made.notes),
+            resumed_tile_rows=made.resumed,
+            registration=registration_record(alignment),
+            evidence=evidence,
+            scores=scores,
+            timings=self.reader.clock.seconds(),
+        )
 
     def _rows(self, done: set[int], progress: Callable[[int, int], None] | None) -> Generator[int]:
         """The numbers of the rows of tiles from the top, each once it is in the journal."""
@@ -234,7 +280,7 @@ class _Run:
         chosen = self.options.threshold
         return self.reader.predictor.card.threshold if chosen is None else chosen
 
-    def _interval(self, summary: Summary) -> dict[str, Any]:
+    def _interval(self, summary: Summary) -> AreaInterval:
         """The changed area with the interval that the model's scores allow, or what is needed for one."""
         changed, valid = summary.changed_px, summary.valid_px
         each = (
@@ -242,40 +288,24 @@ class _Run:
         )
         unchanged = (valid - changed) * each  # pixels of one scene are nearly equal; `terradelta area` is exact
         scores = self.reader.predictor.card.scores
-        return {"changed_area_interval": interval_from_scores(scores, self._threshold, changed * each, unchanged)}
+        return interval_from_scores(scores, self._threshold, changed * each, unchanged)
 
-    def _record(self, summary: Summary) -> dict[str, Any]:
-        """The receipt's entries."""
-        pair, tiles, predictor = self.reader.pair, self.plan.tiles, self.reader.predictor
-        used = {
-            "threshold": self._threshold,
-            "tile": tiles.tile if isinstance(tiles.tile, int) else list(tiles.sides),
-            "overlap": tiles.overlap,
-            "bands": list(pair.bands),
-        }
-        return {
-            "created": now(),
-            "inputs": _inputs(pair, self.reader.clock),
-            "grid": grid_record(pair.grid),
-            "preflight_record": pair.preflight.to_dict(),
-            "scaling": None if self.plan.scaling is None else asdict(self.plan.scaling),
-            "model": model_record(predictor.card, predictor.runtime),
-            "options": self.options.record() | used,
-            "result": summary.result() | self._interval(summary),
-            "largest_polygons": summary.largest_polygons(pair.grid),
-        }
+    def _options(self) -> OptionsRecord:
+        tiles, options = self.plan.tiles, self.options
+        aoi = aoi_record(options.aoi)
+        return OptionsRecord(
+            min_area_m2=options.min_area_m2,
+            simplify_m=options.simplify_m,
+            aoi=tuple(aoi) if isinstance(aoi, list) else aoi,
+            threshold=self._threshold,
+            tile=tiles.tile if isinstance(tiles.tile, int) else tiles.sides,
+            overlap=tiles.overlap,
+            bands=self.reader.pair.bands,
+        )
 
 
-def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor | Method) -> list[str]:
+def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor) -> list[str]:
     lines = [*pair.preflight.lines(), *alignment.lines()]
     if scaling is not None:
         lines += scaling.lines(pair.bands)
-    if isinstance(predictor, Method):
-        return lines
-    lines.append(f"The model {predictor.card.name} is run by {predictor.runtime}.")
-    return lines + resolution_warnings(predictor.card, pair.grid)
-
-
-def _inputs(pair: Pair, clock: StageClock) -> dict[str, Any]:
-    with clock.time("hash"):
-        return {date: input_record(source) for date, source in zip(("before", "after"), pair.sources, strict=True)}
+    return lines + predictor.remarks(pair.grid)

@@ -14,12 +14,14 @@ from terradelta.errors import ModelError
 from terradelta.geo.blending import RowBlender, RowJoiner
 from terradelta.geo.grid import Tile
 from terradelta.geo.windows import Span, TilePlan
-from terradelta.mapping.damage import Damage, TolerantPair
+from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal, RowReader
 from terradelta.mapping.memory import trim
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.pair import Pair
 from terradelta.raster.scaling import Scaling
+from terradelta.receipt import plain
+from terradelta.receipt.map_record import DamageRecord
 from terradelta.stages import StageClock
 
 __all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
@@ -40,7 +42,7 @@ class _Loaded:
 
     dates: tuple[NDArray[Any], NDArray[Any]] | None
     valid: NDArray[np.bool_]
-    damage: Sequence[Damage] = ()
+    damage: Sequence[DamageRecord] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class TileReader:
             RasterError: if a file cannot be read there, and the pair is no `TolerantPair`.
         """
         with self.clock.time("read"):
-            damage: Sequence[Damage] = ()
+            damage: Sequence[DamageRecord] = ()
             if isinstance(self.pair, TolerantPair):
                 window, damage = self.pair.read_noting(tile)
             else:
@@ -109,7 +111,7 @@ def predict_rows(
             for loaded, values in _predicted(reader, tiles, at_once):
                 with reader.clock.time("blend"):
                     row.add(*blender.add(values))
-                row.note([damage.record() for damage in loaded.damage])
+                row.note([plain(damage) for damage in loaded.damage])
                 if on_tile is not None:
                     on_tile()
         yield number

@@ -2,22 +2,48 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.card import ModelCard
 from terradelta.errors import ModelError, ShapeError
+from terradelta.geo.grid import Grid
+from terradelta.geo.metres import ground_sampling_m
 
-__all__ = ["Predictor", "pad_reflect", "sigmoid"]
+__all__ = ["Predictor", "pad_reflect", "resolution_warnings", "sigmoid"]
+
+RESOLUTION_SLACK = 1.5
 
 
 class Predictor(ABC):
     """Two dates in, probability of change out; a subclass runs the network."""
 
+    fitted: ClassVar[bool] = True
+    """False: a method that must be fitted to a pair first, see `terradelta.predict.classical.prepared`."""
+
     def __init__(self, card: ModelCard) -> None:
         self.card = card
+
+    @property
+    def name(self) -> str:
+        """Of the weights, or of the method."""
+        return self.card.name
+
+    @property
+    def wanted(self) -> tuple[str, ...] | None:
+        """Names of the bands that it takes, in order; None: whatever bands there are."""
+        return self.card.bands
+
+    @property
+    def scale(self) -> float | None:
+        """Upper end of the raw values that it takes, to which others are stretched; None: it takes any as they are."""
+        return self.card.scale
+
+    def remarks(self, grid: Grid) -> list[str]:
+        """What is to be said of it before a run on a grid, as sentences."""
+        return [f"The model {self.name} is run by {self.runtime}.", *resolution_warnings(self.card, grid)]
 
     @property
     def identity(self) -> str:
@@ -87,6 +113,20 @@ class Predictor(ABC):
     @abstractmethod
     def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network on normalised, padded arrays: ``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
+
+
+def resolution_warnings(card: ModelCard, grid: Grid) -> list[str]:
+    """A sentence if the pixels are much larger or smaller than those that the model was trained on."""
+    side = ground_sampling_m(grid)
+    if side is None or card.gsd_m is None:
+        return []
+    low, high = card.gsd_m
+    if low / RESOLUTION_SLACK <= side <= high * RESOLUTION_SLACK:
+        return []
+    return [
+        f"Warning: the pixels are {side:.3g} m wide, but the model was trained on {low:g} to {high:g} m. "
+        "Its result here is untested: look at it before you use it."
+    ]
 
 
 def pad_reflect(values: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from terradelta.geo.metres import lonlat_transformer
 from terradelta.products.cog import change_writer, probability_writer, quantise
 from terradelta.products.gpkg import GpkgWriter
 from terradelta.products.polygons import ChangePolygon, PolygonStream
+from terradelta.receipt import finite
+from terradelta.receipt.map_record import AreaInterval, MapResult, PolygonRecord
 from terradelta.stages import StageClock
 
 __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
@@ -31,7 +33,7 @@ LARGEST = 12
 class Summary:
     """What a change map says in numbers."""
 
-    unit: str
+    unit: Literal["m", "px"]
     """``m``, or ``px`` for images without georeference."""
     valid_px: int = 0
     changed_px: int = 0
@@ -45,24 +47,27 @@ class Summary:
     largest: list[tuple[float, int, ChangePolygon]] = field(default_factory=list)
     """A heap of (area, id, polygon)."""
 
-    def result(self) -> dict[str, Any]:
-        """The ``result`` object of the receipt."""
-        area = "changed_area_m2" if self.unit == "m" else "changed_area_px"
-        return {
-            "unit": self.unit,
-            "valid_px": self.valid_px,
-            "changed_px": self.changed_px,
-            "changed_fraction": self.changed_px / self.valid_px if self.valid_px else 0.0,
-            area: self.changed_area,
-            "polygons": self.polygons,
-            "small_polygons": self.small_polygons,
-            area.replace("changed", "small"): self.small_area,
-        }
+    def result(self, interval: AreaInterval) -> MapResult:
+        """The ``result`` of the receipt, with the interval of the changed area."""
+        metres, changed, small = self.unit == "m", finite(self.changed_area), finite(self.small_area)
+        return MapResult(
+            unit=self.unit,
+            valid_px=self.valid_px,
+            changed_px=self.changed_px,
+            changed_fraction=self.changed_px / self.valid_px if self.valid_px else 0.0,
+            changed_area_m2=changed if metres else None,
+            changed_area_px=None if metres else changed,
+            polygons=self.polygons,
+            small_polygons=self.small_polygons,
+            small_area_m2=small if metres else None,
+            small_area_px=None if metres else small,
+            changed_area_interval=interval,
+        )
 
-    def largest_polygons(self, grid: Grid) -> list[dict[str, Any]]:
+    def largest_polygons(self, grid: Grid) -> tuple[PolygonRecord, ...]:
         """The largest polygons, largest first; ids are those of the GeoPackage."""
         to_lonlat = None if grid.crs is None else lonlat_transformer(grid.crs)
-        return [_row(number, polygon, to_lonlat) for _, number, polygon in sorted(self.largest, reverse=True)]
+        return tuple(_record(number, polygon, to_lonlat) for _, number, polygon in sorted(self.largest, reverse=True))
 
 
 class ProductWriter:
@@ -162,19 +167,23 @@ class ProductWriter:
             self._files.__exit__(kind, error, trace)
 
 
-def _row(number: int, polygon: ChangePolygon, to_lonlat: Transformer | None) -> dict[str, Any]:
-    point = polygon.geometry.representative_point()
-    unit = polygon.unit
-    row: dict[str, Any] = {
-        "id": number,
-        f"area_{unit}2" if unit == "m" else "area_px": polygon.area,
-        f"perimeter_{unit}": polygon.perimeter,
-        "mean_probability": polygon.mean_probability,
-        "max_probability": polygon.max_probability,
-    }
-    if unit == "px":
-        return row | {"row": point.y, "col": point.x}
-    if to_lonlat is None:
-        return row | {"x": point.x, "y": point.y}
-    lon, lat = to_lonlat.transform(point.x, point.y)
-    return row | {"lon": lon, "lat": lat}
+def _record(number: int, polygon: ChangePolygon, to_lonlat: Transformer | None) -> PolygonRecord:
+    point, metres = polygon.geometry.representative_point(), polygon.unit == "m"
+    area, perimeter = finite(polygon.area), finite(polygon.perimeter)
+    lon, lat = to_lonlat.transform(point.x, point.y) if metres and to_lonlat is not None else (None, None)
+    in_crs = metres and to_lonlat is None
+    return PolygonRecord(
+        id=number,
+        area_m2=area if metres else None,
+        area_px=None if metres else area,
+        perimeter_m=perimeter if metres else None,
+        perimeter_px=None if metres else perimeter,
+        mean_probability=polygon.mean_probability,
+        max_probability=polygon.max_probability,
+        lon=finite(lon),
+        lat=finite(lat),
+        x=point.x if in_crs else None,
+        y=point.y if in_crs else None,
+        row=None if metres else point.y,
+        col=None if metres else point.x,
+    )

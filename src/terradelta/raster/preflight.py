@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from terradelta.geo.grid import Grid
 from terradelta.raster.bands import BandSelection
@@ -28,16 +27,6 @@ class Placement:
     resampling: str = ""
     """GDAL's name of the interpolation; empty where nothing was warped."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready fields."""
-        return {
-            "warped": self.warped,
-            "shift_px": None if self.shift_px is None else list(self.shift_px),
-            "pixel_ratio": self.pixel_ratio,
-            "coverage": self.coverage,
-            "resampling": self.resampling or None,
-        }
-
 
 @dataclass(frozen=True)
 class Preflight:
@@ -58,28 +47,6 @@ class Preflight:
     """Number of pixels that ``valid_fraction`` rests on."""
     warnings: tuple[str, ...] = ()
     """Sentences about what may make the result wrong."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready record."""
-        dates = ("before", "after")
-        return {
-            "inputs": {date: source.to_dict() for date, source in zip(dates, self.sources, strict=True)},
-            "placement": {date: place.to_dict() for date, place in zip(dates, self.placements, strict=True)},
-            "bands": {
-                "names": list(self.selection.names),
-                "before": list(self.selection.before),
-                "after": list(self.selection.after),
-            },
-            "grid": {
-                "crs": self.grid.crs.to_string() if self.grid.crs else None,
-                "transform": list(self.grid.transform)[:6],
-                "size_px": list(self.grid.shape),
-            },
-            "area_of_interest": self.aoi,
-            "valid_fraction": self.valid_fraction,
-            "sampled_px": self.sampled_px,
-            "warnings": list(self.warnings),
-        }
 
     def lines(self) -> list[str]:
         """Plain sentences, warnings last."""

@@ -55,10 +55,6 @@ class RemoteFile:
         except (TypeError, ValueError):
             return None
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready identity."""
-        return {"path": self.name, "bytes": self.size, "etag": self.etag or None, "modified": self.modified or None}
-
 
 def is_url(text: str) -> bool:
     """Whether a text is an http or https URL, also one that `pathlib.Path` has shortened to one slash."""

@@ -223,28 +223,6 @@ class Source:
         size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
         return f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>"
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready facts about the file."""
-        size = self.grid.pixel_size
-        nodata = [None if value is None else (value if math.isfinite(value) else str(value)) for value in self.nodata]
-        return {
-            "path": self.path,
-            "driver": self.driver,
-            "size_px": list(self.grid.shape),
-            "crs": self.grid.crs.to_string() if self.grid.crs else None,
-            "transform": list(self.grid.transform)[:6],
-            "pixel_size": list(size),
-            "dtypes": [band.dtype for band in self.bands],
-            "bands": [band.label for band in self.bands],
-            "alpha_bands": list(self.alpha),
-            "nodata": nodata,
-            "masks": list(self.masks),
-            "values": {
-                "known_from": None if self.meaning is None else self.meaning.origin,
-                "converted": None if self.conversion is None else [list(pair) for pair in self.conversion],
-            },
-        }
-
 
 def gdal_type(dtype: str) -> str:
     """GDAL's name of a dtype."""

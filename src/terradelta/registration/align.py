@@ -1,7 +1,6 @@
 """How the two dates lie on one another before a run, and the correction that the user asked for."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from terradelta.raster.pair import Pair
 from terradelta.registration.blocks import LIMIT_PX, Registration, measure_shift
@@ -39,15 +38,6 @@ class Alignment:
         lies_well = self.found.median_px is not None and self.found.median_px <= LIMIT_PX
         start = "The" if lies_well else "Warning: the"
         return [self.found.lines()[0], f"{start} dates were not coregistered: {self.refused}."]
-
-    def record(self) -> dict[str, Any]:
-        """JSON-ready record."""
-        return {
-            "found": self.found.to_dict(),
-            "corrected": self.remaining is not None,
-            "remaining": None if self.remaining is None else self.remaining.to_dict(),
-            "not_corrected_because": self.refused or None,
-        }
 
 
 def align(pair: Pair, coregister: bool) -> Alignment:

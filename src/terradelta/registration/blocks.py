@@ -161,26 +161,6 @@ class Registration:
         places = np.array([(self.blocks[i].row, self.blocks[i].col) for i in self.used])
         return np.column_stack(self.field.at(*places.T))
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready record; ``blocks`` holds [row, col, down, right, used] each."""
-        side, used, median = ground_sampling_m(self.grid), set(self.used), self.median_px
-        return {
-            "method": "correlation of double-angle gradients in blocks",
-            "block_px": self.side_px,
-            "confident_share": self.confident_share,
-            "median_px": median,
-            "median_m": None if side is None or median is None else median * side,
-            "direction_px": None if self.direction_px is None else list(self.direction_px),
-            "largest_px": self.largest_px,
-            "scatter_px": self.scatter_px,
-            "limit_px": LIMIT_PX,
-            "field": None if self.field is None else self.field.to_dict(),
-            "blocks": [
-                [round(b.row, 1), round(b.col, 1), round(b.down_px, 3), round(b.right_px, 3), i in used]
-                for i, b in enumerate(self.blocks)
-            ],
-        }
-
 
 def measure_shift(pair: Pair) -> Registration:
     """Measure the shift of the second date in at most 12 x 12 blocks of the pair as it is read now.

@@ -1,10 +1,9 @@
 """The shift between the dates, as a figure of arrows and a sentence."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from terradelta.html.text import finite, fraction, number
+from terradelta.html.text import fraction, number
+from terradelta.receipt.map_record import RegistrationRecord, ShiftRecord
 
 __all__ = ["shift_figure"]
 
@@ -16,30 +15,25 @@ _REACH = 0.45
 _Block = tuple[float, float, float, float, bool]
 
 
-def shift_figure(registration: Mapping[str, Any], shape: tuple[float, float]) -> str:
-    """HTML of the ``registration`` object of a receipt; empty where it holds no block.
+def shift_figure(registration: RegistrationRecord, shape: tuple[int, int]) -> str:
+    """HTML of how two dates lie on one another; empty where no block was measured.
 
     Args:
-        registration: with ``found``, ``remaining`` and ``corrected``; every key may be missing.
+        registration: of the receipt of a map.
         shape: (height, width) of the grid in pixels.
     """
-    records = {
-        "As the georeference says": registration.get("found"),
-        "After coregistration, as it was mapped": registration.get("remaining"),
+    found = {
+        "As the georeference says": registration.found,
+        "After coregistration, as it was mapped": registration.remaining,
     }
-    blocks = {title: _blocks(record) for title, record in records.items() if isinstance(record, Mapping)}
-    lengths = (math.hypot(down, right) for each in blocks.values() for _, _, down, right, used in each if used)
+    shown = {title: each for title, each in found.items() if each is not None and each.blocks}
+    lengths = (math.hypot(down, right) for each in shown.values() for _, _, down, right, used in each.blocks if used)
     longest = max(lengths, default=0.0)  # of both figures: they have one scale
-    height, width = shape
-    if height <= 0 or width <= 0:
-        return ""
-    figures = [
-        _figure(each, shape, longest, f"{title}: {_words(records[title])}") for title, each in blocks.items() if each
-    ]
+    figures = [_figure(each.blocks, shape, longest, f"{title}: {_words(each)}") for title, each in shown.items()]
     return f'<div class="pair">{"".join(figures)}</div>' if figures else ""
 
 
-def _figure(blocks: list[_Block], shape: tuple[float, float], longest: float, words: str) -> str:
+def _figure(blocks: tuple[_Block, ...], shape: tuple[int, int], longest: float, words: str) -> str:
     scale = min(_WIDTH / shape[1], _TALLEST / shape[0])
     height, width = shape[0] * scale, shape[1] * scale
     spacing = math.sqrt(height * width / len(blocks))
@@ -60,24 +54,13 @@ def _figure(blocks: list[_Block], shape: tuple[float, float], longest: float, wo
     )
 
 
-def _words(record: Any) -> str:  # noqa: ANN401  from JSON
-    median, metres = finite(record.get("median_px")), finite(record.get("median_m"))
-    if median is None:
-        return f"the shift is not known; {fraction(record.get('confident_share'))} of the blocks match."
-    ground = "" if metres is None else f" ({number(metres)} m)"
+def _words(shift: ShiftRecord) -> str:
+    if shift.median_px is None:
+        return f"the shift is not known; {fraction(shift.confident_share)} of the blocks match."
+    ground = "" if shift.median_m is None else f" ({number(shift.median_m)} m)"
     return (
-        f"{number(median)} pixels{ground} in the median, single blocks scatter by {number(record.get('scatter_px'))}."
+        f"{number(shift.median_px)} pixels{ground} in the median, single blocks scatter by {number(shift.scatter_px)}."
     )
-
-
-def _blocks(record: Mapping[str, Any]) -> list[_Block]:
-    rows = record.get("blocks")
-    blocks = []
-    for row in rows if isinstance(rows, list | tuple) else ():
-        values = [finite(value) for value in row[:4]] if isinstance(row, list | tuple) and len(row) == 5 else [None]
-        if None not in values:
-            blocks.append((*values, row[4] is True))
-    return blocks
 
 
 def _mark(block: _Block, scale: float, stretch: float) -> str:

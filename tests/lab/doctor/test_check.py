@@ -1,6 +1,5 @@
 """The doctor on data sets with one fault each: files, sizes, splits, values and places."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,10 @@ import rasterio
 from affine import Affine
 
 from terradelta.lab.data import open_pairs
-from terradelta.lab.doctor import Severity, check_dataset, twins
+from terradelta.lab.doctor import Severity, check_dataset, checkup_receipt, twins
 from terradelta.lab.doctor.measures import Moments, Portrait
+from terradelta.receipt import CheckupReceipt, from_json, to_json
+from terradelta.receipt.checkup_record import CheckupSummary
 
 from .doctor_scenes import SIDE, TIFF, UTM, Builder, kinds, scene, square
 
@@ -27,17 +28,17 @@ def test_a_healthy_data_set_has_no_finding(data: Builder) -> None:
 
 
 def test_numbers_of_a_split_are_those_of_all_its_pixels(data: Builder) -> None:
-    found = data.check().to_dict()["splits"]["train"]
+    found = checkup_receipt(data.check()).splits["train"]
     pairs = open_pairs(data.root, "train")
     values = np.concatenate(
         [x.reshape(3, -1) for k in range(3) for x in (pairs.read(k).before, pairs.read(k).after)], 1
     )
-    np.testing.assert_allclose(found["mean"], values.mean(axis=1) / 255, atol=1e-6)
-    np.testing.assert_allclose(found["std"], values.std(axis=1) / 255, atol=1e-6)
-    assert found["changed_fraction"] == pytest.approx(18 * 18 / SIDE**2)
-    assert (found["pairs"], found["read"], found["pairs_with_change"], found["scale"]) == (3, 3, 3, 255)
-    assert found["sizes"] == [[SIDE, SIDE, 3]]
-    assert found["labels"] == {"0 and 255": 3}
+    np.testing.assert_allclose(found.mean, values.mean(axis=1) / 255, atol=1e-6)
+    np.testing.assert_allclose(found.std, values.std(axis=1) / 255, atol=1e-6)
+    assert found.changed_fraction == pytest.approx(18 * 18 / SIDE**2)
+    assert (found.pairs, found.read, found.pairs_with_change, found.scale) == (3, 3, 3, 255)
+    assert found.sizes == ((SIDE, SIDE, 3),)
+    assert found.labels == {"0 and 255": 3}
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
@@ -173,11 +174,12 @@ def test_places_that_two_splits_share(tmp_path: Path, write_image) -> None:
 
 def test_json_is_complete(data: Builder) -> None:
     data.pair("test", "copy", 9, before=scene(200), after=scene(201))
-    facts = json.loads(json.dumps(data.check().to_dict()))
-    assert facts["summary"] == {"error": 1, "warning": 0, "note": 0}
-    assert facts["findings"][0]["pairs"] == [["train", "p0"], ["test", "copy"]]
-    assert facts["findings"][0]["cure"]
-    assert set(facts["splits"]) == {"train", "val", "test"}
+    receipt = checkup_receipt(data.check())
+    assert receipt.summary == CheckupSummary(error=1, warning=0, note=0)
+    assert receipt.findings[0].pairs == (("train", "p0"), ("test", "copy"))
+    assert receipt.findings[0].cure
+    assert set(receipt.splits) == {"train", "val", "test"}
+    assert from_json(CheckupReceipt, to_json(receipt)) == receipt
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from affine import Affine
 from terradelta.lab.data.images import Image
 from terradelta.lab.data.labels import LabelCoding
 from terradelta.lab.data.pairs import PairFiles
-from terradelta.lab.doctor import check_dataset, mend_dataset
+from terradelta.lab.doctor import check_dataset, checkup_receipt, mend_dataset
 from terradelta.lab.doctor.label_values import LabelKind, LabelTally, mended
 
 from .doctor_scenes import SIDE, UTM, Builder, kinds, scene, square
@@ -103,7 +103,7 @@ def test_palettes_and_mixed_kinds_are_notes(data: Builder) -> None:
     checkup = data.check()
     assert kinds(checkup) == {"label with a palette": 1, "labels of two kinds": 1}
     assert checkup.errors == 0
-    assert checkup.to_dict()["splits"]["train"]["labels"] == {"0 and 255": 4, "0 and 1": 1}
+    assert checkup_receipt(checkup).splits["train"].labels == {"0 and 255": 4, "0 and 1": 1}
 
 
 def test_balance_of_classes(tmp_path: Path, write_image) -> None:

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 
 from terradelta.errors import OutputError
-from terradelta.lab.doctor import Checkup, check_dataset
+from terradelta.lab.doctor import Checkup, check_dataset, checkup_receipt
 from terradelta.lab.doctor.page import render_checkup, write_checkup
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -43,7 +43,7 @@ def test_the_page_names_every_finding_and_its_cure(checkup: Checkup) -> None:
     for finding in checkup.findings:
         assert finding.cure.split("'")[0] in page
     assert "scale=255," in page
-    assert f"mean=({round(checkup.to_dict()['splits']['train']['mean'][0], 4)}, " in page
+    assert f"mean=({round(checkup_receipt(checkup).splits['train'].mean[0], 4)}, " in page
 
 
 def test_the_page_stands_alone_and_escapes_names(checkup: Checkup) -> None:

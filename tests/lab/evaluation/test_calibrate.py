@@ -8,6 +8,8 @@ from terradelta.errors import InputError
 from terradelta.lab.data import PairList
 from terradelta.lab.evaluation import Details, calibrated_card, evaluate, sweep
 from terradelta.lab.evaluation.calibrate import sweep_curve
+from terradelta.receipt import plain
+from terradelta.receipt.evaluation_record import ThresholdRecord
 
 from .conftest import Brighter, Write
 
@@ -26,16 +28,14 @@ def val(write_pairs: Write) -> PairList:
 def test_sweep_agrees_with_evaluations_at_its_thresholds(val: PairList, card: ModelCard) -> None:
     found = evaluate(Brighter(card), val)
     rows = sweep(found)
-    assert [row["rule"] for row in rows] == [
-        *("best f1", "best miou", "best kappa", "precision >= 0.9", "recall >= 0.9")
-    ]
+    assert [row.rule for row in rows] == [*("best f1", "best miou", "best kappa", "precision >= 0.9", "recall >= 0.9")]
     for row in rows:
-        again = evaluate(Brighter(card), val, threshold=row["threshold"]).total
-        assert again.f1 == pytest.approx(row["f1"])
-    assert rows[3]["precision"] >= 0.9
-    assert rows[4]["recall"] >= 0.9
+        again = evaluate(Brighter(card), val, threshold=row.threshold).total
+        assert again.f1 == pytest.approx(row.metrics.f1)
+    assert rows[3].metrics.precision >= 0.9
+    assert rows[4].metrics.recall >= 0.9
     others = [evaluate(Brighter(card), val, threshold=t).total for t in (0.2, 0.4, 0.6, 0.8)]
-    assert all(rows[0]["f1"] >= other.f1 and rows[0]["iou_changed"] >= other.iou_changed for other in others)
+    assert all(rows[0].metrics.f1 >= other.f1 and rows[0].metrics.iou_changed >= other.iou_changed for other in others)
 
 
 def test_a_precision_that_nothing_reaches(val: PairList, card: ModelCard) -> None:
@@ -44,12 +44,12 @@ def test_a_precision_that_nothing_reaches(val: PairList, card: ModelCard) -> Non
             return np.zeros_like(before)
 
     row = sweep(evaluate(Constant(card), val))[3]
-    assert row == {"rule": "precision >= 0.9", "threshold": None}
+    assert row == ThresholdRecord("precision >= 0.9", None)
 
 
 def test_sweep_curve(val: PairList, card: ModelCard) -> None:
     found = evaluate(Brighter(card), val)
-    curve = sweep_curve(found, 10)["curve"]
+    curve = sweep_curve(found, 10).curve
     assert [point[0] for point in curve] == pytest.approx([k / 10 for k in range(1, 11)])
     for threshold, precision, recall, f1 in curve:
         counts = found.histogram.confusion(threshold)
@@ -67,10 +67,10 @@ def test_the_calibrated_card_calls_the_same_pixels_changed(val: PairList, card: 
     carried = evaluate(Brighter(new), val, threshold=new.scores[0]["threshold"]).total
     assert carried == found.histogram.confusion(0.3)
     assert new.scores[1] == {"split": "x"}
-    assert again.details.logits.scores()["ece"] == pytest.approx(record["ece_after"], abs=2e-3)
-    assert again.details.logits.scores()["nll"] == pytest.approx(record["nll_after"], abs=1e-5)
-    assert record["nll_after"] < record["nll_before"]
-    assert new.training["calibration"] == record
+    assert again.details.logits.scores()["ece"] == pytest.approx(record.ece_after, abs=2e-3)
+    assert again.details.logits.scores()["nll"] == pytest.approx(record.nll_after, abs=1e-5)
+    assert record.nll_after < record.nll_before
+    assert new.training["calibration"] | {"threshold": new.threshold} == plain(record)
     if not with_bias:
         assert new.logit_bias == pytest.approx(card.logit_bias * card.temperature / new.temperature, rel=1e-4)
     assert ModelCard.from_json(new.to_json()) == new

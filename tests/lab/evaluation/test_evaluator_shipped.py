@@ -104,8 +104,8 @@ def test_the_words_on_classical_methods_hold_the_receipts_numbers() -> None:
 def test_the_card_gives_a_map_an_interval(predictor) -> None:
     card = predictor.card
     found = interval_from_scores(card.scores, card.threshold, 5_000.0, 95_000.0)
-    assert found["area"]["low"] < found["area"]["value"] < found["area"]["high"]
-    assert found["basis"].startswith("Scores of 20 images (levir_cd_subset, test).")
+    assert found.area.low < found.area.value < found.area.high
+    assert found.basis.startswith("Scores of 20 images (levir_cd_subset, test).")
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -1,6 +1,7 @@
 """The page of an evaluation: complete, offline, in agreement with the receipt."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,12 +9,23 @@ import pytest
 
 from terradelta.card import ModelCard
 from terradelta.lab.data.pairs import LabelledPair
-from terradelta.lab.evaluation import Details, Evaluation, Robustness, compare, evaluation_receipt, sweep
+from terradelta.lab.evaluation import (
+    Details,
+    Evaluation,
+    Robustness,
+    against_record,
+    compare,
+    evaluation_receipt,
+    robustness_record,
+    sweep,
+)
 from terradelta.lab.evaluation.calibrate import sweep_curve
 from terradelta.lab.evaluation.page import render_evaluation
 from terradelta.lab.evaluation.perturbations import KINDS
 from terradelta.lab.evaluation.scoring import WHOLE
 from terradelta.lab.metrics import ProbabilityHistogram, confusion
+from terradelta.receipt import EvaluationReceipt
+from terradelta.receipt.evaluation_record import MetricsRecord, ProtocolRecord, SweepRecord
 
 CARD = ModelCard("weights <1>", "net", ("red", "green", "blue"), (0.0,) * 3, (1.0,) * 3)
 
@@ -31,7 +43,7 @@ class Source:
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[dict, Details]:
+def made() -> tuple[EvaluationReceipt, Details]:
     rng = np.random.default_rng(0)
     details, found = Details(examples=1), Evaluation(0.5, ProbabilityHistogram())
     found.details = details
@@ -45,18 +57,22 @@ def made() -> tuple[dict, Details]:
         found.images.append((pair.name, confusion(probability >= 0.5, label)))
         details.add(pair, probability, 0.5, None)
     receipt = evaluation_receipt(found, CARD, Source(), weights="abc")
-    scores = receipt["metrics"]
-    gap = dict.fromkeys(scores, -0.0123)
-    receipt["protocols"] = [
-        {"name": "whole", "protocol": "whole images", "metrics": scores},
-        {"name": "patches", "protocol": "patches of 64", "metrics": scores, "difference": gap},
-    ]
-    receipt["sweep"] = {"chosen": sweep(found), **sweep_curve(found)}
+    scores = receipt.metrics
+    rows = (
+        ProtocolRecord("whole", "whole images", scores),
+        ProtocolRecord("patches", "patches of 64", scores, MetricsRecord(*[-0.0123] * 7)),
+    )
+    curve = sweep_curve(found)
     images = {name: counts.as_tuple() for name, counts in found.images}
-    receipt["against"] = {"model": "<other>", "its_metrics": scores, **compare(images, images).receipt()}
     card = Robustness(KINDS[:2], {"season": "needs bands"}, 0.5, WHOLE, 0, {("none", 0.0): images})
     card.counts |= {(kind.name, level): images for kind in KINDS[:2] for level in kind.levels}
-    receipt["robustness"] = card.receipt()
+    receipt = replace(
+        receipt,
+        protocols=rows,
+        sweep=SweepRecord(sweep(found), curve.columns, curve.curve),
+        against=against_record(compare(images, images), "<other>", None),
+        robustness=robustness_record(card),
+    )
     return receipt, details
 
 
@@ -95,12 +111,12 @@ def test_all_sections_are_there_and_close(made) -> None:
 def test_numbers_are_those_of_the_receipt(made) -> None:
     receipt, _ = made
     page = render_evaluation(*made)
-    low, high = receipt["intervals"]["metrics"]["f1"]
+    low, high = receipt.intervals.metrics["f1"]
     for words in (
-        f"{100 * receipt['metrics']['f1']:.1f} %",
-        f"{receipt['metrics']['kappa']:.4f}",
+        f"{100 * receipt.metrics.f1:.1f} %",
+        f"{receipt.metrics.kappa:.4f}",
         f"{low:.4f} to {high:.4f}",
-        f"ECE {receipt['calibration']['ece']:.4f}",
+        f"ECE {receipt.calibration.ece:.4f}",
         "-0.0123",
         "p = 1.0000",
         "c0ffee",
@@ -129,8 +145,17 @@ def test_pictures_come_in_both_palettes(made) -> None:
 
 def test_without_extras_the_page_is_shorter(made) -> None:
     receipt, _ = made
-    plain = {k: v for k, v in receipt.items() if k not in ("protocols", "sweep", "against", "robustness")}
-    page = render_evaluation({**plain, "intervals": {}})
+    extras = dict.fromkeys(("protocols", "sweep", "against", "robustness", "intervals"))
+    page = render_evaluation(replace(receipt, **extras))
     for name in ("protocols", "sweep", "against", "robustness", "images"):
         assert f'id="{name}"' not in page
     assert "95 % interval" in page
+
+
+def test_without_details_it_is_shorter_still(made) -> None:
+    receipt, _ = made
+    counted = dict.fromkeys(("precision_recall", "calibration", "by_size", "boundary", "images", "average_precision"))
+    page = render_evaluation(replace(receipt, **counted))
+    for name in ("curves", "sizes", "boundary"):
+        assert f'id="{name}"' not in page
+    assert f"{receipt.metrics.f1:.4f}" in page

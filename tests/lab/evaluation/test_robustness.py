@@ -1,6 +1,5 @@
 """The robustness card against single evaluations, and its journal."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from terradelta.card import ModelCard
 from terradelta.errors import InputError, OutputError
 from terradelta.lab.data import PairList
-from terradelta.lab.evaluation import Scoring, evaluate, robustness, thinned
+from terradelta.lab.evaluation import Scoring, evaluate, robustness, robustness_record, thinned
 from terradelta.lab.evaluation.perturbations import KINDS, disturb
 from terradelta.lab.metrics import Confusion, confusion
 
@@ -38,11 +37,11 @@ def two(squares: PairList) -> PairList:
 def test_rows_are_those_of_single_evaluations(two: PairList) -> None:
     done: list[tuple[int, int]] = []
     found = robustness(Brighter(CARD), two, progress=lambda *n: done.append(n))
-    rows = {(row["kind"], row["level"]): row for row in found.rows()}
+    rows = {(row.kind, row.level): row for row in found.rows()}
     assert len(rows) == CONDITIONS
     assert done[-1] == (2 * CONDITIONS, 2 * CONDITIONS)
     clean = evaluate(Brighter(CARD), two).total
-    assert rows["none", 0]["f1"] == clean.f1
+    assert rows["none", 0].f1 == clean.f1
     for kind in KINDS[:3]:
         level, total = kind.levels[-1], Confusion()
         for index in range(2):
@@ -50,20 +49,20 @@ def test_rows_are_those_of_single_evaluations(two: PairList) -> None:
             dates = disturb(kind, level, pair.before, pair.after, CARD, key=f"0 {pair.name}")
             total += confusion(Brighter(CARD).predict(*(d[None] for d in dates))[0] >= 0.5, pair.label)
         row = rows[kind.name, level]
-        assert (row["f1"], row["precision"], row["recall"]) == pytest.approx((total.f1, total.precision, total.recall))
-        assert row["f1_change"] == pytest.approx(total.f1 - clean.f1)
-    receipt = found.receipt()
-    assert receipt["images"] == 2
-    assert receipt["kinds"]["noise"]["unit"] == "% of scale"
-    assert json.loads(json.dumps(receipt, allow_nan=False)) == receipt
+        assert (row.f1, row.precision, row.recall) == pytest.approx((total.f1, total.precision, total.recall))
+        assert row.f1_change == pytest.approx(total.f1 - clean.f1)
+    record = robustness_record(found)
+    assert record.images == 2
+    assert record.kinds["noise"].unit == "% of scale"
+    assert record.rows == found.rows()
 
 
 def test_a_detector_of_brightening_loses_by_brightness_and_not_by_nothing(two: PairList) -> None:
-    rows = {(row["kind"], row["level"]): row for row in robustness(Brighter(CARD), two).rows()}
-    assert rows["none", 0]["f1"] > 0.95
-    assert rows["brightness", 1.6]["f1"] < 0.5
-    assert rows["misregistration", 5]["f1"] < rows["misregistration", 1]["f1"]
-    assert rows["swapped dates", 1]["f1"] == 0  # it finds only what became brighter
+    rows = {(row.kind, row.level): row for row in robustness(Brighter(CARD), two).rows()}
+    assert rows["none", 0].f1 > 0.95
+    assert rows["brightness", 1.6].f1 < 0.5
+    assert rows["misregistration", 5].f1 < rows["misregistration", 1].f1
+    assert rows["swapped dates", 1].f1 == 0  # it finds only what became brighter
 
 
 def test_what_was_stopped_goes_on_without_repeating(two: PairList, tmp_path: Path) -> None:
@@ -124,5 +123,5 @@ def test_a_journal_that_cannot_be_written(two: PairList, tmp_path: Path) -> None
 
 def test_bands_that_do_not_allow_a_kind_are_named(two: PairList) -> None:
     found = robustness(Brighter(CARD.replace(bands=("a", "b", "c"))), thinned(two, 1))
-    assert found.receipt()["skipped"] == {"season": "needs bands named red and nir, or red, green and blue"}
-    assert "season" not in {row["kind"] for row in found.rows()}
+    assert robustness_record(found).skipped == {"season": "needs bands named red and nir, or red, green and blue"}
+    assert "season" not in {row.kind for row in found.rows()}

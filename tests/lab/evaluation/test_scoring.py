@@ -85,7 +85,7 @@ def test_the_protocol_is_in_the_evaluation(squares: PairList) -> None:
     card = CARD.replace(bands=("r", "g", "b"), mean=(0.0,) * 3, std=(1.0,) * 3, scale=255.0)
     found = [evaluate(Brighter(card), squares, protocol=Scoring(name, 16)) for name in ("whole", "patches", "overlap")]
     assert found[0].total == found[1].total == found[2].total
-    words = [each.receipt()["protocol"] for each in found]
+    words = [each.protocol.text for each in found]
     assert words[0] == "whole images, one global confusion matrix over all pixels"
     assert words[1].startswith("patches of 16 x 16 pixels side by side")
     assert words[2].startswith("patches of 16 x 16 pixels at every 8, probabilities averaged")

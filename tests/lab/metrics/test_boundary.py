@@ -44,11 +44,11 @@ def test_counts_of_several_images_are_the_naive_ones(images: list[tuple[np.ndarr
         scores.add(predicted, label)
     totals = [sum(len(pair[k]) for pair in edges) for k in (0, 1)]
     for row in scores.rows():
-        right = sum(near(guess, truth, row["tolerance_px"]) for guess, truth in edges)
-        found = sum(near(truth, guess, row["tolerance_px"]) for guess, truth in edges)
+        right = sum(near(guess, truth, row.tolerance_px) for guess, truth in edges)
+        found = sum(near(truth, guess, row.tolerance_px) for guess, truth in edges)
         precision, recall = right / max(totals[0], 1), found / max(totals[1], 1)
-        assert (row["precision"], row["recall"]) == pytest.approx((precision, recall))
-        assert row["f1"] == pytest.approx(2 * precision * recall / (precision + recall) if right and found else 0)
+        assert (row.precision, row.recall) == pytest.approx((precision, recall))
+        assert row.f1 == pytest.approx(2 * precision * recall / (precision + recall) if right and found else 0)
 
 
 def test_a_square_moved_by_two_pixels() -> None:
@@ -59,16 +59,16 @@ def test_a_square_moved_by_two_pixels() -> None:
     none, all_ = scores.rows()
     # On the label's boundary lie the moved square's upper and lower edge in columns 5 and 6 (4 pixels), and of its left
     # edge, column 5, nothing more: 4 of its 12 boundary pixels.
-    assert none["precision"] == none["recall"] == pytest.approx(4 / 12)
-    assert all_["f1"] == 1
+    assert none.precision == none.recall == pytest.approx(4 / 12)
+    assert all_.f1 == 1
 
 
 def test_nothing_predicted_and_nothing_there() -> None:
     scores = BoundaryScores()
     scores.add(np.zeros((3, 3), bool), np.zeros((3, 3), bool))
-    assert all(row["f1"] == row["precision"] == row["recall"] == 0 for row in scores.rows())
+    assert all(row.f1 == row.precision == row.recall == 0 for row in scores.rows())
     scores.add(np.eye(3, dtype=bool), np.eye(3, dtype=bool))
-    assert scores.rows()[0]["f1"] == 1
+    assert scores.rows()[0].f1 == 1
 
 
 def test_shapes_must_fit() -> None:

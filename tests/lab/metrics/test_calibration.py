@@ -46,10 +46,10 @@ def test_reliability_by_hand() -> None:
     p = np.array([[0.01, 0.03, 0.5, 0.5, 0.5, 0.5, 0.99]], np.float32)
     y = np.array([[False, False, True, False, False, False, True]])
     low, middle, high = made(p, y).reliability()
-    assert (low["from"], low["below"], low["pixels"], low["changed"]) == (0, 1 / 15, 2, 0)
-    assert low["mean_probability"] == pytest.approx(0.02, abs=1e-6)
-    assert (middle["pixels"], middle["changed"]) == (4, 0.25)
-    assert (high["below"], high["pixels"], high["changed"]) == (1, 1, 1)
+    assert (low.at_least, low.below, low.pixels, low.changed) == (0, 1 / 15, 2, 0)
+    assert low.mean_probability == pytest.approx(0.02, abs=1e-6)
+    assert (middle.pixels, middle.changed) == (4, 0.25)
+    assert (high.below, high.pixels, high.changed) == (1, 1, 1)
     assert made(p, y).scores()["ece"] == pytest.approx((2 * 0.02 + 4 * 0.25 + 0.01) / 7, abs=1e-6)
 
 
@@ -116,7 +116,7 @@ def test_zero_one_and_no_number() -> None:
 
 def test_nothing_counted() -> None:
     empty = LogitHistogram()
-    assert empty.reliability() == []
+    assert empty.reliability() == ()
     assert set(empty.scores().values()) == {0}
     assert empty.average_precision() == 0
 

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from terradelta.errors import ShapeError
 from terradelta.lab.metrics import SizeScores, confusion
+from terradelta.receipt.evaluation_record import SizeRecord
 
 BORDERS = (3.0, 6.0)
 MASK = arrays(bool, (6, 6))
@@ -54,9 +55,11 @@ def naive(predicted: np.ndarray, label: np.ndarray) -> list[dict[str, int]]:
     return bins
 
 
-def counted(rows: list[dict]) -> list[dict[str, int]]:
+def counted(rows: tuple[SizeRecord, ...]) -> list[dict[str, int]]:
     names = ("changes", "found", "predicted", "right")
-    return [{n: row[n] for n in ("tp", "fp", "fn")} | {n: row["objects"][n] for n in names} for row in rows]
+    return [
+        {n: getattr(row, n) for n in ("tp", "fp", "fn")} | {n: getattr(row.objects, n) for n in names} for row in rows
+    ]
 
 
 @given(MASK, MASK)
@@ -73,7 +76,7 @@ def test_bins_add_up_to_the_confusion_matrix(images: list[tuple[np.ndarray, np.n
         scores.add(predicted, label)
     total = [confusion(predicted, label) for predicted, label in images]
     for name in ("tp", "fp", "fn"):
-        assert sum(row[name] for row in scores.rows()) == sum(getattr(counts, name) for counts in total)
+        assert sum(getattr(row, name) for row in scores.rows()) == sum(getattr(counts, name) for counts in total)
 
 
 def test_by_hand() -> None:
@@ -83,22 +86,22 @@ def test_by_hand() -> None:
     scores.add(predicted, label)
     small, large = scores.rows()
     # b (1 pixel) is missed; a (4) is half found by x, whose third pixel is wrong; z is a false alarm of 4 pixels.
-    assert (small["from_px"], small["below_px"], large["from_px"], large["below_px"]) == (0, 2, 2, None)
-    assert (small["tp"], small["fp"], small["fn"], small["f1"]) == (0, 0, 1, 0)
-    assert (large["tp"], large["fp"], large["fn"]) == (2, 1 + 4, 2)
-    assert large["f1"] == pytest.approx(2 * 2 / (2 * 2 + 5 + 2))
-    assert large["objects"] == pytest.approx(
+    assert (small.at_least, small.below, large.at_least, large.below) == (0, 2, 2, None)
+    assert (small.tp, small.fp, small.fn, small.f1) == (0, 0, 1, 0)
+    assert (large.tp, large.fp, large.fn) == (2, 1 + 4, 2)
+    assert large.f1 == pytest.approx(2 * 2 / (2 * 2 + 5 + 2))
+    assert vars(large.objects) == pytest.approx(
         {"changes": 1, "found": 1, "predicted": 2, "right": 1, "precision": 0.5, "recall": 1, "f1": 2 / 3}
     )
 
 
 def test_area_on_the_ground_chooses_the_bin() -> None:
     mask = np.ones((2, 2), bool)
-    scores = SizeScores((16.0,), "m2")
+    scores = SizeScores((16.0,))
     scores.add(mask, mask, pixel_area=4.0)
     scores.add(mask, mask, pixel_area=3.9)
-    assert [row["tp"] for row in scores.rows()] == [4, 4]
-    assert scores.rows()[1]["from_m2"] == 16
+    assert [row.tp for row in scores.rows()] == [4, 4]
+    assert scores.rows()[1].at_least == 16
 
 
 def test_shapes_must_fit() -> None:

@@ -381,7 +381,7 @@ def test_area_draws_large_images_more_often_and_change_is_looked_for_in_other_pa
         label = np.full((side, side), 255 if name == "c" else 0, np.uint8)
         image = np.full((3, side, side), level * 50, np.uint8)
         write_pair(tmp_path, "train", name, image, image, label)
-    pairs = PairFolder(tmp_path, "train")
+    pairs = open_pairs(tmp_path, "train")
 
     def drawn(**fields: object) -> np.ndarray:
         dataset = CropDataset(pairs, replace(PLAIN, **fields))

@@ -18,7 +18,7 @@ from terradelta.errors import InputError, ModelError, RasterError, ShapeError
 from terradelta.geo.grid import Tile
 from terradelta.lab.metrics import confusion
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.predict.classical import load_method, method, methods
+from terradelta.predict.classical import load_method, method, methods, prepared
 from terradelta.predict.classical.coherence import Coherence
 from terradelta.predict.classical.cva import Cva
 from terradelta.predict.classical.irmad import IrMad, fit_irmad, fit_mad
@@ -113,7 +113,7 @@ def test_pixels_without_data_do_not_count(tmp_path, name):
         found = source.read(1)
     assert (np.isnan(found) == (np.arange(90) < 20)[:, None]).all()
     assert confusion(found[20:] >= 0.5, truth[20:]).f1 > 0.8
-    assert np.allclose(made.receipt["model"]["training"]["mean"][0], before[:, 20:].mean((1, 2)), rtol=1e-5)
+    assert np.allclose(made.receipt.model.training["mean"][0], before[:, 20:].mean((1, 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["cva", "pca-kmeans"])
@@ -191,7 +191,7 @@ def test_receipt_and_report_name_the_method(files, tmp_path):
     assert model["network_args"]["threshold"] == "em"
     assert len(model["training"]["canonical_correlations"]) == 4
     assert model["licence"].startswith("No limit")
-    assert made.receipt["scaling"] is None
+    assert made.receipt.scaling is None
     page = made.report.read_text()
     for words in ("Nielsen", "Parameter: threshold", "Fitted: canonical correlations", "No limit: the method has no"):
         assert words in page
@@ -459,3 +459,20 @@ def test_taizhou(shared_data, chosen, kappa, f1, oa):
     assert scores.kappa > kappa
     assert scores.f1 > f1
     assert scores.oa > oa
+
+
+def test_a_method_is_a_predictor_that_is_not_fitted_yet(files):
+    found = load_method("cva")
+    with pytest.raises(ModelError, match=r"the method cva is not fitted to a pair yet; call prepared\(method, pair\)"):
+        found.logits(np.zeros((1, 1, 2, 2), np.float32), np.zeros((1, 1, 2, 2), np.float32))
+    steps = []
+    with open_pair(*files) as pair:
+        ready = prepared(found, pair, lambda *step: steps.append(step))
+        assert prepared(ready, pair) is ready
+        remarks = found.remarks(pair.grid), ready.remarks(pair.grid)
+    assert (found.name, found.identity, found.wanted, found.scale, remarks[0]) == ("cva", "cva", None, None, [])
+    assert (ready.name, ready.wanted, ready.scale) == ("cva", ready.card.bands, 1.0)
+    assert remarks[1] == ["The model cva is run by FittedCva."]
+    assert ready.identity != found.identity
+    assert (found.fitted, ready.fitted) == (False, True)
+    assert steps[-1][0] == steps[-1][1] > 0

@@ -20,6 +20,7 @@ from terradelta.lab.evaluation import evaluate, evaluation_receipt
 from terradelta.lab.training.loop import fit
 from terradelta.predict.load import load_predictor
 from terradelta.predict.predictor import Predictor
+from terradelta.receipt import plain, write_receipt
 
 __all__ = ["FAILED", "RECEIPT", "RESULT", "TRAINING", "failure_of", "run_job", "try_job"]
 
@@ -71,8 +72,8 @@ def run_job(job: Job, folder: Path, data: Path, console: Console) -> None:
         predictor, threshold, details = _baseline(job.entry.label, val)
     found = evaluate(predictor, test, threshold=threshold)
     receipt = evaluation_receipt(found, predictor.card, test, runtime=predictor.runtime)
-    write_whole(folder / RECEIPT, json.dumps(receipt, indent=2), make_folder=True)
-    result = {name: receipt[name] for name in ("metrics", "threshold", "data")}
+    write_receipt(receipt, folder / RECEIPT)
+    result = {name: plain(getattr(receipt, name)) for name in ("metrics", "threshold", "data")}
     write_whole(folder / RESULT, json.dumps({**result, **details}, indent=2))
     (folder / TRAINING / "last.ckpt").unlink(missing_ok=True)  # several times the weights; nobody goes on from it
 

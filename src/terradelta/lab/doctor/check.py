@@ -1,13 +1,10 @@
 """`check_dataset`: every pair of every split, read once; what is wrong, and what to do about it."""
 
-import datetime
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import terradelta
 from terradelta.errors import DataError
 from terradelta.lab.data.archives import Archive, count_notes
 from terradelta.lab.data.folder import Scan
@@ -18,8 +15,10 @@ from terradelta.lab.doctor.examine import PairRecord, SplitTally, examine
 from terradelta.lab.doctor.findings import Finding, Severity
 from terradelta.lab.doctor.label_values import LabelKind
 from terradelta.lab.doctor.twins import ONE_DATE, SAME, SWAPPED, Twin, find_shared_places, find_twins
+from terradelta.receipt import CheckupReceipt, finite
+from terradelta.receipt.checkup_record import CheckupSummary, FindingRecord, SplitRecord
 
-__all__ = ["Checkup", "check_dataset"]
+__all__ = ["Checkup", "check_dataset", "checkup_receipt", "own_splits"]
 
 _RARE, _UNLIKE = 0.01, 3.0
 _NAMED = 3
@@ -53,22 +52,6 @@ class Checkup:
     def errors(self) -> int:
         """Findings that make data unfit."""
         return sum(finding.severity is Severity.ERROR for finding in self.findings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: splits with their numbers, and the findings, the worst first."""
-        ordered = sorted(self.findings, key=lambda finding: finding.severity.rank)
-        counts = Counter(finding.severity.value for finding in ordered)
-        return {
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "version": terradelta.__version__,
-            "data": self.name,
-            "archive": None if self.archive is None else self.archive.title,
-            "licence": None if self.archive is None else self.archive.licence,
-            "citation": None if self.archive is None else self.archive.citation,
-            "splits": {split: _split_dict(len(self.sources[split]), t) for split, t in self.tallies.items()},
-            "summary": {severity.value: counts[severity.value] for severity in Severity},
-            "findings": [finding.to_dict() for finding in ordered],
-        }
 
 
 def check_dataset(
@@ -112,6 +95,26 @@ def check_dataset(
     inside = f"{layout.root}/"
     checkup.findings = [replace(f, message=f.message.replace(inside, "")) for f in checkup.findings]
     return checkup
+
+
+def checkup_receipt(checkup: Checkup) -> CheckupReceipt:
+    """Splits with their numbers, and the findings, the worst first."""
+    ordered = sorted(checkup.findings, key=lambda finding: finding.severity.rank)
+    counts, archive = Counter(finding.severity for finding in ordered), checkup.archive
+    return CheckupReceipt(
+        data=checkup.name,
+        archive=None if archive is None else archive.title,
+        licence=None if archive is None else archive.licence,
+        citation=None if archive is None else archive.citation,
+        splits={split: _split_record(len(checkup.sources[split]), t) for split, t in checkup.tallies.items()},
+        summary=CheckupSummary(*(counts[severity] for severity in Severity)),
+        findings=tuple(map(_finding_record, ordered)),
+    )
+
+
+def own_splits(layout: Layout) -> list[str]:
+    """The splits that share no pair with another."""
+    return [split for split in layout.splits if split != "trainval"]
 
 
 def _scan(layout: Layout, split: str, checkup: Checkup) -> Scan | None:
@@ -219,20 +222,31 @@ def _of_places(records: list[PairRecord]) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, "leak: place in two splits", message, cure, pairs)
 
 
-def _split_dict(pairs: int, tally: SplitTally) -> dict[str, Any]:
+def _finding_record(finding: Finding) -> FindingRecord:
+    alike = None if finding.correlation is None else round(finding.correlation, 4)
+    return FindingRecord(
+        finding.severity.value, finding.kind, finding.message, finding.cure, finding.pairs, correlation=alike
+    )
+
+
+def _split_record(pairs: int, tally: SplitTally) -> SplitRecord:
     moments = tally.moments
     scale = _BYTE_SCALE if set(tally.dtypes) == {"uint8"} else 1.0
-    return {
-        "pairs": pairs,
-        "read": sum(tally.sizes.values()),
-        "sizes": [[*size, count] for size, count in sorted(tally.sizes.items())],
-        "bands": sorted(tally.bands),
-        "dtypes": sorted(tally.dtypes),
-        "labels": {kind.value: count for kind, count in sorted(tally.labels.items(), key=lambda item: -item[1])},
-        "pixels": tally.pixels,
-        "changed_fraction": tally.changed / tally.pixels if tally.pixels else None,
-        "pairs_with_change": tally.with_change,
-        "scale": scale,
-        "mean": [round(float(value) / scale, 6) for value in moments.mean],
-        "std": [round(float(value) / scale, 6) for value in moments.std] if moments.count else [],
-    }
+    mean, std = (
+        tuple(finite(round(float(value) / scale, 6)) for value in values) if moments.count else ()
+        for values in (moments.mean, moments.std)
+    )
+    return SplitRecord(
+        pairs=pairs,
+        read=sum(tally.sizes.values()),
+        sizes=tuple((*size, count) for size, count in sorted(tally.sizes.items())),
+        bands=tuple(sorted(tally.bands)),
+        dtypes=tuple(sorted(tally.dtypes)),
+        labels={kind.value: count for kind, count in sorted(tally.labels.items(), key=lambda item: -item[1])},
+        pixels=tally.pixels,
+        changed_fraction=tally.changed / tally.pixels if tally.pixels else None,
+        pairs_with_change=tally.with_change,
+        scale=scale,
+        mean=mean,
+        std=std,
+    )

@@ -3,7 +3,6 @@
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 __all__ = ["Finding", "Severity", "grouped"]
 
@@ -39,12 +38,6 @@ class Finding:
     """(split, name) of the pairs concerned."""
     correlation: float | None = None
     """How alike two images are, where that is the finding."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        found: dict[str, Any] = {"severity": self.severity.value, "kind": self.kind, "message": self.message}
-        found |= {"cure": self.cure, "pairs": [list(pair) for pair in self.pairs]}
-        return found if self.correlation is None else found | {"correlation": round(self.correlation, 4)}
 
 
 def grouped(findings: Iterable[Finding]) -> dict[tuple[Severity, str], list[Finding]]:

@@ -15,7 +15,9 @@ from terradelta.html.page import page
 from terradelta.html.pictures import data_uri
 from terradelta.html.text import fraction, integer, text
 from terradelta.lab.data.pairs import PairList
-from terradelta.lab.doctor import Checkup, Finding, Severity, grouped
+from terradelta.lab.doctor import Checkup, Finding, Severity, checkup_receipt, grouped
+from terradelta.receipt import CheckupReceipt
+from terradelta.receipt.checkup_record import SplitRecord
 
 __all__ = ["render_checkup", "write_checkup"]
 
@@ -40,14 +42,14 @@ def write_checkup(out: Path, checkup: Checkup) -> None:
 
 def render_checkup(checkup: Checkup) -> str:
     """The page as a string; pictures of the first findings of a kind are read from the data set."""
-    facts = checkup.to_dict()
-    sections = (_verdict(facts), _splits(facts), _recipe(facts), *_findings(checkup), _source(facts))
+    receipt = checkup_receipt(checkup)
+    sections = (_verdict(receipt), _splits(receipt), _recipe(receipt), *_findings(checkup), _source(receipt))
     return page(
         "Check of labelled pairs",
         f"Data set {checkup.name}",
         sections,
-        f"Made by terradelta {text(facts['version'])}.",
-        lead=f"{checkup.location}, checked {facts['created']}",
+        f"Made by terradelta {text(receipt.version)}.",
+        lead=f"{checkup.location}, checked {receipt.created}",
         styles=("checkup.css",),
     )
 
@@ -56,58 +58,57 @@ def _section(heading: str, body: str) -> str:
     return f"<section>\n<h2>{heading}</h2>\n{body}\n</section>"
 
 
-def _verdict(facts: dict[str, Any]) -> str:
-    summary = facts["summary"]
+def _verdict(receipt: CheckupReceipt) -> str:
+    summary = receipt.summary
     said = "Nothing here would spoil training or scores."
-    if summary["error"]:
+    if summary.error:
         said = "Mend the errors before training."
-    elif summary["warning"]:
+    elif summary.warning:
         said = "No error. Look at the warnings: they may be meant."
-    names = {"error": "errors", "warning": "warnings", "note": "notes"}
+    counts = (("errors", summary.error, " main"), ("warnings", summary.warning, ""), ("notes", summary.note, ""))
     cards = "".join(
-        f'<div class="card{" main" if key == "error" else ""}"><dt>{name}</dt><dd>{integer(summary[key])}</dd></div>'
-        for key, name in names.items()
+        f'<div class="card{css}"><dt>{name}</dt><dd>{integer(count)}</dd></div>' for name, count, css in counts
     )
     return _section("The answer", f'<p class="verdict">{said}</p><dl class="cards">{cards}</dl>')
 
 
-def _splits(facts: dict[str, Any]) -> str:
+def _splits(receipt: CheckupReceipt) -> str:
     columns = ("Split", "Pairs", "Read", "Changed", "", "With change", "Bands", "Values", "Sizes, pixels", "Labels")
     head = "".join(f'<th scope="col">{name}</th>' for name in columns)
-    rows = "".join(_split_row(split, found) for split, found in facts["splits"].items())
+    rows = "".join(_split_row(split, found) for split, found in receipt.splits.items())
     table = f'<div class="scroll" tabindex="0"><table class="data"><thead><tr>{head}</tr></thead>'
     return _section("Splits", f"{table}<tbody>{rows}</tbody></table></div>")
 
 
-def _split_row(split: str, found: dict[str, Any]) -> str:
-    sizes = sorted(found["sizes"], key=lambda size: -size[2])
+def _split_row(split: str, found: SplitRecord) -> str:
+    sizes = sorted(found.sizes, key=lambda size: -size[2])
     shown = ", ".join(f"{h} x {w} ({n:,})" for h, w, n in sizes[:_SHOWN])
     shown += f" and {len(sizes) - _SHOWN} more" if len(sizes) > _SHOWN else ""
-    labels = ", ".join(f"{text(kind)} ({count:,})" for kind, count in found["labels"].items())
-    share = found["changed_fraction"]
+    labels = ", ".join(f"{text(kind)} ({count:,})" for kind, count in found.labels.items())
+    share = found.changed_fraction
     bar = "" if share is None else f'<span class="share"><i style="width:{100 * share:.2f}%"></i></span>'
     cells = (
-        integer(found["pairs"]),
-        integer(found["read"]),
+        integer(found.pairs),
+        integer(found.read),
         fraction(share),
         bar,
-        integer(found["pairs_with_change"]),
-        ", ".join(map(str, found["bands"])),
-        ", ".join(map(text, found["dtypes"])),
+        integer(found.pairs_with_change),
+        ", ".join(map(str, found.bands)),
+        ", ".join(map(text, found.dtypes)),
         shown,
         labels,
     )
     return f'<tr><th scope="row">{text(split)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
 
 
-def _recipe(facts: dict[str, Any]) -> str:
+def _recipe(receipt: CheckupReceipt) -> str:
     """Mean and standard deviation of the split to train on, as a recipe takes them."""
-    split = "train" if "train" in facts["splits"] else next(iter(facts["splits"]), None)
-    found = facts["splits"].get(split)
-    if not found or not found["mean"]:
+    split = "train" if "train" in receipt.splits else next(iter(receipt.splits), "")
+    found = receipt.splits.get(split)
+    if found is None or not found.mean:
         return ""
-    mean, std = (tuple(round(value, 4) for value in found[key]) for key in ("mean", "std"))
-    code = f"mean={mean},\nstd={std},\nscale={found['scale']:g},"
+    mean, std = (tuple(value and round(value, 4) for value in values) for values in (found.mean, found.std))
+    code = f"mean={mean},\nstd={std},\nscale={found.scale:g},"
     note = f'<p class="muted">Over both dates of all pairs of {text(split)} that could be read.</p>'
     return _section("Mean and standard deviation, for a recipe", f"{note}<pre><code>{code}</code></pre>")
 
@@ -182,9 +183,9 @@ def _small(values: NDArray[Any]) -> NDArray[np.uint8]:
     return small.round().astype(np.uint8)
 
 
-def _source(facts: dict[str, Any]) -> str:
-    if not facts["archive"]:
+def _source(receipt: CheckupReceipt) -> str:
+    if not receipt.archive:
         return ""
-    rows = {"Archive": facts["archive"], "Licence": facts["licence"], "Cite": facts["citation"]}
+    rows = {"Archive": receipt.archive, "Licence": receipt.licence, "Cite": receipt.citation}
     cells = "".join(f'<tr><th scope="row">{name}</th><td>{text(value)}</td></tr>' for name, value in rows.items())
     return _section("Where it is from", f'<table class="facts"><tbody>{cells}</tbody></table>')

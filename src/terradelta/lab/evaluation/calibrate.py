@@ -7,6 +7,8 @@ from terradelta.errors import InputError
 from terradelta.lab.data.pairs import PairSource
 from terradelta.lab.evaluation.evaluator import Evaluation
 from terradelta.lab.metrics import LogitScaling, metrics_of
+from terradelta.receipt import plain
+from terradelta.receipt.evaluation_record import CalibrationRecord, CurveRecord, MetricsRecord, ThresholdRecord
 
 __all__ = ["calibrated_card", "refuse_test", "sweep"]
 
@@ -20,7 +22,7 @@ def refuse_test(split: str, what: str) -> None:
         raise InputError(f"{what} on the test split would make its scores worthless; choose on --split val")
 
 
-def sweep(found: Evaluation) -> list[dict[str, Any]]:
+def sweep(found: Evaluation) -> tuple[ThresholdRecord, ...]:
     """Thresholds to choose from, each with its scores.
 
     The best for F1 (also the best for the IoU of the changed class, which rises with F1), for mean IoU and for kappa;
@@ -29,27 +31,28 @@ def sweep(found: Evaluation) -> list[dict[str, Any]]:
     histogram = found.histogram
     chosen: list[tuple[str, float | None]] = [(f"best {name}", histogram.best_threshold(name)) for name in _BEST]
     chosen += [(f"{name} >= {least}", histogram.threshold_at(name, least)) for name, least in _FIXED]
-    rows = []
-    for rule, threshold in chosen:
-        scores = {} if threshold is None else histogram.confusion(threshold).metrics()
-        rows.append({"rule": rule, "threshold": threshold, **scores})
-    return rows
+    return tuple(
+        ThresholdRecord(rule, None)
+        if threshold is None
+        else ThresholdRecord(rule, threshold, MetricsRecord(**histogram.confusion(threshold).metrics()))
+        for rule, threshold in chosen
+    )
 
 
-def sweep_curve(found: Evaluation, points: int = 100) -> dict[str, Any]:
-    """Precision, recall and F1 at evenly spaced thresholds, JSON-ready."""
+def sweep_curve(found: Evaluation, points: int = 100) -> CurveRecord:
+    """Precision, recall and F1 at evenly spaced thresholds."""
     counts = found.histogram.counts()
     step = max(len(counts) // points, 1)
     kept = range(step - 1, len(counts), step)
     scores = metrics_of(counts)
     names = ("precision", "recall", "f1")
-    curve = [[(k + 1) / len(counts), *(round(float(scores[name][k]), 6) for name in names)] for k in kept]
-    return {"columns": ["threshold", *names], "curve": curve}
+    curve = (((k + 1) / len(counts), *(round(float(scores[name][k]), 6) for name in names)) for k in kept)
+    return CurveRecord(("threshold", *names), tuple(curve))
 
 
 def calibrated_card(
     found: Evaluation, card: ModelCard, pairs: PairSource, *, with_bias: bool = True
-) -> tuple[ModelCard, dict[str, Any]]:
+) -> tuple[ModelCard, CalibrationRecord]:
     """A card whose probabilities are calibrated on a split, with its best threshold, and a record of what changed.
 
     The order of the probabilities stays, so a threshold can be carried over: those of the scores that the card holds
@@ -75,22 +78,27 @@ def calibrated_card(
     bias = float(f"{slope * card.logit_bias + fitted.bias:.6g}")
     scaling = LogitScaling(slope, bias - slope * card.logit_bias)
     before, after = logits.scores(), logits.scores(scaling)
-    record = {
-        "data": pairs.name,
-        "split": pairs.split,
-        "pairs": len(pairs),
-        "protocol": found.protocol.text,
-        "temperature": temperature,
-        "logit_bias": bias,
-        **{f"{name}_before": before[name] for name in ("ece", "brier", "nll")},
-        **{f"{name}_after": after[name] for name in ("ece", "brier", "nll")},
-    }
+    record = CalibrationRecord(
+        data=pairs.name,
+        split=pairs.split,
+        pairs=len(pairs),
+        protocol=found.protocol.text,
+        temperature=temperature,
+        logit_bias=bias,
+        ece_before=before["ece"],
+        brier_before=before["brier"],
+        nll_before=before["nll"],
+        ece_after=after["ece"],
+        brier_after=after["brier"],
+        nll_after=after["nll"],
+        threshold=scaling.apply(found.histogram.best_threshold()),
+    )
     changed = card.replace(
         temperature=temperature,
         logit_bias=bias,
-        threshold=scaling.apply(found.histogram.best_threshold()),
+        threshold=record.threshold,
         scores=tuple(_carried(score, scaling) for score in card.scores),
-        training={**card.training, "calibration": record},
+        training={**card.training, "calibration": {k: v for k, v in plain(record).items() if k != "threshold"}},
     )
     return changed, record
 

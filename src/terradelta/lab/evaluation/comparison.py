@@ -1,9 +1,7 @@
 """Two models on the same images: the difference of their scores, its interval, and whether chance explains it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +9,10 @@ from numpy.typing import NDArray
 from terradelta.errors import InputError
 from terradelta.lab.metrics import METRICS, bootstrap, metrics_of, permutation_test
 from terradelta.lab.metrics.resampling import RESAMPLES
+from terradelta.receipt import EvaluationReceipt, read_receipt
+from terradelta.receipt.evaluation_record import AgainstRecord, MetricsRecord
 
-__all__ = ["Comparison", "compare", "read_images"]
+__all__ = ["Comparison", "against_record", "compare", "read_images"]
 
 Images = dict[str, tuple[int, int, int, int]]
 """TP, FP, FN, TN of each image by its name."""
@@ -33,20 +33,6 @@ class Comparison:
     """Images where the second model has the higher F1."""
     worse: int
     images: int
-
-    def receipt(self) -> dict[str, Any]:
-        """The comparison as a JSON-ready record."""
-        return {
-            "method": "paired over images: BCa bootstrap of the difference, permutation test of F1",
-            "resamples": RESAMPLES,
-            "images": self.images,
-            "metrics": self.second,
-            "difference": {name: self.second[name] - self.first[name] for name in METRICS},
-            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
-            "p_f1": self.p_f1,
-            "images_with_higher_f1": self.better,
-            "images_with_lower_f1": self.worse,
-        }
 
 
 def compare(first: Images, second: Images, *, seed: int = 0) -> Comparison:
@@ -89,28 +75,49 @@ def _plain(scores: dict[str, NDArray[np.float64]]) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
-def read_images(path: Path, receipt: dict[str, Any]) -> tuple[str, Images]:
-    """Name of the model and counts of each image of another receipt, which must be on the same data.
+def against_record(found: Comparison, name: str, runtime: str | None) -> AgainstRecord:
+    """The comparison for a receipt.
 
     Args:
-        path: the other receipt.
-        receipt: the receipt to compare it with.
+        found: the comparison.
+        name: of the first model.
+        runtime: what ran it; None where its receipt was taken.
+    """
+    first, second = MetricsRecord(**found.first), MetricsRecord(**found.second)
+    return AgainstRecord(
+        model=name,
+        runtime=runtime,
+        its_metrics=first,
+        method="paired over images: BCa bootstrap of the difference, permutation test of F1",
+        resamples=RESAMPLES,
+        images=found.images,
+        metrics=second,
+        difference=MetricsRecord(*(found.second[name] - found.first[name] for name in METRICS)),
+        intervals=found.intervals,
+        p_f1=found.p_f1,
+        images_with_higher_f1=found.better,
+        images_with_lower_f1=found.worse,
+    )
+
+
+def read_images(path: Path, data_sha256: str, protocol: str) -> tuple[str, Images]:
+    """Name of the model and counts of each image of a receipt, which must be on the same data by the same protocol.
+
+    Args:
+        path: the receipt.
+        data_sha256: of the data to compare on, as `PairSource.checksum` gives it.
+        protocol: in words, as `Protocol.text` gives them.
 
     Raises:
         InputError: if it is no receipt with the counts of each image, or one of other data or another protocol.
     """
-    try:
-        other = json.loads(path.read_text())
-        images = {str(name): tuple(map(int, each)) for name, each in other["images"]["confusion_px"].items()}
-        sha256, protocol, model = other["data"]["sha256"], other["protocol"], str(other["model"])
-        if not all(len(each) == 4 for each in images.values()):
-            raise ValueError("four counts an image")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is no receipt of `terradelta evaluate` with the counts of each image; make one with -o"
-        ) from error
-    if sha256 != receipt["data"]["sha256"]:
+    other = read_receipt(EvaluationReceipt, path)
+    if other.images is None:
+        raise InputError(f"{path} holds no counts of single images; make it with `terradelta evaluate -o`")
+    if other.data.sha256 != data_sha256:
         raise InputError(f"{path} holds scores on other data than this split; evaluate both models on one split")
-    if protocol != receipt["protocol"]:
-        raise InputError(f"{path} was made by another protocol ({protocol}); give the same --protocol and --patch")
-    return model, images  # type: ignore[return-value]  # four counts each
+    if other.protocol != protocol:
+        raise InputError(
+            f"{path} was made by another protocol ({other.protocol}); give the same --protocol and --patch"
+        )
+    return other.model, other.images.confusion_px

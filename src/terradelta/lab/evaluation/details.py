@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from terradelta.geo.metres import ground_sampling_m
 from terradelta.lab.data.pairs import LabelledPair
 from terradelta.lab.metrics import BoundaryScores, Confusion, LogitHistogram, SizeScores, confusion
 from terradelta.lab.metrics.objects import SIZES_M2
+from terradelta.receipt.evaluation_record import CurveRecord, ProbabilitiesRecord, SizesRecord
 
 __all__ = ["Details", "Example"]
 
@@ -38,7 +38,7 @@ class Details:
     def __init__(self, examples: int = 0) -> None:
         self.logits = LogitHistogram()
         self.sizes_px = SizeScores()
-        self.sizes_m2: SizeScores | None = SizeScores(SIZES_M2, "m2")
+        self.sizes_m2: SizeScores | None = SizeScores(SIZES_M2)
         """None once an image had no size on the ground."""
         self.boundary = BoundaryScores()
         self.best: list[Example] = []
@@ -80,23 +80,29 @@ class Details:
             most = sorted([*self.worst, example], key=lambda e: -e.counts.fp - e.counts.fn)
             self.worst = most[: self._examples]
 
-    def receipt(self) -> dict[str, Any]:
-        """The counts as a JSON-ready record."""
-        by_size = {"px": self.sizes_px.rows()}
-        if self.sizes_m2 and self.logits.total:
-            by_size["m2"] = self.sizes_m2.rows()
+    def curve(self) -> CurveRecord:
+        """The precision-recall curve, thinned to about 100 points."""
         curve = self.logits.precision_recall()
         step = max(math.ceil(len(curve) / _CURVE_POINTS), 1)
-        return {
-            "average_precision": self.logits.average_precision(),
-            "precision_recall": {
-                "columns": ["threshold", "recall", "precision"],
-                "curve": [[float(f"{value:.6g}") for value in point] for point in curve[::step]],
-            },
-            "calibration": {**self.logits.scores(), "reliability": self.logits.reliability()},
-            "by_size": by_size,
-            "boundary": self.boundary.rows(),
-        }
+        points = tuple(tuple(float(f"{value:.6g}") for value in point) for point in curve[::step])
+        return CurveRecord(("threshold", "recall", "precision"), points)
+
+    def probabilities(self) -> ProbabilitiesRecord:
+        """Whether the probabilities mean what they say."""
+        found = self.logits.scores()
+        return ProbabilitiesRecord(
+            found["ece"],
+            found["brier"],
+            found["nll"],
+            found["mean_probability"],
+            found["changed"],
+            self.logits.reliability(),
+        )
+
+    def by_size(self) -> SizesRecord:
+        """Scores by the size of the change."""
+        known = self.sizes_m2 is not None and self.logits.total
+        return SizesRecord(self.sizes_px.rows(), self.sizes_m2.rows() if known and self.sizes_m2 else None)
 
 
 def _pixel_area_m2(grid: Grid | None) -> float | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from terradelta.lab.evaluation.scoring import WHOLE, Scoring
 from terradelta.lab.metrics import METRICS, Confusion, ProbabilityHistogram, bootstrap, confusion, metrics_of
 from terradelta.lab.metrics.resampling import RESAMPLES
 from terradelta.predict.predictor import Predictor
+from terradelta.receipt.evaluation_record import IntervalsRecord, PerImageRecord
 
 __all__ = ["Evaluation", "evaluate", "image_names", "thinned"]
 
@@ -42,37 +42,25 @@ class Evaluation:
         """TP, FP, FN, TN of each image, ``(images, 4)``."""
         return np.array([counts.as_tuple() for _, counts in self.images], np.float64).reshape(-1, 4)
 
-    def per_image(self) -> dict[str, float]:
+    def per_image(self) -> PerImageRecord:
         """Means over images; F1 and IoU over the images that hold change in label or prediction."""
         means = _image_means(_summands(self.counts()).sum(axis=0))
-        return {"images": len(self.images), **{name: float(value) for name, value in means.items()}}
+        return PerImageRecord(len(self.images), *(float(means[name]) for name in _MEANS))
 
-    def intervals(self) -> dict[str, Any]:
-        """Bootstrap confidence intervals over images of all scores; empty for fewer than two images."""
+    def intervals(self) -> IntervalsRecord | None:
+        """Bootstrap confidence intervals over images of all scores; None for fewer than two images."""
         found = bootstrap(_summands(self.counts()), _all_scores, resamples=RESAMPLES, seed=_SEED, level=_LEVEL)
         if not found:
-            return {}
-        pairs = {name: [interval.low, interval.high] for name, interval in found.items()}
-        return {
-            "method": "BCa bootstrap over images",
-            "level": _LEVEL,
-            "resamples": RESAMPLES,
-            "seed": _SEED,
-            "metrics": {name: pairs[name] for name in METRICS},
-            "per_image": {name: pairs[name] for name in _MEANS},
-        }
-
-    def receipt(self) -> dict[str, Any]:
-        """The scores as a JSON-ready record: metrics as fractions, counts in pixels."""
-        total = self.total
-        counts = {"tp": total.tp, "fp": total.fp, "fn": total.fn, "tn": total.tn}
-        return {
-            "protocol": self.protocol.text,
-            "threshold": self.threshold,
-            "metrics": total.metrics(),
-            "confusion_px": counts,
-            "per_image": self.per_image(),
-        }
+            return None
+        pairs = {name: (interval.low, interval.high) for name, interval in found.items()}
+        return IntervalsRecord(
+            method="BCa bootstrap over images",
+            level=_LEVEL,
+            resamples=RESAMPLES,
+            seed=_SEED,
+            metrics={name: pairs[name] for name in METRICS},
+            per_image={name: pairs[name] for name in _MEANS},
+        )
 
 
 def _summands(counts: NDArray[np.float64]) -> NDArray[np.float64]:

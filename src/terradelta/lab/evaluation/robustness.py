@@ -17,8 +17,9 @@ from terradelta.lab.evaluation.perturbations import Kind, disturb, kinds_for
 from terradelta.lab.evaluation.scoring import WHOLE, Scoring
 from terradelta.lab.metrics import Confusion, confusion
 from terradelta.predict.predictor import Predictor
+from terradelta.receipt.evaluation_record import DisturbanceRecord, KindRecord, RobustnessRecord
 
-__all__ = ["Robustness", "robustness"]
+__all__ = ["Robustness", "robustness", "robustness_record"]
 
 Counts = tuple[int, int, int, int]
 Key = tuple[str, float]
@@ -39,41 +40,41 @@ class Robustness:
     counts: dict[Key, dict[str, Counts]] = field(default_factory=dict)
     """TP, FP, FN, TN of each image, by disturbance; those of the images as they are under ``("none", 0)``."""
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One record a disturbance: kind, level, label, scores, change of F1 and its 95 % interval over images."""
+    def rows(self) -> tuple[DisturbanceRecord, ...]:
+        """The scores under each disturbance, undisturbed first."""
         clean = self.counts[_CLEAN]
-        rows = [{"kind": "none", "level": 0.0, "label": "none", **_scores(clean)}]
+        rows = [DisturbanceRecord("none", 0.0, "none", *_scores(clean))]
         for kind in self.kinds:
             for level in kind.levels:
                 against = compare(clean, self.counts[kind.name, level])
                 rows.append(
-                    {
-                        "kind": kind.name,
-                        "level": level,
-                        "label": kind.label(level),
-                        **_scores(self.counts[kind.name, level]),
-                        "f1_change": against.second["f1"] - against.first["f1"],
-                        "f1_change_interval": list(against.intervals.get("f1", ())),
-                    }
+                    DisturbanceRecord(
+                        *(kind.name, float(level), kind.label(level)),
+                        *_scores(self.counts[kind.name, level]),
+                        f1_change=against.second["f1"] - against.first["f1"],
+                        f1_change_interval=against.intervals.get("f1"),
+                    )
                 )
-        return rows
-
-    def receipt(self) -> dict[str, Any]:
-        """The card as a JSON-ready record."""
-        return {
-            "threshold": self.threshold,
-            "protocol": self.protocol.text,
-            "seed": self.seed,
-            "images": len(self.counts[_CLEAN]),
-            "kinds": {kind.name: {"unit": kind.unit, "what": kind.what} for kind in self.kinds},
-            "skipped": self.skipped,
-            "rows": self.rows(),
-        }
+        return tuple(rows)
 
 
-def _scores(images: dict[str, Counts]) -> dict[str, float]:
+def robustness_record(found: Robustness) -> RobustnessRecord:
+    """The card for a receipt."""
+    return RobustnessRecord(
+        threshold=found.threshold,
+        protocol=found.protocol.text,
+        seed=found.seed,
+        images=len(found.counts[_CLEAN]),
+        kinds={kind.name: KindRecord(kind.unit, kind.what) for kind in found.kinds},
+        skipped=found.skipped,
+        rows=found.rows(),
+    )
+
+
+def _scores(images: dict[str, Counts]) -> tuple[float, float, float]:
+    """F1, precision and recall."""
     total = sum((Confusion(*counts) for counts in images.values()), Confusion())
-    return {"f1": total.f1, "precision": total.precision, "recall": total.recall}
+    return total.f1, total.precision, total.recall
 
 
 def robustness(

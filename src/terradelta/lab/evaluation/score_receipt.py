@@ -1,25 +1,27 @@
 """Receipts: dated records of scores that say which weights were scored on which bytes, by which protocol."""
 
-import datetime
-import json
-import re
 from pathlib import Path
 from typing import Any
 
-import terradelta
 from terradelta.card import ModelCard
 from terradelta.errors import InputError
 from terradelta.lab.data.pairs import PairSource
 from terradelta.lab.evaluation.evaluator import Evaluation
+from terradelta.receipt import EvaluationReceipt, plain, read_receipt
+from terradelta.receipt.evaluation_record import (
+    ConfusionRecord,
+    DataRecord,
+    ImagesRecord,
+    LogitScalingRecord,
+    MetricsRecord,
+)
 
-__all__ = ["evaluation_receipt", "receipt_text", "with_receipt"]
-
-_INNERMOST = re.compile(r"\[[^\[\]{}]*\]")
+__all__ = ["evaluation_receipt", "with_receipt"]
 
 
 def evaluation_receipt(
     found: Evaluation, card: ModelCard, pairs: PairSource, *, weights: str | None = None, runtime: str | None = None
-) -> dict[str, Any]:
+) -> EvaluationReceipt:
     """A dated record of scores: which weights on which bytes, by which protocol.
 
     Args:
@@ -29,56 +31,55 @@ def evaluation_receipt(
         weights: a hash of the weights, as from `recard.weights_identity`.
         runtime: what ran them and in which precision, as `Predictor.runtime` says.
     """
-    more: dict[str, Any] = {}
-    if found.details is not None:
-        counts = {name: list(each.as_tuple()) for name, each in found.images}
-        more = {
-            "intervals": found.intervals(),
-            **found.details.receipt(),
-            "images": {"columns": ["tp", "fp", "fn", "tn"], "confusion_px": counts},
-        }
-    return {
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "version": terradelta.__version__,
-        "model": card.name,
-        "network": card.network,
-        **({} if weights is None else {"weights": weights}),
-        **({} if runtime is None else {"runtime": runtime}),
-        "scaling": {"temperature": card.temperature, "logit_bias": card.logit_bias},
-        "data": {"folder": pairs.name, "split": pairs.split, "pairs": len(pairs), "sha256": pairs.checksum()},
-        **found.receipt(),
-        **more,
-    }
-
-
-def receipt_text(receipt: dict[str, Any]) -> str:
-    """The receipt as JSON for people: indented, but a list of plain values stays on one line."""
-    text = json.dumps(receipt, indent=2, allow_nan=False)
-    return _INNERMOST.sub(lambda found: re.sub(r"\s*\n\s*", " ", found[0]).replace("[ ", "[").replace(" ]", "]"), text)
+    total, details = found.total, found.details
+    counts = {name: each.as_tuple() for name, each in found.images}
+    return EvaluationReceipt(
+        model=card.name,
+        network=card.network,
+        weights=weights,
+        runtime=runtime,
+        scaling=LogitScalingRecord(card.temperature, card.logit_bias),
+        data=DataRecord(pairs.name, pairs.split, len(pairs), pairs.checksum()),
+        protocol=found.protocol.text,
+        threshold=found.threshold,
+        metrics=MetricsRecord(**total.metrics()),
+        confusion_px=ConfusionRecord(*total.as_tuple()),
+        per_image=found.per_image(),
+        intervals=None if details is None else found.intervals(),
+        average_precision=None if details is None else details.logits.average_precision(),
+        precision_recall=None if details is None else details.curve(),
+        calibration=None if details is None else details.probabilities(),
+        by_size=None if details is None else details.by_size(),
+        boundary=None if details is None else details.boundary.rows(),
+        images=None if details is None else ImagesRecord(("tp", "fp", "fn", "tn"), counts),
+    )
 
 
 def with_receipt(card: ModelCard, path: Path) -> ModelCard:
-    """The card with the scores of a receipt that `evaluation_receipt` made, added behind those it has.
+    """The card with the scores of a receipt of `terradelta evaluate`, added behind those it has.
 
     Intervals, the robustness and the counts of the images come along; curves and the images' names stay behind.
 
     Raises:
         InputError: if the file is no such receipt, or one of other weights.
     """
-    try:
-        receipt = json.loads(path.read_text())
-        score = {name: receipt[name] for name in ("protocol", "threshold", "metrics", "created")}
-        data, model = receipt["data"], receipt["model"]
-        score |= {"data": data["folder"], "split": data["split"], "pairs": data["pairs"], "sha256": data["sha256"]}
-        score |= {name: receipt[name] for name in ("runtime", "confusion_px", "intervals") if receipt.get(name)}
-        if receipt.get("images"):
-            score["images_px"] = list(receipt["images"]["confusion_px"].values())
-        if "robustness" in receipt:
-            score["robustness"] = [
-                {name: row[name] for name in ("kind", "level", "f1")} for row in receipt["robustness"]["rows"]
-            ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a receipt of `terradelta evaluate`; make one with -o") from error
-    if model != card.name:
-        raise InputError(f"{path} holds scores of {model!r}, but the weights are {card.name!r}; evaluate these weights")
-    return card.replace(scores=(*card.scores, score))
+    receipt = read_receipt(EvaluationReceipt, path)
+    if receipt.model != card.name:
+        raise InputError(
+            f"{path} holds scores of {receipt.model!r}, but the weights are {card.name!r}; evaluate these weights"
+        )
+    known, data = plain(receipt), receipt.data
+    score = {name: known[name] for name in ("protocol", "threshold", "metrics", "created")}
+    score |= {"data": data.folder, "split": data.split, "pairs": data.pairs, "sha256": data.sha256}
+    score |= {name: known[name] for name in ("runtime", "confusion_px", "intervals") if known.get(name)}
+    return card.replace(scores=(*card.scores, score | _of_images(receipt)))
+
+
+def _of_images(receipt: EvaluationReceipt) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if receipt.images is not None:
+        found["images_px"] = [list(counts) for counts in receipt.images.confusion_px.values()]
+    if receipt.robustness is not None:
+        rows = receipt.robustness.rows
+        found["robustness"] = [{"kind": row.kind, "level": row.level, "f1": row.f1} for row in rows]
+    return found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from terradelta.errors import ShapeError
+from terradelta.receipt.evaluation_record import BoundaryRecord
 
 __all__ = ["BoundaryScores", "boundary"]
 
@@ -58,11 +59,11 @@ class BoundaryScores:
         distance = distance_transform_edt(~other)[edge]
         return np.array([(distance <= tolerance).sum() for tolerance in self.tolerances_px], np.int64)
 
-    def rows(self) -> list[dict[str, float]]:
-        """For each tolerance ``tolerance_px``, ``precision``, ``recall`` and ``f1``, as fractions."""
+    def rows(self) -> tuple[BoundaryRecord, ...]:
+        """The scores within each tolerance."""
         rows = []
         for tolerance, right, found in zip(self.tolerances_px, self._right, self._found, strict=True):
             precision, recall = float(right) / max(self._predicted, 1), float(found) / max(self._label, 1)
             f1 = 2 * precision * recall / (precision + recall) if right and found else 0.0
-            rows.append({"tolerance_px": tolerance, "precision": precision, "recall": recall, "f1": f1})
-        return rows
+            rows.append(BoundaryRecord(float(tolerance), precision, recall, f1))
+        return tuple(rows)

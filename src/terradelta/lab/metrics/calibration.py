@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.errors import DataError, ShapeError
+from terradelta.receipt.evaluation_record import ReliabilityRecord
 
 __all__ = ["RELIABILITY_BINS", "LogitHistogram", "LogitScaling"]
 
@@ -76,12 +77,8 @@ class LogitHistogram:
         mean = np.divide(self._sums, self._counts, out=np.zeros_like(self._sums), where=self._counts > 0)
         return np.asarray(scaling.slope * mean + scaling.bias)
 
-    def reliability(self, scaling: LogitScaling = LogitScaling()) -> list[dict[str, float]]:
-        """The reliability diagram: one record for each bin that has pixels.
-
-        ``from``, ``below``, ``pixels``, ``mean_probability``, ``changed``; the last two are fractions, equal where the
-        probabilities are calibrated.
-        """
+    def reliability(self, scaling: LogitScaling = LogitScaling()) -> tuple[ReliabilityRecord, ...]:
+        """The reliability diagram: one record for each bin that has pixels."""
         probability = _sigmoid(self._logits(scaling))
         cell = np.minimum((probability * RELIABILITY_BINS + 1e-9).astype(np.int64), RELIABILITY_BINS - 1)
         pixels, sums = np.zeros((2, RELIABILITY_BINS)), np.zeros(RELIABILITY_BINS)
@@ -92,15 +89,15 @@ class LogitHistogram:
         for k in np.flatnonzero(pixels.sum(axis=0)):
             count = pixels[:, k].sum()
             rows.append(
-                {
-                    "from": k / RELIABILITY_BINS,
-                    "below": (k + 1) / RELIABILITY_BINS,
-                    "pixels": int(count),
-                    "mean_probability": float(sums[k] / count),
-                    "changed": float(pixels[1, k] / count),
-                }
+                ReliabilityRecord(
+                    at_least=float(k / RELIABILITY_BINS),
+                    below=float((k + 1) / RELIABILITY_BINS),
+                    pixels=int(count),
+                    mean_probability=float(sums[k] / count),
+                    changed=float(pixels[1, k] / count),
+                )
             )
-        return rows
+        return tuple(rows)
 
     def scores(self, scaling: LogitScaling = LogitScaling()) -> dict[str, float]:
         """``ece``, ``brier``, ``nll`` (nats a pixel), and the shares ``mean_probability`` and ``changed``."""
@@ -109,7 +106,7 @@ class LogitHistogram:
         logits = self._logits(scaling)
         probability, truth = _sigmoid(logits), np.array([[0.0], [1.0]])
         return {
-            "ece": sum(row["pixels"] * abs(row["mean_probability"] - row["changed"]) for row in rows) / total,
+            "ece": sum(row.pixels * abs(row.mean_probability - row.changed) for row in rows) / total,
             "brier": float((self._counts * (probability - truth) ** 2).sum() / total),
             "nll": float((self._counts * np.logaddexp(0, (1 - 2 * truth) * logits)).sum() / total),
             "mean_probability": float((self._counts * probability).sum() / total),

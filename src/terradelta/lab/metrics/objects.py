@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from terradelta.errors import ShapeError
+from terradelta.receipt.evaluation_record import ObjectsRecord, SizeRecord
 
 __all__ = ["SIZES_M2", "SIZES_PX", "SizeScores"]
 
@@ -35,12 +36,11 @@ class SizeScores:
     """Counts of pixels and objects by the size of the change, added up over images.
 
     Args:
-        borders: sizes between the bins, ascending; a size equal to a border belongs above it.
-        unit: ``px`` or ``m2``; the names in `rows`.
+        borders: sizes between the bins, ascending, in any unit; a size equal to a border belongs above it.
     """
 
-    def __init__(self, borders: tuple[float, ...] = SIZES_PX, unit: str = "px") -> None:
-        self.borders, self.unit = borders, unit
+    def __init__(self, borders: tuple[float, ...] = SIZES_PX) -> None:
+        self.borders = borders
         self._counts = {name: np.zeros(len(borders) + 1, np.int64) for name in (*_PIXELS, *_OBJECTS)}
 
     def add(self, predicted: NDArray[np.bool_], label: NDArray[np.bool_], pixel_area: float = 1.0) -> None:
@@ -83,30 +83,19 @@ class SizeScores:
     def _add(self, name: str, bins: NDArray[np.int64], amounts: NDArray[Any]) -> None:
         np.add.at(self._counts[name], bins, amounts.astype(np.int64))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One record a bin, small changes first.
+    def rows(self) -> tuple[SizeRecord, ...]:
+        """One record a bin, small changes first."""
+        lower, upper = (0.0, *self.borders), (*self.borders, None)
+        return tuple(self._row(k, *limits) for k, limits in enumerate(zip(lower, upper, strict=True)))
 
-        ``from_px`` and ``below_px`` (or ``_m2``; None: no limit), the pixels ``tp``, ``fp``, ``fn`` with their
-        ``precision``, ``recall`` and ``f1``, and under ``objects`` the counts ``changes``, ``found``, ``predicted``,
-        ``right`` with theirs; fractions.
-        """
-        limits = (0.0, *self.borders, None)
-        rows = []
-        for k in range(len(self.borders) + 1):
-            counts = {name: int(values[k]) for name, values in self._counts.items()}
-            tp, fp, fn = (counts[name] for name in _PIXELS)
-            changes, found, predicted, right = (counts[name] for name in _OBJECTS)
-            objects = {name: counts[name] for name in _OBJECTS}
-            rows.append(
-                {
-                    f"from_{self.unit}": limits[k],
-                    f"below_{self.unit}": limits[k + 1],
-                    **{name: counts[name] for name in _PIXELS},
-                    **_scores(_share(tp, tp + fp), _share(tp, tp + fn)),
-                    "objects": {**objects, **_scores(_share(right, predicted), _share(found, changes))},
-                }
-            )
-        return rows
+    def _row(self, k: int, at_least: float, below: float | None) -> SizeRecord:
+        tp, fp, fn = (int(self._counts[name][k]) for name in _PIXELS)
+        changes, found, predicted, right = (int(self._counts[name][k]) for name in _OBJECTS)
+        precision, recall, f1 = _scores(_share(tp, tp + fp), _share(tp, tp + fn))
+        objects = ObjectsRecord(
+            *(changes, found, predicted, right), *_scores(_share(right, predicted), _share(found, changes))
+        )
+        return SizeRecord(at_least, below, tp, fp, fn, precision, recall, f1, objects)
 
 
 def _partner(
@@ -126,6 +115,6 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _scores(precision: float, recall: float) -> dict[str, float]:
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return {"precision": precision, "recall": recall, "f1": f1}
+def _scores(precision: float, recall: float) -> tuple[float, float, float]:
+    """Precision, recall and F1."""
+    return precision, recall, 2 * precision * recall / (precision + recall) if precision + recall else 0.0

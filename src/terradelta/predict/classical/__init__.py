@@ -5,9 +5,25 @@ them take any number of bands of any real dtype, and need no scaling: they stand
 """
 
 from terradelta.errors import ModelError
-from terradelta.predict.classical.method import Method
+from terradelta.predict.classical.method import Method, Progress
+from terradelta.predict.predictor import Predictor
+from terradelta.raster.pair import Pair
 
-__all__ = ["Method", "load_method", "methods"]
+__all__ = ["Method", "load_method", "methods", "prepared"]
+
+
+def prepared(predictor: Predictor, pair: Pair, progress: Progress | None = None) -> Predictor:
+    """A predictor that is ready for a pair: a method is fitted to it, any other one is ready as it is.
+
+    Args:
+        predictor: with a network, or a method.
+        pair: the open pair.
+        progress: called with (tiles done, tiles in all) while a method is fitted.
+
+    Raises:
+        RasterError: if no pixel is valid on both dates, or there are too few for the method.
+    """
+    return predictor.fit(pair, progress) if isinstance(predictor, Method) else predictor
 
 
 def methods() -> dict[str, Method]:

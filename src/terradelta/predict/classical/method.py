@@ -1,6 +1,6 @@
 """What every classical method does: read a pair, learn, ask whether it is noise, become a predictor for this pair."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 import terradelta
 from terradelta.card import NO_LIMIT, ModelCard
-from terradelta.errors import RasterError
-from terradelta.geo.grid import Tile
+from terradelta.errors import ModelError, RasterError
+from terradelta.geo.grid import Grid, Tile
 from terradelta.predict.classical.coherence import COHERENT, Coherence
 from terradelta.predict.classical.statistics import Dates, Moments, PixelSample, pixel_keys
 from terradelta.predict.predictor import Predictor
@@ -69,9 +69,13 @@ class FittedMethod(Predictor):
         return np.asarray(raw, np.float32)
 
 
-class Method(ABC):
-    """A classical method and its parameters; a subclass is a frozen dataclass whose fields are the parameters."""
+class Method(Predictor):
+    """A predictor that is not fitted yet: a classical method and its parameters; `prepared` fits it to a pair.
 
+    A subclass is a frozen dataclass whose fields are the parameters. It has no card before it is fitted.
+    """
+
+    fitted: ClassVar[bool] = False
     name: ClassVar[str]
     """Name on the command line."""
     summary: ClassVar[str]
@@ -80,6 +84,33 @@ class Method(ABC):
     """Citation."""
     year: ClassVar[int]
     """Year of the paper."""
+
+    @property
+    def wanted(self) -> None:
+        """A method takes all bands."""
+        return
+
+    @property
+    def scale(self) -> None:
+        """A method standardises by itself."""
+        return
+
+    def remarks(self, grid: Grid) -> list[str]:
+        """Nothing: it is fitted to whatever there is."""
+        return []
+
+    @property
+    def identity(self) -> str:
+        """Of the method before it is fitted."""
+        return self.name
+
+    def logits(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Refused: it is not fitted.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(f"the method {self.name} is not fitted to a pair yet; call prepared(method, pair)")
 
     @property
     def halo_px(self) -> int:

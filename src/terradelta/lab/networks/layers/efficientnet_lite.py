@@ -83,8 +83,8 @@ class InvertedResidual(nn.Module):
         """``(B, in, h, w) -> (B, out, h/s, w/s)``."""
         y = F.relu6(self.bn0(self.expand_conv(x)), inplace=True) if self.expanded else x
         y = F.relu6(self.bn1(self.depthwise_conv(y)), inplace=True)
-        y = self.bn2(self.project_conv(y))
-        return x + y if self.shortcut else y
+        out: Tensor = self.bn2(self.project_conv(y))
+        return x + out if self.shortcut else out
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
