@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from terradelta import cli, evaluation
+from terradelta import cli
+from terradelta.evaluation import session
 from terradelta.runtime.recard import weights_identity
 from terradelta.runtime.weights import DEFAULT_MODEL, load_predictor
 
@@ -108,7 +109,7 @@ def test_the_precision_is_chosen_and_recorded(data, tmp_path):
 
 @pytest.mark.parametrize(("rival", "words"), [("none.json", "none.json is no receipt"), ("none", "there is no model")])
 def test_what_to_compare_with_is_looked_at_before_the_work(data, monkeypatch, rival, words):
-    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("hours were spent first"))
+    monkeypatch.setattr(session, "evaluate", lambda *_, **__: pytest.fail("hours were spent first"))
     code, out = call("evaluate", "default", "--data", data, "--against", rival)
     assert code == 2
     assert words in out
