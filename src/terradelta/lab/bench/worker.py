@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from terradelta.errors import TerradeltaError
 from terradelta.files import write_whole
 from terradelta.lab.bench.baselines import AllChanged, ChangeVector
@@ -96,8 +94,7 @@ def _trained(job: Job, folder: Path, data: Path, val: PairSource) -> tuple[Predi
     run = folder / TRAINING
     if not (run / "last.ckpt").is_file():
         shutil.rmtree(run, ignore_errors=True)  # stopped before its first checkpoint
-    console = Console(file=sys.stderr, force_terminal=False, width=200)
-    card = fit(bench_recipe(job, train), train, val, run, resume=True, device=job.protocol.device, console=console)
+    card = fit(bench_recipe(job, train), train, val, run, resume=True, device=job.protocol.device, announce=_log)
     device = "cuda" if job.protocol.device == "cuda" else "cpu"
     predictor = load_predictor(str(run), device=device, threads=1)
     with (run / "log.csv").open(newline="") as stream:
@@ -109,6 +106,10 @@ def _trained(job: Job, folder: Path, data: Path, val: PairSource) -> tuple[Predi
         "last_loss": float(log[-1]["loss"]),
     }
     return predictor, card.threshold, details
+
+
+def _log(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def _baseline(label: str, val: PairSource) -> tuple[Predictor, float, dict[str, Any]]:
