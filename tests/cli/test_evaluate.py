@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from terradelta import cli
-from terradelta.lab import evaluation
+from terradelta.lab.evaluation import session
 from terradelta.predict.load import DEFAULT_MODEL, load_predictor
 from terradelta.predict.onnx_card import weights_identity
 
@@ -109,7 +109,7 @@ def test_the_precision_is_chosen_and_recorded(data, tmp_path):
 
 @pytest.mark.parametrize(("rival", "words"), [("none.json", "none.json is no receipt"), ("none", "there is no model")])
 def test_what_to_compare_with_is_looked_at_before_the_work(data, monkeypatch, rival, words):
-    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("hours were spent first"))
+    monkeypatch.setattr(session, "evaluate", lambda *_, **__: pytest.fail("hours were spent first"))
     code, out = call("evaluate", "default", "--data", data, "--against", rival)
     assert code == 2
     assert words in out

@@ -4,10 +4,10 @@ import itertools
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, Protocol, TextIO
 
 import typer
 from rich.console import Console
@@ -35,6 +35,15 @@ __all__ = [
 ]
 
 console = Console(stderr=True, highlight=False)
+
+
+class Advance(Protocol):
+    """Shows how far a bar is."""
+
+    def __call__(self, done: float, total: float, line: str = "", /) -> None:
+        """``done`` of ``total``; a line in place of the bar's text."""
+
+
 USER_FAULT, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
@@ -120,8 +129,8 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 
 @contextmanager
-def progress(text: str) -> Iterator[Callable[[float, float], None]]:
-    """A progress bar; gives the function to call with (done, total)."""
+def progress(text: str) -> Iterator[Advance]:
+    """A progress bar; gives the function to call with (done, total) and, instead of the text, a line on how it goes."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -131,7 +140,7 @@ def progress(text: str) -> Iterator[Callable[[float, float], None]]:
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total, line="": bar.update(task, completed=done, total=total, description=line or text)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import app, console, needs_train, say
+from terradelta.cli._base import app, needs_train, progress, say
 from terradelta.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def bench(
     place = data if data == "synthetic" else str(Path(data).absolute())
     protocol = Setup(place, steps, crop, batch, tiles, device)
     entries = _entries(networks, ablation, small)
-    made = run_bench(protocol, entries, range(seeds), out, ablation=ablation, console=console)
+    made = run_bench(protocol, entries, range(seeds), out, ablation=ablation, progress=progress, announce=say)
     Console().print(_short_table(made.table))
     failed = [o.entry.label for o in made.outcomes if o.failures]
     if failed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, say, say_terms
+from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, progress, say, say_terms
 from terradelta.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def train(
     pairs = open_pairs(data, "train")
     for folder in also or []:
         pairs = pairs.joined(open_pairs(folder, "train"))
-    card = fit(chosen, pairs, open_pairs(data, "val"), run, resume=resume, device=device, console=console)
+    card = fit(
+        chosen, pairs, open_pairs(data, "val"), run, resume=resume, device=device, progress=progress, announce=say
+    )
     score = card.scores[0]["metrics"]["f1"]
     say(f"best validation F1 {score:.4f} at threshold {card.threshold:g}: {run / 'best.ckpt'}")
 

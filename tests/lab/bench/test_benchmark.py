@@ -1,7 +1,6 @@
 """Real jobs, in this process where that is enough, by the command line where it is not."""
 
 import csv
-import io
 import json
 import os
 import signal
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from terradelta.errors import DataError, InputError, OutputError, OutputExistsError
 from terradelta.files import take_lock, write_whole
@@ -23,7 +21,7 @@ from terradelta.lab.bench.benchmark import run_bench
 from terradelta.lab.bench.design import Entry, Job, Setup
 from terradelta.lab.bench.job import FAILED, RECEIPT, RESULT, TRAINING, failure_of, run_job, try_job
 from terradelta.lab.data import open_pairs
-from terradelta.lab.training.loop import CollapseWarning
+from terradelta.lab.training.loop import CollapseWarning, Shown, shown_by
 from terradelta.predict.load import load_predictor
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +31,7 @@ ENTRY = Entry("fc_ef", "fc_ef")
 pytestmark = pytest.mark.filterwarnings(f"ignore::{CollapseWarning.__module__}.{CollapseWarning.__qualname__}")
 
 
-QUIET = Console(file=io.StringIO())
+QUIET = shown_by(None, None)
 
 
 def naive_scores(predictor: Any, root: Path, threshold: float, side: int) -> dict[str, float]:
@@ -108,22 +106,22 @@ def test_one_that_fails_does_not_end_the_others_and_finished_ones_are_kept(
 ):
     tried = []
 
-    def train(job: Job, folder: Path, data: Path, console: Console) -> str | None:
+    def train(job: Job, folder: Path, data: Path, shown: Shown) -> str | None:
         tried.append(job.name)
         if job.entry.label == "bad":
             write_whole(folder / FAILED, '{"why": "no reason"}', make_folder=True)
             return "no reason"
-        return try_job(job, folder, data, console)
+        return try_job(job, folder, data, shown)
 
     monkeypatch.setattr(run_module, "try_job", train)
     entries = [Entry("bad", "bit"), ENTRY]
-    made = run_bench(Setup(str(squares), **TINY), entries, [0], tmp_path, console=QUIET)
+    made = run_bench(Setup(str(squares), **TINY), entries, [0], tmp_path)
     assert tried == ["all changed", "CVA", "CVA, tuned", "bad, seed 0", "fc_ef, seed 0"]
     assert [len(outcome.results) for outcome in made.outcomes] == [1, 1, 1, 0, 1]
     assert "failed: no reason" in (tmp_path / "table.md").read_text()
     assert set(json.loads((tmp_path / "speed.json").read_text())) == {"fc_ef"}
     tried.clear()
-    run_bench(Setup(str(squares), **TINY), entries, [0], tmp_path, console=QUIET)
+    run_bench(Setup(str(squares), **TINY), entries, [0], tmp_path)
     assert tried == ["bad, seed 0"]
 
 
@@ -133,7 +131,7 @@ def test_ctrl_c_ends_the_bench(squares: Path, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(job_module, "fit", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run_bench(Setup(str(squares), **TINY), [ENTRY, Entry("bit", "bit")], [0], tmp_path, console=QUIET)
+        run_bench(Setup(str(squares), **TINY), [ENTRY, Entry("bit", "bit")], [0], tmp_path)
     assert [path.parent.name[:2] for path in sorted(tmp_path.glob("runs/*/result.json"))] == ["al", "cv", "cv"]
     assert not list(tmp_path.glob("runs/*/failed.json"))
 
@@ -142,25 +140,25 @@ def test_only_one_process_at_a_time(squares: Path, tmp_path: Path):
     with (tmp_path / ".lock").open("w") as lock:
         assert take_lock(lock)
         with pytest.raises(OutputExistsError, match="another process is benchmarking into"):
-            run_bench(Setup(str(squares), **TINY), [ENTRY], [0], tmp_path, console=QUIET)
+            run_bench(Setup(str(squares), **TINY), [ENTRY], [0], tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="give a folder that you may write to"):
-        run_bench(Setup(str(squares), **TINY), [ENTRY], [0], tmp_path / "file" / "x", console=QUIET)
+        run_bench(Setup(str(squares), **TINY), [ENTRY], [0], tmp_path / "file" / "x")
 
 
 def test_another_protocol_is_refused_and_another_folder_too(squares: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(run_module, "try_job", lambda *_: None)
     protocol, out = Setup(str(squares), **TINY), tmp_path / "out"
-    run_bench(protocol, [ENTRY], [0], out, console=QUIET)
-    run_bench(protocol, [ENTRY, Entry("bit", "bit")], [0, 1], out, console=QUIET)  # more of the same is welcome
+    run_bench(protocol, [ENTRY], [0], out)
+    run_bench(protocol, [ENTRY, Entry("bit", "bit")], [0, 1], out)  # more of the same is welcome
     with pytest.raises(InputError, match="was begun by another protocol"):
-        run_bench(Setup(str(squares), 5, 32, 2), [ENTRY], [0], out, console=QUIET)
+        run_bench(Setup(str(squares), 5, 32, 2), [ENTRY], [0], out)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "x").write_text("")
     with pytest.raises(OutputExistsError, match="holds no benchmark"):
-        run_bench(protocol, [ENTRY], [0], tmp_path / "other", console=QUIET)
+        run_bench(protocol, [ENTRY], [0], tmp_path / "other")
     with pytest.raises(DataError, match="no labelled pairs that are known"):
-        run_bench(Setup(str(tmp_path), **TINY), [ENTRY], [0], tmp_path / "new", console=QUIET)
+        run_bench(Setup(str(tmp_path), **TINY), [ENTRY], [0], tmp_path / "new")
 
 
 def command(out: Path, data: Path, *options: str) -> tuple[list[str], dict[str, str]]:

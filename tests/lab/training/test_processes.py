@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from terradelta.errors import InputError, TerradeltaError
@@ -75,8 +74,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def _fit(recipe: Recipe, squares: Squares, run: Path, *, resume: bool = False) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
-        console = Console(quiet=True)
-        fit(recipe, squares("train"), squares("val"), run, device="cpu", resume=resume, console=console)
+        fit(recipe, squares("train"), squares("val"), run, device="cpu", resume=resume)
 
 
 def _curve(run: Path) -> list[tuple[float, float]]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from terradelta.errors import InputError, OutputError, OutputExistsError
 from terradelta.files import settle, take_lock, unfinished, write_whole
 from terradelta.lab.bench.design import Entry, Job, Setup, jobs_of
@@ -18,6 +16,7 @@ from terradelta.lab.bench.speed import measure_speeds
 from terradelta.lab.bench.summary import Outcome, outcomes_of, summary_table
 from terradelta.lab.bench.tables import Table, write_tables
 from terradelta.lab.bench.tiles import SYNTHETIC, bench_pairs, make_synthetic
+from terradelta.lab.training.loop import Announce, Progress, shown_by
 
 __all__ = ["BenchResult", "run_bench"]
 
@@ -41,7 +40,8 @@ def run_bench(
     out: Path,
     *,
     ablation: str | None = None,
-    console: Console | None = None,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> BenchResult:
     """Train and score all entries, each with all seeds, one after another, and write the table in four formats.
 
@@ -55,7 +55,8 @@ def run_bench(
         seeds: of the runs of each entry.
         out: folder of the benchmark.
         ablation: name of the ablation that the entries are.
-        console: where progress is shown.
+        progress: as for `fit`.
+        announce: called with sentences.
 
     Raises:
         InputError: if the protocol differs from that of ``out``, or an argument is not allowed.
@@ -64,21 +65,21 @@ def run_bench(
         DataError: if the data cannot be read.
         KeyboardInterrupt: after Ctrl-C, once the run under way has saved.
     """
-    jobs, console = jobs_of(entries, seeds, protocol), console or Console()
+    jobs, shown = jobs_of(entries, seeds, protocol), shown_by(progress, announce)
     _check_folder(out)
     with _held(out):
         _settle_protocol(out, protocol)
         if protocol.data == SYNTHETIC:
-            with console.status("drawing synthetic scenes"):
-                make_synthetic(out / DATA)
+            shown.announce("drawing synthetic scenes, unless they are there")
+            make_synthetic(out / DATA)
         table = _TableWriter(out, protocol, jobs, _hashes(protocol, out), seeds, ablation)
         table.write()
         waiting = [job for job in jobs if not (out / RUNS / job.folder / RESULT).is_file()]
         for number, job in enumerate(waiting, 1):
-            console.print(f"run {number} of {len(waiting)}: {job.name}", markup=False)
-            failure = try_job(job, out / RUNS / job.folder, out / DATA, console)
+            shown.announce(f"run {number} of {len(waiting)}: {job.name}")
+            failure = try_job(job, out / RUNS / job.folder, out / DATA, shown)
             if failure is not None:
-                console.print(f"{job.name} failed: {failure}", style="yellow", markup=False)
+                shown.announce(f"{job.name} failed: {failure}")
             table.write()
         _time_networks(out, [o.entry for o in table.write().outcomes if o.entry.network and o.results])
         return table.write()

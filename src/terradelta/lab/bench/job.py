@@ -7,17 +7,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from terradelta.errors import TerradeltaError
 from terradelta.files import write_whole
-from terradelta.lab.bench.baselines import AllChanged, ChangeVector
 from terradelta.lab.bench.design import Job
 from terradelta.lab.bench.recipe import bench_recipe
 from terradelta.lab.bench.tiles import bench_pairs
 from terradelta.lab.data import PairSource
 from terradelta.lab.evaluation import evaluate, evaluation_receipt
-from terradelta.lab.training.loop import fit
+from terradelta.lab.training.loop import Shown, fit
 from terradelta.predict.load import load_predictor
 from terradelta.predict.predictor import Predictor
 from terradelta.receipt import plain, write_receipt
@@ -27,7 +24,7 @@ __all__ = ["FAILED", "RECEIPT", "RESULT", "TRAINING", "failure_of", "run_job", "
 RESULT, RECEIPT, TRAINING, FAILED = "result.json", "receipt.json", "run", "failed.json"
 
 
-def try_job(job: Job, folder: Path, data: Path, console: Console) -> str | None:
+def try_job(job: Job, folder: Path, data: Path, shown: Shown) -> str | None:
     """As `run_job`; why it failed, None if it did not. The reason stays in ``failed.json`` until the next try.
 
     Raises:
@@ -35,7 +32,7 @@ def try_job(job: Job, folder: Path, data: Path, console: Console) -> str | None:
     """
     (folder / FAILED).unlink(missing_ok=True)
     try:
-        run_job(job, folder, data, console)
+        run_job(job, folder, data, shown)
     except Exception as error:  # whatever it is, it must not end the other jobs
         why = str(error) if isinstance(error, TerradeltaError) else f"{type(error).__name__}: {error}"
         content = {"why": why, "traceback": traceback.format_exc()}
@@ -52,14 +49,14 @@ def failure_of(folder: Path) -> str | None:
         return None
 
 
-def run_job(job: Job, folder: Path, data: Path, console: Console) -> None:
+def run_job(job: Job, folder: Path, data: Path, shown: Shown) -> None:
     """Run one job; ``folder`` then holds ``receipt.json`` and, last of all, ``result.json``.
 
     Args:
         job: entry, seed and protocol.
         folder: its own; holds the training run too, from which a job that was stopped goes on.
         data: folder of the synthetic data set, if the protocol asks for it.
-        console: where progress is shown.
+        shown: where progress is shown.
 
     Raises:
         TerradeltaError: if data or training fail.
@@ -67,7 +64,7 @@ def run_job(job: Job, folder: Path, data: Path, console: Console) -> None:
     """
     val, test = (bench_pairs(job.protocol, data, split) for split in ("val", "test"))
     if job.entry.network:
-        predictor, threshold, details = _trained(job, folder, data, val, console)
+        predictor, threshold, details = _trained(job, folder, data, val, shown)
     else:
         predictor, threshold, details = _baseline(job.entry.label, val)
     found = evaluate(predictor, test, threshold=threshold)
@@ -79,13 +76,14 @@ def run_job(job: Job, folder: Path, data: Path, console: Console) -> None:
 
 
 def _trained(
-    job: Job, folder: Path, data: Path, val: PairSource, console: Console
+    job: Job, folder: Path, data: Path, val: PairSource, shown: Shown
 ) -> tuple[Predictor, float, dict[str, Any]]:
     train = bench_pairs(job.protocol, data, "train")
     run = folder / TRAINING
     if not (run / "last.ckpt").is_file():
         shutil.rmtree(run, ignore_errors=True)  # stopped before its first checkpoint
-    card = fit(bench_recipe(job, train), train, val, run, resume=True, device=job.protocol.device, console=console)
+    wanted = {"resume": True, "device": job.protocol.device, "progress": shown.progress, "announce": shown.announce}
+    card = fit(bench_recipe(job, train), train, val, run, **wanted)
     predictor = load_predictor(str(run), device="cuda" if job.protocol.device == "cuda" else "cpu")
     with (run / "log.csv").open(newline="") as stream:
         log = list(csv.DictReader(stream))
@@ -96,14 +94,3 @@ def _trained(
         "last_loss": float(log[-1]["loss"]),
     }
     return predictor, card.threshold, details
-
-
-def _baseline(label: str, val: PairSource) -> tuple[Predictor, float, dict[str, Any]]:
-    bands = len(val.read(0).before)
-    if label == "all changed":
-        return AllChanged(bands), 0.5, {}
-    if label == "CVA":
-        return ChangeVector(bands, tuned=False), 0.5, {}
-    predictor = ChangeVector(bands, tuned=True)
-    chosen = evaluate(predictor, val, threshold=0.5).histogram.best_threshold()
-    return predictor, chosen, {}

@@ -4,16 +4,15 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -34,7 +33,32 @@ from terradelta.lab.training.schedule import freeze, learning_rate, make_optimis
 from terradelta.lab.training.state import RunState, check_folder, prepare_folder, update_average, write_log
 from terradelta.lab.training.validation import CollapseWarning, counted, first_card, validate
 
-__all__ = ["CollapseWarning", "fit"]
+__all__ = ["Announce", "CollapseWarning", "Progress", "Shown", "fit", "shown_by"]
+
+
+class Advance(Protocol):
+    """Shows how far a part is."""
+
+    def __call__(self, done: int, total: int, line: str = "", /) -> None:
+        """``done`` of ``total``; a line on how it goes, in place of the last one."""
+
+
+Progress = Callable[[str], contextlib.AbstractContextManager[Advance]]
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where a run shows how it goes."""
+
+    progress: Progress
+    announce: Announce
+
+
+def shown_by(progress: Progress | None, announce: Announce | None) -> Shown:
+    """What is given, and nothing shown by what is not."""
+    return Shown(progress or _silent, announce or _drop)
+
 
 WAITING, LONG_RUN_S = 0.2, 30.0
 """Of a run longer than this, the share of time spent on waiting for crops from which it is said."""
@@ -48,7 +72,8 @@ def fit(
     *,
     resume: bool = False,
     device: str = "auto",
-    console: Console | None = None,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> ModelCard:
     """Train; the weights of the best validation F1 land in ``run/best.ckpt`` with their card.
 
@@ -63,7 +88,10 @@ def fit(
         run: the run folder; must be new or empty unless ``resume``.
         resume: go on from ``run/last.ckpt``; a run folder without one starts from the beginning.
         device: Lightning Fabric's accelerator: ``auto``, ``cpu``, ``cuda``.
-        console: where progress is shown.
+        progress: called with what is being done; the block gets the function to call with (done, total) and, where
+            there is one, a line on how it goes. With more processes than one, it and ``announce`` must be functions
+            of a module, so that they can be pickled.
+        announce: called with sentences.
 
     Returns:
         The card of the best weights.
@@ -75,45 +103,42 @@ def fit(
         TerradeltaError: if the loss is no longer a finite number.
         KeyboardInterrupt: after Ctrl-C, once the step under way is done and saved; a second Ctrl-C does not wait.
     """
-    console = console or Console()
+    shown = shown_by(progress, announce)
     val = counted(val, recipe)
     fabric = make_fabric(recipe, device)
     check_folder(recipe, run, resume)
     decode = recipe.check_data and not (run / "last.ckpt").is_file()
     for pairs in (train, val):
-        _check(pairs, recipe, console, decode=decode)
+        _check(pairs, recipe, shown, decode=decode)
     prepare_folder(recipe, run)
     if recipe.devices == 1:
-        _Trainer(fabric, recipe, train, val, run, console).run(Interrupt())
+        _Trainer(fabric, recipe, train, val, run, shown).run(Interrupt())
     else:
-        launch(fabric, partial(_train_in_process, recipe, train, val, run), console)
+        launch(fabric, partial(_train_in_process, recipe, train, val, run, shown))
     return ModelCard.from_json(load_checkpoint(run / "best.ckpt")[CARD_KEY])
 
 
-def _check(pairs: PairSource, recipe: Recipe, console: Console, *, decode: bool) -> None:
-    with _bar(console) as bar:
-        task = bar.add_task(f"checking the {pairs.split} pairs")
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+def _check(pairs: PairSource, recipe: Recipe, shown: Shown, *, decode: bool) -> None:
+    with shown.progress(f"checking the {pairs.split} pairs") as advance:
         check_pairs(pairs, recipe.bands, decode=decode, workers=recipe.workers, progress=advance)
 
 
 def _train_in_process(
-    recipe: Recipe, train: PairSource, val: PairSource, run: Path, fabric: Fabric, console: Console
+    recipe: Recipe, train: PairSource, val: PairSource, run: Path, shown: Shown, fabric: Fabric
 ) -> None:
-    _Trainer(fabric, recipe, train, val, run, console).run(ParentWatch())
+    """In a process of its own: the first one shows how it goes."""
+    shown = shown if fabric.is_global_zero else Shown(_silent, _drop)
+    _Trainer(fabric, recipe, train, val, run, shown).run(ParentWatch())
 
 
 class _Trainer:
     """One process of a run; the first one (of rank 0) evaluates, writes and prints."""
 
     def __init__(
-        self, fabric: Fabric, recipe: Recipe, train: PairSource, val: PairSource, run: Path, console: Console
+        self, fabric: Fabric, recipe: Recipe, train: PairSource, val: PairSource, run: Path, shown: Shown
     ) -> None:
         self.fabric, self.recipe, self.train, self.val, self.folder = fabric, recipe, train, val, run
-        self.console = console
+        self.shown = shown
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         last = run / "last.ckpt"
@@ -129,7 +154,7 @@ class _Trainer:
         self.waited_s = self.worked_s = 0.0
         if last.is_file():
             fabric.strategy.precision.load_state_dict(self.state.load(last))
-            console.print(f"resuming after step {self.state.step} of {recipe.steps}")
+            shown.announce(f"resuming after step {self.state.step} of {recipe.steps}")
 
     def run(self, interrupt: Interrupt | ParentWatch) -> None:
         """Train to the end, or until asked to stop."""
@@ -143,18 +168,18 @@ class _Trainer:
         start = recipe.steps if self._exhausted() else state.step
         loader = crop_loader(self.train, recipe, state.card, start, rank=fabric.global_rank, world=fabric.world_size)
         batches = iter(loader)
-        with self._board() as board, _bar(self.console) as bar, interrupt:
-            task = bar.add_task(recipe.name, total=recipe.steps, completed=state.step)
+        with self._board() as board, self.shown.progress(recipe.name) as advance, interrupt:
+            advance(state.step, recipe.steps)
             for _ in range(start, recipe.steps):
                 row = self._step(model, optimizer, batches)
                 self._after_step(row, board)
-                bar.update(task, completed=state.step, description=self._status(row))
+                advance(state.step, recipe.steps, self._status(row))
                 if self._exhausted():
-                    self.console.print(f"stopped early: no better F1 in {recipe.patience} evaluations")
+                    self.shown.announce(f"stopped early: no better F1 in {recipe.patience} evaluations")
                     break
                 if self._agreed(interrupt.asked):
                     self._save()
-                    self.console.print(f"stopped after step {state.step}; with --resume it goes on from here")
+                    self.shown.announce(f"stopped after step {state.step}; with --resume it goes on from here")
                     raise KeyboardInterrupt
         self._save()
         self._say_if_starved()
@@ -255,15 +280,19 @@ class _Trainer:
     def _say_if_starved(self) -> None:
         spent = self.waited_s + self.worked_s
         if spent > LONG_RUN_S and self.waited_s > WAITING * spent:
-            self.console.print(
+            self.shown.announce(
                 f"{self.waited_s / spent:.0%} of the time was spent on waiting for crops; raise Recipe.workers "
                 f"(now {self.recipe.workers}) or Recipe.cache_mb"
             )
 
 
-def _bar(console: Console) -> Progress:
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=console)
+@contextlib.contextmanager
+def _silent(text: str) -> Iterator[Advance]:
+    yield lambda done, total, line="": None
+
+
+def _drop(sentence: str) -> None:
+    """Nobody listens."""
 
 
 def _seed(seed: int, step: int, rank: int) -> int:

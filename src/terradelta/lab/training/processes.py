@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
-from rich.console import Console
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -30,7 +29,7 @@ LONGEST_VALIDATION = datetime.timedelta(days=1)
 
 _PROBE_SIDE = 64
 
-Work = Callable[[Fabric, Console], None]
+Work = Callable[[Fabric], None]
 
 
 def make_fabric(recipe: Recipe, device: str) -> Fabric:
@@ -54,7 +53,7 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
         ) from error
 
 
-def launch(fabric: Fabric, work: Work, console: Console) -> None:
+def launch(fabric: Fabric, work: Work) -> None:
     """Run ``work`` in one process a device.
 
     Raises:
@@ -63,7 +62,7 @@ def launch(fabric: Fabric, work: Work, console: Console) -> None:
     """
     with _environment_kept(), Forwarded() as interrupt:
         try:
-            finished: bool = fabric.launch(partial(_in_process, work, console.stderr, console.quiet))
+            finished: bool = fabric.launch(partial(_in_process, work))
         except ProcessRaisedException as error:
             raise _own(error) from error
         except ProcessExitedException as error:
@@ -98,9 +97,9 @@ def leave_unreached(network: ChangeNetwork, loss: Callable[[list[Tensor], Tensor
             parameter.requires_grad = False
 
 
-def _in_process(work: Work, stderr: bool, quiet: bool, fabric: Fabric) -> bool:
+def _in_process(work: Work, fabric: Fabric) -> bool:
     try:
-        work(fabric, Console(stderr=stderr, quiet=quiet or not fabric.is_global_zero))
+        work(fabric)
     except KeyboardInterrupt:
         return False
     return True
