@@ -18,9 +18,9 @@ from terradelta.runtime.torch import TorchPredictor
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {"mccrnet": {"width": 0.125}, "snunet": {"width": 8}, "dasnet": {"width": 0.0625}, "ifn": {"width": 0.25}}
+"""Arguments of a narrower network of the same code, where the default one takes minutes on a CPU."""
 DISTANCES = ("stanet", "dasnet")
 """A millionth is added to each signed difference, so these are symmetric to about that."""
-"""Arguments of a narrower network of the same code, where the default one takes minutes on a CPU."""
 
 WIDER = {"mlla_sianet_large"}
 """Names of the same class as another, only wider and deeper: their tests are slow ones."""

@@ -15,7 +15,8 @@ paper is silent we follow the authors' released code:
 - The output is a logit, ``4 (d - 1)`` with the distance d of the third embedding, which is at most 2: zero in the
   middle. The released code takes the threshold that is best on the evaluated images; here it is tuned on validation
   images.
-- The distance is upsampled with aligned corners, as released.
+- The distance is upsampled with aligned corners, and 1e-6 is added to each signed difference, as in the released
+  evaluation.
 - Attention spans the whole input: a pixel depends on its tile. So tiles have the side of the training crops.
 
 The loss ``wdmc`` takes the distances of all three embeddings from the auxiliary outputs; see there for its weights.
