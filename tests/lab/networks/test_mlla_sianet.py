@@ -17,6 +17,7 @@ from terradelta.lab.networks.mlla_sianet import (
     mlla_sianet,
     mlla_sianet_large,
     mlla_sianet_light,
+    mlla_sianet_lite0,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -124,15 +125,30 @@ def _blurred(x: Array, dilation: int) -> Array:
 
 @pytest.mark.parametrize("cell", [1, 2, 4])
 def test_dfm_is_its_formulas_pixel_by_pixel(cell: int) -> None:
-    dfm = _randomised(DifferentialFusion(6, cell))
+    dfm = _randomised(DifferentialFusion(6, 6, cell))
     f1, f2 = _features(6, 8, 12, 1), _features(6, 8, 12, 2)
     with torch.no_grad():
         found = dfm(f1, f2)[0].numpy()
     np.testing.assert_allclose(found, _naive_dfm(f1[0].numpy(), f2[0].numpy(), dfm, cell), rtol=1e-5, atol=1e-7)
 
 
+def test_dfm_between_two_widths_takes_the_difference_through_its_own_convolution() -> None:
+    dfm = _randomised(DifferentialFusion(6, 4, 2, kernel=1))
+    f1, f2 = _features(6, 8, 12, 1), _features(6, 8, 12, 2)
+    weight = dfm.residual.weight.detach()[:, :, 0, 0].numpy().copy()
+    with torch.no_grad():
+        found = dfm(f1, f2)[0].numpy()
+        dfm.residual.weight.zero_()
+        rest = dfm(f1, f2)[0].numpy()
+    difference = np.abs(f1[0].numpy() - f2[0].numpy())
+    np.testing.assert_allclose(found - rest, np.einsum("oi,ihw->ohw", weight, difference), rtol=1e-9, atol=1e-12)
+    assert dfm.learned[0].kernel_size == (1, 1)
+    with torch.no_grad():
+        np.testing.assert_allclose(dfm(f2, f1)[0].numpy(), rest, rtol=1e-12)
+
+
 def test_angle_of_pixels_without_features_is_finite() -> None:
-    dfm = _randomised(DifferentialFusion(4, 1))
+    dfm = _randomised(DifferentialFusion(4, 4, 1))
     nothing = torch.zeros(1, 4, 3, 3, dtype=torch.float64, requires_grad=True)
     out = dfm(nothing, nothing)
     out.sum().backward()
@@ -172,7 +188,7 @@ def test_dsp_is_pools_and_blurs_pixel_by_pixel() -> None:
 def narrow() -> MLLASiaNet:
     """The whole network with few channels and stride 4: its reach is 150 pixels at most."""
     torch.manual_seed(0)
-    network = MLLASiaNet(2, (4, 6), (1, 1)).double().eval()
+    network = MLLASiaNet(Encoder(2, (4, 6), (1, 1), "half")).double().eval()
     for head in (network.head, *network.aux_heads):
         torch.nn.init.normal_(head.weight)
     return network
@@ -207,6 +223,18 @@ def test_default_size_is_within_8_million_parameters_and_8_gmacs() -> None:
         network(x, x)
     assert 1e6 < sum(p.numel() for p in network.parameters()) <= 8e6
     assert 1e9 < counter.get_total_flops() / 2 <= 8e9  # the counter takes a multiply-add as two operations
+
+
+def test_lite0_is_within_2_million_parameters_and_1_5_gmacs() -> None:
+    network = mlla_sianet_lite0().eval()
+    x = torch.zeros(1, 3, 256, 256)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        levels = network.forward_with_aux(x, x)
+    assert 0.7e6 < sum(p.numel() for p in network.parameters()) <= 2e6
+    assert 0.5e9 < counter.get_total_flops() / 2 <= 1.5e9
+    assert len(levels) == 4
+    assert network.stride == 16
+    assert network.symmetric
 
 
 def test_light_has_the_cells_and_stride_of_the_default_and_two_fifths_of_its_work() -> None:
@@ -282,4 +310,4 @@ def test_a_fresh_network_starts_from_few_changes() -> None:
 @pytest.mark.parametrize(("widths", "depths"), [((8, 16), (1,)), ((8,), (1,))])
 def test_widths_and_depths_must_fit(widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
     with pytest.raises(ModelError, match=r"widths \(8.*\) and depths \(1,\) must have one length, at least 2"):
-        MLLASiaNet(3, widths, depths)
+        Encoder(3, widths, depths, "half")

@@ -373,3 +373,23 @@ def test_measured_bands_are_those_of_the_images(tmp_path: Path, write_pair: Call
     mean, std = measure_bands(_one(tmp_path, write_pair, image), PLAIN, samples=2)
     assert mean == pytest.approx((0.5, 0.2, 0.0), abs=1e-4)
     assert std == pytest.approx((0.5, 1e-3, 1e-3), abs=1e-4)
+
+
+def test_area_draws_large_images_more_often_and_change_is_looked_for_in_other_pairs(
+    tmp_path: Path, write_pair: Callable[..., None]
+) -> None:
+    """Three pairs of 32 x 32 and one of 96 x 96, which has 9 of 12 parts of the area; only the small ``c`` changes."""
+    for level, (name, side) in enumerate((("a", 32), ("b", 32), ("c", 32), ("d", 96)), 1):
+        label = np.full((side, side), 255 if name == "c" else 0, np.uint8)
+        image = np.full((3, side, side), level * 50, np.uint8)
+        write_pair(tmp_path, "train", name, image, image, label)
+    pairs = PairFolder(tmp_path, "train")
+
+    def drawn(**fields: object) -> np.ndarray:
+        dataset = CropDataset(pairs, replace(PLAIN, **fields))
+        levels = [round(float(dataset[k].before.mean()) * 255 / 50) for k in range(240)]
+        return np.bincount(levels, minlength=5)[1:]
+
+    assert (np.abs(drawn(change_crops=0.0) - 60) < 25).all()
+    assert abs(drawn(change_crops=0.0, sampling="area")[3] - 180) < 25
+    assert drawn(change_crops=1.0)[2] > 200

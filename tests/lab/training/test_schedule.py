@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler
 
+from terradelta.errors import InputError
+from terradelta.lab.networks import create_model
 from terradelta.lab.training.config import Optimiser, Recipe, Schedule
-from terradelta.lab.training.schedule import learning_rate, make_optimiser, plateaus
+from terradelta.lab.training.schedule import freeze, learning_rate, make_optimiser, plateaus
 
 RECIPE = Recipe("x", lr=0.5, final_lr=0.1, warmup_steps=0, steps=100)
 
@@ -149,3 +151,28 @@ def test_each_kind_gets_its_arguments(optimiser: Optimiser, kind: type, facts: d
     assert type(made) is kind
     assert all(made.defaults[name] == value for name, value in facts.items())
     assert made.defaults["lr"] == 0.5
+
+
+def test_frozen_parts_keep_weights_and_statistics_and_the_encoder_has_a_rate_of_its_own() -> None:
+    network = create_model("mlla_sianet_lite0")
+    parts = ("encoder.conv_stem", "encoder.bn0", "encoder.blocks.0")
+    freeze(network, parts)
+    recipe = replace(RECIPE, network="mlla_sianet_lite0", weight_decay=0.1, encoder_lr=0.25)
+    optimizer = make_optimiser(network, recipe)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        assert (id(parameter) in held) == (not name.startswith(parts))
+    shares = {group["share"] for group in optimizer.param_groups}
+    assert shares == {1.0, 0.25}
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    network(x, x.flip(3)).sum().backward()
+    optimizer.step()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert not any(name.startswith(parts) for name in changed)
+    assert {"encoder.blocks.1.bn0.running_mean", "encoder.blocks.1.expand_conv.weight"} <= changed
+
+
+def test_a_part_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match=r"Recipe.frozen names 'stem', which the network does not have; it has fus"):
+        freeze(create_model("mlla_sianet_lite0"), ("stem",))

@@ -15,6 +15,10 @@ DFM, DSP, progressive decoder, MLA); sizes and formulas below are our reading:
   that the halo of a tile stays small) and slide with step one, and the Gaussian pyramid is undecimated (à trous): the
   blur's taps are spread by 1, 2, 4 in place of halving the map.
 - Decoder logits are upsampled bilinearly from 1/2 (`mlla_sianet_light`: from 1/4) to full size.
+- Paper: the encoder is Siamese and shares its weights; which one it is, is not said. `mlla_sianet_lite0` takes
+  EfficientNet-Lite0 down to stride 16, because ImageNet weights of it are to be had and nothing in it pools over the
+  image. Its levels are narrow at the coarse end and its features not rectified, so DFM changes their widths and the
+  angle's share reaches from 0 to 2; DSP is cut to what keeps the halo of a tile below the encoder's own.
 
 Shapes: B batch, C channels of a level, H x W input size; level l has size H/2^l x W/2^l (light: H/2^(l+1)
 x W/2^(l+1)).
@@ -31,9 +35,10 @@ from terradelta.errors import ModelError
 from terradelta.lab.networks._registry import ChangeNetwork, register_model
 from terradelta.lab.networks.layers.attention import SpatialAttention, WeightLayer
 from terradelta.lab.networks.layers.conv import conv_bn_relu
+from terradelta.lab.networks.layers.efficientnet_lite import EfficientNetLite
 from terradelta.lab.networks.layers.resnet import BasicBlock
 
-__all__ = ["MLLASiaNet", "mlla_sianet", "mlla_sianet_large", "mlla_sianet_light"]
+__all__ = ["MLLASiaNet", "mlla_sianet", "mlla_sianet_large", "mlla_sianet_light", "mlla_sianet_lite0"]
 
 PAPER = "Multi-level Loss-assisted Siamese Network, Computer Engineering 2026, doi:10.19678/j.issn.1000-3428.0260291"
 Stem = Literal["half", "quarter", "resnet"]
@@ -52,7 +57,9 @@ class Encoder(nn.Module):
 
     def __init__(self, in_channels: int, widths: Sequence[int], depths: Sequence[int], stem: Stem) -> None:
         super().__init__()
-        self.stem = stem
+        if len(widths) != len(depths) or len(widths) < 2:
+            raise ModelError(f"widths {tuple(widths)} and depths {tuple(depths)} must have one length, at least 2")
+        self.in_channels, self.stem = in_channels, stem
         kernel = 7 if stem == "resnet" else 3
         self.conv1 = nn.Conv2d(in_channels, widths[0], kernel, 2, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -67,6 +74,7 @@ class Encoder(nn.Module):
             channels = width
         self.stages = len(widths)
         self.level_widths = (widths[0], *widths) if stem == "resnet" else tuple(widths)
+        self.apply(_initialise)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """``(B, in, H, W)`` -> one feature map a level, fine to coarse."""
@@ -102,23 +110,31 @@ class ChannelAttention(WeightLayer):
 
 
 class DifferentialFusion(nn.Module):
-    """DFM: four views of the difference, fused, then channel and spatial attention; residual onto ``|f1 - f2|``."""
+    """DFM: four views of the difference, fused, then channel and spatial attention; residual onto ``|f1 - f2|``.
 
-    def __init__(self, channels: int, cell: int) -> None:
+    Args:
+        in_channels: of the encoder's level.
+        channels: of the result; where they differ, ``|f1 - f2|`` goes through a 1x1 convolution.
+        cell: side of the cells over which channel attention pools, in pixels of the level.
+        kernel: of the convolution of the learned view.
+    """
+
+    def __init__(self, in_channels: int, channels: int, cell: int, kernel: int = 3) -> None:
         super().__init__()
         half = max(channels // 2, 8)
-        self.magnitude = conv_bn_relu(channels, half, 1)
-        self.angle = conv_bn_relu(channels, half, 1)
-        self.learned = conv_bn_relu(2 * channels, half, 3)
-        self.envelope = conv_bn_relu(2 * channels, half, 1)
+        self.magnitude = conv_bn_relu(in_channels, half, 1)
+        self.angle = conv_bn_relu(in_channels, half, 1)
+        self.learned = conv_bn_relu(2 * in_channels, half, kernel)
+        self.envelope = conv_bn_relu(2 * in_channels, half, 1)
         self.fuse = conv_bn_relu(4 * half, channels, 1)
+        self.residual = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1, bias=False)
         self.channel = ChannelAttention(channels, cell)
         self.spatial = SpatialAttention(bias=True)
 
     def forward(self, f1: Tensor, f2: Tensor) -> Tensor:
-        """``(B, C, h, w) x 2 -> (B, C, h, w)``, unchanged when the dates are swapped."""
+        """``(B, in, h, w) x 2 -> (B, C, h, w)``, unchanged when the dates are swapped."""
         difference = (f1 - f2).abs()
-        angle = 1 - _cosine(f1, f2)  # (B, 1, h, w); 0 to 1, for features after ReLU are not negative
+        angle = 1 - _cosine(f1, f2)  # (B, 1, h, w); 0 to 1 where features are not negative (after ReLU), else 0 to 2
         views = [
             self.magnitude(difference),
             self.angle(angle * (f1 + f2) * 0.5),
@@ -128,7 +144,8 @@ class DifferentialFusion(nn.Module):
         fused: Tensor = self.fuse(torch.cat(views, 1))
         fused = fused * self.channel(fused)
         fused = fused * self.spatial(fused)
-        return difference + fused
+        onto: Tensor = self.residual(difference)
+        return onto + fused
 
 
 def _cosine(f1: Tensor, f2: Tensor) -> Tensor:
@@ -139,11 +156,16 @@ def _cosine(f1: Tensor, f2: Tensor) -> Tensor:
 
 
 class Subtraction(nn.Module):
-    """What DFM is compared with in the ablation: ``|f1 - f2|``."""
+    """What DFM is compared with in the ablation: ``|f1 - f2|``, through a 1x1 convolution where the widths differ."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.project = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1, bias=False)
 
     def forward(self, f1: Tensor, f2: Tensor) -> Tensor:
-        """``(B, C, h, w) x 2 -> (B, C, h, w)``."""
-        return (f1 - f2).abs()
+        """``(B, in, h, w) x 2 -> (B, C, h, w)``."""
+        out: Tensor = self.project((f1 - f2).abs())
+        return out
 
 
 class BinomialBlur(nn.Module):
@@ -169,21 +191,30 @@ class BinomialBlur(nn.Module):
 
 
 class DeepSemanticPyramid(nn.Module):
-    """DSP: spatial pooling pyramid beside a Gaussian pyramid, joined with the input and fused to its width."""
+    """DSP: spatial pooling pyramid beside a Gaussian pyramid, joined with the input and fused to its width.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: C.
+        windows: sides of the pooling windows, in cells of the deepest level.
+        dilations: of the taps of the Gaussian pyramid's octaves.
+    """
+
+    def __init__(
+        self, channels: int, windows: Sequence[int] = POOL_WINDOWS, dilations: Sequence[int] = GAUSSIAN_DILATIONS
+    ) -> None:
         super().__init__()
         quarter = max(channels // 4, 8)
-        self.pools = nn.ModuleList(conv_bn_relu(channels, quarter, 1) for _ in POOL_WINDOWS)
-        self.blurs = nn.ModuleList(BinomialBlur(d) for d in GAUSSIAN_DILATIONS)
-        self.octaves = nn.ModuleList(conv_bn_relu(channels, quarter, 3, d) for d in GAUSSIAN_DILATIONS)
-        branches = len(POOL_WINDOWS) + len(GAUSSIAN_DILATIONS)
+        self.windows = tuple(windows)
+        self.pools = nn.ModuleList(conv_bn_relu(channels, quarter, 1) for _ in windows)
+        self.blurs = nn.ModuleList(BinomialBlur(d) for d in dilations)
+        self.octaves = nn.ModuleList(conv_bn_relu(channels, quarter, 3, d) for d in dilations)
+        branches = len(windows) + len(dilations)
         self.fuse = conv_bn_relu(channels + branches * quarter, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, h, w) -> (B, C, h, w)``."""
         parts = [x]
-        for window, project in zip(POOL_WINDOWS, self.pools, strict=True):
+        for window, project in zip(self.windows, self.pools, strict=True):
             parts.append(project(F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)))
         smooth = x
         for blur, octave in zip(self.blurs, self.octaves, strict=True):
@@ -212,10 +243,12 @@ class MLLASiaNet(ChangeNetwork):
     """MLLA_SiaNet.
 
     Args:
-        in_channels: bands of one date.
-        widths: channels of the encoder's stages, fine to coarse.
-        depths: residual blocks of each stage.
-        stem: what comes before the stages, see `Encoder`. The finest level lies at 1/2, with ``quarter`` at 1/4.
+        encoder: gives one feature map a level, fine to coarse, each half as large as the one before; has
+            ``in_channels`` and ``level_widths``.
+        finest: stride of the finest level.
+        widths: channels of the decoder's levels; the encoder's by default.
+        pyramid: windows and dilations of DSP, see `DeepSemanticPyramid`.
+        learned_kernel: of the learned view of DFM.
         dfm: differential fusion; False: plain subtraction (ablation).
         dsp: deep semantic pyramid; False: left out (ablation).
         mla: heads on the inner decoder levels for the multi-level loss; False: the final head only (ablation).
@@ -225,33 +258,33 @@ class MLLASiaNet(ChangeNetwork):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        widths: Sequence[int] = (16, 32, 96, 192),
-        depths: Sequence[int] = (1, 2, 2, 2),
-        stem: Stem = "half",
+        encoder: Encoder | EfficientNetLite,
+        finest: int = 2,
         *,
+        widths: Sequence[int] | None = None,
+        pyramid: tuple[Sequence[int], Sequence[int]] = (POOL_WINDOWS, GAUSSIAN_DILATIONS),
+        learned_kernel: int = 3,
         dfm: bool = True,
         dsp: bool = True,
         mla: bool = True,
     ) -> None:
         super().__init__()
-        if len(widths) != len(depths) or len(widths) < 2:
-            raise ModelError(f"widths {tuple(widths)} and depths {tuple(depths)} must have one length, at least 2")
-        self.in_channels = in_channels
-        self.encoder = Encoder(in_channels, widths, depths, stem)
-        levels = self.encoder.level_widths
+        self.in_channels = encoder.in_channels
+        given = encoder.level_widths
+        levels = tuple(widths or given)
         cells = [2**i for i in reversed(range(len(levels)))]
-        self.stride = cells[0] * (4 if stem == "quarter" else 2)
-        if stem == "quarter":
-            self.tile = 1200  # its maps are smaller, so a larger tile costs no more memory
-        fusions = [DifferentialFusion(c, cell) if dfm else Subtraction() for c, cell in zip(levels, cells, strict=True)]
-        self.fusions = nn.ModuleList(fusions)
-        self.pyramid = DeepSemanticPyramid(levels[-1]) if dsp else nn.Identity()
+        self.stride = cells[0] * finest
+        sizes = zip(given, levels, cells, strict=True)
+        self.fusions = nn.ModuleList(
+            DifferentialFusion(c, w, cell, learned_kernel) if dfm else Subtraction(c, w) for c, w, cell in sizes
+        )
+        self.pyramid = DeepSemanticPyramid(levels[-1], *pyramid) if dsp else nn.Identity()
         inner = list(levels[:-1])
         self.decoder = nn.ModuleList(DecoderBlock(c, s) for s, c in zip(inner, levels[1:], strict=True))
         self.head = nn.Conv2d(levels[0], 1, 1)
         self.aux_heads = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in levels[1:] if mla)
         self.apply(_initialise)
+        self.encoder = encoder
         for head in (self.head, *self.aux_heads):  # start from few changes: sigmoid(-2) = 0.12
             nn.init.normal_(head.weight, std=0.01)
             nn.init.constant_(head.bias, -2.0)
@@ -293,17 +326,36 @@ def _initialise(module: nn.Module) -> None:
 
 @register_model(paper=PAPER, year=2026)
 def mlla_sianet(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
-    """MLLA_SiaNet, small: residual encoder of four stages, 3 M parameters; the network that ships."""
-    return MLLASiaNet(in_channels, dfm=dfm, dsp=dsp, mla=mla)
+    """MLLA_SiaNet, small: residual encoder of four stages, 3 M parameters."""
+    encoder = Encoder(in_channels, (16, 32, 96, 192), (1, 2, 2, 2), "half")
+    return MLLASiaNet(encoder, dfm=dfm, dsp=dsp, mla=mla)
 
 
 @register_model(paper=PAPER, year=2026)
 def mlla_sianet_large(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
     """MLLA_SiaNet with a ResNet-34 encoder; its encoder loads torchvision's checkpoint."""
-    return MLLASiaNet(in_channels, (64, 128, 256, 512), (3, 4, 6, 3), "resnet", dfm=dfm, dsp=dsp, mla=mla)
+    encoder = Encoder(in_channels, (64, 128, 256, 512), (3, 4, 6, 3), "resnet")
+    return MLLASiaNet(encoder, dfm=dfm, dsp=dsp, mla=mla)
 
 
 @register_model(paper=PAPER, year=2026)
 def mlla_sianet_light(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
     """MLLA_SiaNet for large scenes on a CPU: three stages from 1/4 on, two fifths of the multiply-adds."""
-    return MLLASiaNet(in_channels, (24, 64, 128), (1, 2, 2), "quarter", dfm=dfm, dsp=dsp, mla=mla)
+    encoder = Encoder(in_channels, (24, 64, 128), (1, 2, 2), "quarter")
+    network = MLLASiaNet(encoder, 4, dfm=dfm, dsp=dsp, mla=mla)
+    network.tile = 1200  # its maps are smaller, so a larger tile costs no more memory
+    return network
+
+
+@register_model(paper=PAPER, year=2026)
+def mlla_sianet_lite0(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
+    """MLLA_SiaNet on EfficientNet-Lite0 to stride 16, from ImageNet weights; the network that ships."""
+    return MLLASiaNet(
+        EfficientNetLite("lite0", in_channels, stride=16),
+        widths=(16, 24, 48, 96),
+        pyramid=((3, 5, 7), (1, 2)),
+        learned_kernel=1,
+        dfm=dfm,
+        dsp=dsp,
+        mla=mla,
+    )

@@ -24,8 +24,9 @@ class Augmentation:
     orientations: Literal["all", "flips", "none"] = "all"
     """``all``: one of the eight orientations of the square; ``flips``: mirrored along each axis or not; both dates and
     the label alike."""
-    rotation_deg: float = 10.0
-    """Rotation of both dates together, degrees."""
+    rotation_deg: float | tuple[float, float] = 10.0
+    """Rotation of both dates together, degrees: up to this far either way, or from one angle to another,
+    counterclockwise. What comes in at the corners is 0, and unchanged."""
     p_rotation: float = 0.3
     brightness: float = 0.25
     """Per date, as a fraction; so are contrast and saturation."""
@@ -35,16 +36,36 @@ class Augmentation:
     """Per date, as a fraction of the colour circle."""
     p_colour: float = 0.8
     p_blur: float = 0.2
-    """Gaussian blur of one date, sigma 0.3 to 1.5 pixels."""
+    """Gaussian blur."""
+    blur_px: tuple[float, float] = (0.3, 1.5)
+    """Its lowest and highest standard deviation, pixels."""
+    blur_dates: Literal["each", "both"] = "each"
+    """``each``: one date or the other, or both apart; ``both``: together and alike."""
     noise: float = 0.02
     """Standard deviation of Gaussian noise, as a fraction of full scale."""
     p_noise: float = 0.2
     shift_px: int = 1
     """Misregistration: the second date is moved by up to this many whole pixels along each axis."""
     p_shift: float = 0.3
+    cast: float = 0.2
+    """Colour cast of one date: each band is multiplied by a factor of its own, up to this far from 1."""
+    p_cast: float = 0.0
+    haze: float = 0.5
+    """Up to this share of one date's light comes from haze as bright as its brightest pixels."""
+    p_haze: float = 0.0
+    jpeg: tuple[int, int] = (30, 95)
+    """Lowest and highest quality of the JPEG that one date went through."""
+    p_jpeg: float = 0.0
+    p_twin: float = 0.0
+    """Unchanged twins: both dates are one of the two, in two lights, and nothing has changed."""
+    p_paste: float = 0.0
+    """The changes of another crop are pasted into one date, with soft edges."""
 
     def __post_init__(self) -> None:
         _check_choice("Augmentation.orientations", self.orientations, Augmentation, "orientations")
+        _check_choice("Augmentation.blur_dates", self.blur_dates, Augmentation, "blur_dates")
+        if not 0 < self.blur_px[0] <= self.blur_px[1]:
+            raise InputError(f"Augmentation.blur_px is {self.blur_px}; it must be two numbers above 0, the lower first")
 
     @classmethod
     def only(cls, **chosen: Any) -> "Augmentation":  # noqa: ANN401  any field
@@ -127,6 +148,11 @@ class Recipe:
     encoder_weights: str | None = None
     """ImageNet weights that the encoder starts from: a name or a file, see
     `lab.networks.pretrained.initialise_encoder`. None: random ones."""
+    frozen: tuple[str, ...] = ()
+    """Parts of the network that stay as they begin, weights and batch statistics, e.g. ``encoder.conv_stem``: with
+    ImageNet weights the first stages know edges and colours already, and without them a step costs little over half."""
+    encoder_lr: float = 1.0
+    """Learning rate of the encoder, as a share of ``lr``."""
     loss: str = "multi_level"
     """What is minimised; a key of ``terradelta.lab.losses.LOSSES``."""
     loss_args: dict[str, Any] = field(default_factory=dict)
@@ -142,7 +168,11 @@ class Recipe:
     crop_px: int = 256
     """Side of a training crop; a multiple of the network's stride."""
     change_crops: float = 0.6
-    """Share of crops that are centred near a changed pixel; the others lie anywhere."""
+    """Share of crops that are centred near a changed pixel, of a pair that holds one; the others lie anywhere."""
+    sampling: Literal["pairs", "area"] = "pairs"
+    """What is drawn alike often: ``pairs``, whatever their size, or equal ``area``, so that large images give more."""
+    validate_on: tuple[str, ...] = ()
+    """Name prefixes of the validation pairs that count, such as those of the resolution that is meant; empty: all."""
     zoom: tuple[tuple[str, float, float], ...] = (("", 0.75, 1.33),)
     """(name prefix, low, high): side of the window that becomes a crop, in units of ``crop_px``, log-uniform; the first
     prefix that fits a pair's name counts. 0.5 enlarges twofold: for images of half the target's resolution."""
@@ -203,7 +233,8 @@ class Recipe:
         if self.loss not in LOSSES:
             raise InputError(f"recipe {self.name!r}: loss is {self.loss!r}; it must be one of {', '.join(LOSSES)}")
         self._check_loss_args()
-        for name in ("change_crops", "final_lr"):
+        _check_choice("Recipe.sampling", self.sampling, Recipe, "sampling")
+        for name in ("change_crops", "final_lr", "encoder_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"recipe {self.name!r}: {name} is {getattr(self, name)}; it must be from 0 to 1")
         if not 0 <= self.ema_decay < 1:

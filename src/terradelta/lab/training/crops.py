@@ -3,10 +3,8 @@
 import signal
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import kornia.augmentation as K
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,25 +15,16 @@ from terradelta.card import ModelCard
 from terradelta.errors import DataError
 from terradelta.geo.grid import Tile
 from terradelta.lab.data.pairs import LabelledPair, PairSource
-from terradelta.lab.training.config import Augmentation, Recipe
+from terradelta.lab.training.augment import Augmenter, Crop, pasted, twin
+from terradelta.lab.training.config import Recipe
 from terradelta.machine import cores
 
 __all__ = ["Crop", "CropDataset", "collate", "crop_loader", "loading_processes", "measure_bands"]
 
+DRAWS = 8
+"""Pairs that are tried for a crop near change, in data where few pairs hold any."""
 STRIP_PX = 2**24
 """Labels of large pairs are looked through in strips of about this many pixels."""
-
-
-@dataclass(frozen=True)
-class Crop:
-    """One training crop; values in units of the recipe's scale."""
-
-    index: int
-    before: NDArray[np.float32]
-    """``(C, crop, crop)``."""
-    after: NDArray[np.float32]
-    label: NDArray[np.float32]
-    """``(crop, crop)``, 0 or 1."""
 
 
 class _Changed:
@@ -71,17 +60,45 @@ class CropDataset(Dataset[Crop]):
         self._changed: dict[int, _Changed] = {}
         self._cache: OrderedDict[int, LabelledPair] = OrderedDict()
         self._cached_bytes = 0
+        self._areas: NDArray[np.float64] | None = None
 
     def __getitem__(self, index: int) -> Crop:
         rng = np.random.default_rng((self.recipe.seed, index))
-        number = int(rng.integers(len(self.pairs)))
-        cut = self._cut(number, self._window(number, rng))
+        near_change = bool(rng.uniform() < self.recipe.change_crops)
+        crop = self._draw(index, rng, near_change)
+        chosen = self.recipe.augmentation
+        if chosen.p_paste and rng.uniform() < chosen.p_paste:
+            crop = pasted(crop, self._draw(index, rng, near_change=True), rng)
+        if chosen.p_twin and rng.uniform() < chosen.p_twin:
+            crop = twin(crop, rng)
+        return crop
+
+    def _draw(self, index: int, rng: np.random.Generator, near_change: bool) -> Crop:
+        """A window of some pair, turned and resized to a crop."""
+        number = self._number(rng, near_change)
+        cut = self._cut(number, self._window(number, rng, near_change))
         before, after, label = _turn(cut, rng, self.recipe.augmentation.orientations)
         size = self.recipe.crop_px
         scale = np.float32(self.recipe.scale)
         dates = [_resize(x.astype(np.float32) / scale, size) for x in (before, after)]
         mask = _resize(label.astype(np.float32), size)[0] >= 0.5
         return Crop(index, dates[0], dates[1], mask.astype(np.float32))
+
+    def _number(self, rng: np.random.Generator, near_change: bool) -> int:
+        """Which pair; for a crop near change, one that holds some, unless a few draws find none."""
+        number = 0
+        for _ in range(DRAWS if near_change else 1):
+            number = self._any_number(rng)
+            if near_change and self._where_changed(number).count:
+                break
+        return number
+
+    def _any_number(self, rng: np.random.Generator) -> int:
+        if self.recipe.sampling == "pairs":
+            return int(rng.integers(len(self.pairs)))
+        if self._areas is None:
+            self._areas = np.cumsum([float(np.prod(self._size(k))) for k in range(len(self.pairs))])
+        return int(np.searchsorted(self._areas, rng.uniform() * self._areas[-1], side="right"))
 
     def _cut(self, number: int, window: tuple[int, int, int]) -> list[NDArray[Any]]:
         """Both dates and the label ``(1, side, side)`` in a window that may reach over the image."""
@@ -138,7 +155,7 @@ class CropDataset(Dataset[Crop]):
         for row in range(0, height, rows):
             yield self.pairs.read_window(number, Tile(row, 0, min(rows, height - row), width)).label
 
-    def _window(self, number: int, rng: np.random.Generator) -> tuple[int, int, int]:
+    def _window(self, number: int, rng: np.random.Generator, near_change: bool) -> tuple[int, int, int]:
         """(row, col, side) of the window to cut; it may reach over the image, where it is reflected."""
         low, high = self.recipe.zoom_of(self.pairs.files[number].name)
         side = round(self.recipe.crop_px * float(np.exp(rng.uniform(np.log(low), np.log(high)))))
@@ -146,7 +163,7 @@ class CropDataset(Dataset[Crop]):
         side = min(side, 2 * int(size.min()) - 1)
         jitter = rng.uniform(0, 1, 2)
         corner = np.floor(jitter * (size - side + 1)).astype(int)
-        if rng.uniform() < self.recipe.change_crops:
+        if near_change:
             changed = self._where_changed(number)
             if changed.count:
                 corner = changed.pixel(int(rng.integers(changed.count))) - np.floor(jitter * side).astype(int)
@@ -186,58 +203,6 @@ def _resize(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
         torch.from_numpy(values)[None], size=(size, size), mode="bilinear", align_corners=False, antialias=True
     )
     return np.asarray(tensor[0].numpy())
-
-
-class Augmenter:
-    """Random changes to a batch of crops from one seed."""
-
-    def __init__(self, config: Augmentation) -> None:
-        self.config = config
-        # kornia computes what it then does not use, so what never happens is not there.
-        self.geometry = self.colour = self.noise = None
-        if config.p_rotation:
-            rotation = K.RandomRotation(config.rotation_deg, p=config.p_rotation)
-            self.geometry = K.AugmentationSequential(rotation, data_keys=["input", "input", "mask"])
-        strengths = (config.brightness, config.contrast, config.saturation, config.hue)
-        colour = [K.ColorJiggle(*strengths, p=config.p_colour)] if config.p_colour else []
-        blur = [K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=config.p_blur)] if config.p_blur else []
-        if colour or blur:
-            self.colour = K.AugmentationSequential(*colour, *blur, data_keys=["input"])
-        if config.p_noise:
-            self.noise = K.RandomGaussianNoise(0.0, config.noise, p=config.p_noise)
-
-    def __call__(self, before: Tensor, after: Tensor, label: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """``(B, C, H, W)`` in [0, 1] twice and ``(B, 1, H, W)`` in {0, 1}; the same sizes come back."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            if self.geometry is not None:
-                before, after, label = self.geometry(before, after, label)
-            after = self._shift(after)
-            before, after = (self._photometric(x) for x in (before, after))
-        return before, after, label
-
-    def _photometric(self, x: Tensor) -> Tensor:
-        if x.shape[1] == 3:
-            x = x if self.colour is None else self.colour(x)
-        elif self.config.p_colour:
-            moves = torch.rand(x.shape[0], 1, 1, 1) < self.config.p_colour
-            x = x * (1 + moves * (2 * torch.rand(x.shape[0], x.shape[1], 1, 1) - 1) * self.config.brightness)
-        noisy: Tensor = x if self.noise is None else self.noise(x)
-        return noisy.clamp(0, 1)
-
-    def _shift(self, x: Tensor) -> Tensor:
-        shifted = []
-        for image in x:
-            moves = self.config.shift_px and torch.rand(()) < self.config.p_shift
-            shifted.append(_moved(image, self.config.shift_px) if moves else image)
-        return torch.stack(shifted)
-
-
-def _moved(image: Tensor, reach: int) -> Tensor:
-    """Move ``(C, H, W)`` by up to ``reach`` whole pixels along each axis; the border is repeated."""
-    d_row, d_col = (int(v) for v in torch.randint(0, 2 * reach + 1, (2,)))
-    padded = torch.nn.functional.pad(image[None], (reach,) * 4, mode="replicate")[0]
-    return padded[:, d_row : d_row + image.shape[1], d_col : d_col + image.shape[2]]
 
 
 def collate(augmenter: Augmenter | None, card: ModelCard, seed: int) -> Callable[[list[Crop]], tuple[Tensor, ...]]:

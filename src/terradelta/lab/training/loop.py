@@ -30,9 +30,9 @@ from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.crops import crop_loader
 from terradelta.lab.training.interrupts import Interrupt, ParentWatch
 from terradelta.lab.training.processes import launch, leave_unreached, make_fabric
-from terradelta.lab.training.schedule import learning_rate, make_optimiser
+from terradelta.lab.training.schedule import freeze, learning_rate, make_optimiser
 from terradelta.lab.training.state import RunState, check_folder, prepare_folder, update_average, write_log
-from terradelta.lab.training.validation import CollapseWarning, first_card, validate
+from terradelta.lab.training.validation import CollapseWarning, counted, first_card, validate
 
 __all__ = ["CollapseWarning", "fit"]
 
@@ -76,6 +76,7 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, once the step under way is done and saved; a second Ctrl-C does not wait.
     """
     console = console or Console()
+    val = counted(val, recipe)
     fabric = make_fabric(recipe, device)
     check_folder(recipe, run, resume)
     decode = recipe.check_data and not (run / "last.ckpt").is_file()
@@ -120,6 +121,7 @@ class _Trainer:
         network = create_model(recipe.network, **recipe.network_args)
         if recipe.encoder_weights is not None and not last.is_file():
             initialise_encoder(network, recipe.encoder_weights)
+        freeze(network, recipe.frozen)
         average = copy.deepcopy(network).requires_grad_(requires_grad=False)
         card = first_card(recipe, network, train, val)
         self.state = RunState(network, average, make_optimiser(network, recipe), card)
@@ -161,7 +163,7 @@ class _Trainer:
         state, recipe, fabric = self.state, self.recipe, self.fabric
         rate = learning_rate(recipe, state.step, state.val_f1s)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         torch.manual_seed(_seed(recipe.seed, state.step, fabric.global_rank))
         optimizer.zero_grad()
         waited, started, pairs = 0.0, time.perf_counter(), 0

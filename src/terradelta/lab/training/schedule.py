@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from terradelta.errors import InputError
 from terradelta.lab.training.config import Recipe
 
-__all__ = ["learning_rate", "make_optimiser", "plateaus"]
+__all__ = ["freeze", "learning_rate", "make_optimiser", "plateaus"]
 
 
 def learning_rate(recipe: Recipe, step: int, val_f1s: Sequence[float] = ()) -> float:
@@ -56,6 +57,21 @@ def plateaus(scores: Sequence[float], patience: int) -> int:
     return found
 
 
+def freeze(network: nn.Module, parts: Sequence[str]) -> None:
+    """Keep parts of a network as they are: no gradients, and batch normalisation by the statistics that they hold.
+
+    Raises:
+        InputError: if the network has no such part.
+    """
+    for name in parts:
+        try:
+            part = network.get_submodule(name)
+        except AttributeError:
+            known = ", ".join(key for key, _ in network.named_children())
+            raise InputError(f"Recipe.frozen names {name!r}, which the network does not have; it has {known}") from None
+        part.eval().requires_grad_(requires_grad=False)
+
+
 def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser over the network's trainable parameters."""
     groups = _groups(network, recipe)
@@ -68,9 +84,15 @@ def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weight decay on kernels, none on biases and normalisation, unless the recipe wants it on all."""
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    decayed = [p for p in trainable if p.ndim > 1 or recipe.optimiser.decay_all]
-    others = [p for p in trainable if p.ndim <= 1 and not recipe.optimiser.decay_all]
-    groups = [(decayed, recipe.weight_decay), (others, 0.0)]
-    return [{"params": parameters, "weight_decay": decay} for parameters, decay in groups if parameters]
+    """Weight decay on kernels, none on biases and normalisation, unless the recipe wants it on all.
+
+    ``share`` of a group is what its rate is of the recipe's: the encoder's own one.
+    """
+    split: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            decay = recipe.weight_decay if parameter.ndim > 1 or recipe.optimiser.decay_all else 0.0
+            share = recipe.encoder_lr if name.startswith("encoder.") else 1.0
+            split.setdefault((share, decay), []).append(parameter)
+    groups = sorted(split.items(), key=lambda group: group[0], reverse=True)
+    return [{"params": parameters, "weight_decay": decay, "share": share} for (share, decay), parameters in groups]

@@ -6,22 +6,41 @@ from typing import Any
 
 import terradelta
 from terradelta.card import ModelCard
-from terradelta.lab.data.pairs import PairSource
+from terradelta.errors import DataError
+from terradelta.lab.data.pairs import PairList, PairSource
 from terradelta.lab.evaluation import Evaluation, evaluate
 from terradelta.lab.networks import ChangeNetwork, model_info, receptive_field
 from terradelta.lab.networks.checkpoint import save_network
+from terradelta.lab.networks.pretrained import encoder_source
 from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.crops import measure_bands
 from terradelta.lab.training.state import RunState
 from terradelta.predict.predictor import Predictor
 
-__all__ = ["CollapseWarning", "first_card", "validate"]
+__all__ = ["CollapseWarning", "counted", "first_card", "validate"]
 
 COLLAPSED_LOW, COLLAPSED_HIGH = 1e-4, 0.9
 
 
 class CollapseWarning(UserWarning):
     """The network calls everything changed, or nothing."""
+
+
+def counted(val: PairSource, recipe: Recipe) -> PairSource:
+    """The validation pairs that ``recipe.validate_on`` names.
+
+    Raises:
+        DataError: if no pair has such a name.
+    """
+    if not recipe.validate_on:
+        return val
+    files = tuple(pair for pair in val.files if pair.name.startswith(recipe.validate_on))
+    if not files:
+        raise DataError(
+            f"no pair of the {val.split} split begins with {' or '.join(recipe.validate_on)} (Recipe.validate_on); "
+            f"the first is called {val.files[0].name!r}; name other prefixes, or none"
+        )
+    return PairList(val.root, val.split, files, val.name)
 
 
 def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: PairSource) -> ModelCard:
@@ -47,17 +66,17 @@ def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: P
         paper=model_info(recipe.network).paper,
         data=recipe.data,
         licence=recipe.licence,
-        training=_training(recipe, train, val),
+        training=_training(recipe, network, train, val),
         code_version=terradelta.__version__,
     )
 
 
-def _training(recipe: Recipe, train: PairSource, val: PairSource) -> dict[str, Any]:
+def _training(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: PairSource) -> dict[str, Any]:
     names = ("steps", "batch_size", "accumulate", "devices", "seed", "loss")
     facts: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     facts |= {"data_name": train.name, "train_pairs": len(train), "val_pairs": len(val)}
     if recipe.encoder_weights is not None:
-        facts["encoder_weights"] = Path(recipe.encoder_weights).name
+        facts["encoder_weights"] = encoder_source(network, recipe.encoder_weights)
     return facts
 
 

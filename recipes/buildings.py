@@ -1,0 +1,56 @@
+"""MLLA_SiaNet on EfficientNet-Lite0 from ImageNet weights, on the LEVIR-subset: the weights that ship as ``buildings``.
+
+    terradelta train recipes/buildings.py --data LEVIR -o runs/buildings
+
+LEVIR is a folder in LEVIR-CD's layout; the LEVIR-subset has 578 training and 134 validation pairs. Weights, threshold
+and calibration are chosen on the validation pairs of native resolution (their names begin with ``full``).
+``scripts/train_default`` trains, calibrates, exports and scores with one command.
+"""
+
+from terradelta.lab.networks.layers.efficientnet_lite import MEAN, STD
+from terradelta.lab.training.config import Augmentation, Recipe
+
+AUGMENTATION = Augmentation(
+    p_rotation=0.0,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    hue=0.02,
+    p_colour=0.7,
+    p_blur=0.15,
+    p_noise=0.1,
+    p_cast=0.25,
+    p_haze=0.25,
+    p_jpeg=0.15,
+    p_twin=0.06,
+    p_paste=0.15,
+)
+
+
+def recipe() -> Recipe:
+    """The default weights; see the module's text."""
+    return Recipe(
+        name="buildings",
+        network="mlla_sianet_lite0",
+        encoder_weights="imagenet",
+        frozen=("encoder.conv_stem", "encoder.bn0", *(f"encoder.blocks.{k}" for k in range(3))),
+        encoder_lr=0.5,
+        mean=MEAN,
+        std=STD,
+        sampling="area",
+        change_crops=0.6,
+        validate_on=("full",),
+        zoom=(("half512", 0.42, 0.85), ("full256", 0.6, 1.0), ("", 0.65, 1.4)),
+        augmentation=AUGMENTATION,
+        steps=1650,
+        warmup_steps=100,
+        batch_size=16,
+        lr=2e-3,
+        ema_decay=0.995,
+        eval_every=200,
+        precision="32-true",
+        workers=0,
+        gsd_m=(0.4, 1.0),
+        data="LEVIR-subset: part of LEVIR-CD (Chen & Shi 2020, Remote Sensing 12(10):1662), 578 training pairs",
+        licence="Non-commercial research use only: the weights were fitted on LEVIR-CD images, which carry that limit.",
+    )
