@@ -110,6 +110,7 @@ def test_commands_and_options_are_frozen():
             *("--reduce", "--width", "--window", "-o"),
         ],
         "models": ["--speed"],
+        "import": ["--bands", "--mean", "--network", "--run", "--scaling", "--std", "-o"],
         "export": ["--half-weights", "--int8", "--out", "--receipt", "-o"],
         "list": [],
         "check": ["--fix", "--out", "-o"],

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {"mccrnet": {"width": 0.125}, "snunet": {"width": 8}, "dasnet": {"width": 0.0625}, "ifn": {"width": 0.25}}
 """Arguments of a narrower network of the same code, where the default one takes minutes on a CPU."""
+DISTANCES = ("stanet", "dasnet")
+"""A millionth is added to each signed difference, so these are symmetric to about that."""
 
 WIDER = {"mlla_sianet_large"}
 """Names of the same class as another, only wider and deeper: their tests are slow ones."""
@@ -147,7 +149,8 @@ def test_swapping_the_dates_leaves_the_result_iff_symmetric(name: str) -> None:
     before, after = _dates(1, 3, 64, 64, torch.float64)
     with torch.no_grad():
         gap = (network(before, after) - network(after, before)).abs().max().item()
-    assert (gap < 1e-10) == network.symmetric
+    limit = 1e-4 if name in DISTANCES else 1e-10
+    assert (gap < limit) == network.symmetric
 
 
 def test_same_seed_same_weights_and_output(name: str) -> None:

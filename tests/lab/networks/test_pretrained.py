@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from terradelta.errors import MissingExtraError, ModelError
 from terradelta.lab.networks import create_model
@@ -144,6 +145,65 @@ def test_every_network_with_such_an_encoder(
     assert changed == {f"encoder.{key}" for key in taken}
     left = {key.split(".")[2] for key in set(got) - changed if key.startswith("encoder.layer4.") and "num_b" not in key}
     assert left == ({"2"} if name == "stanet" else set())  # the third block, which ResNet-18 does not have
+
+
+def mit(widths: tuple[int, ...]) -> dict[str, Tensor]:
+    """SegFormer's ``mit_b0.pth`` by its rule: four stages of two blocks, reductions 8, 4, 2, 1, and a classifier."""
+    shapes: dict[str, tuple[int, ...]] = {"head.weight": (10, widths[-1]), "head.bias": (10,)}
+
+    def layer(key: str, *shape: int) -> None:
+        shapes[f"{key}.weight"], shapes[f"{key}.bias"] = shape, shape[:1]
+
+    for k, (inputs, c, reduction) in enumerate(zip((3, *widths), widths, (8, 4, 2, 1), strict=False), 1):
+        layer(f"patch_embed{k}.proj", c, inputs, *(7, 7) if k == 1 else (3, 3))
+        for key in (f"patch_embed{k}.norm", f"norm{k}", *(f"block{k}.{j}.norm{i}" for j in (0, 1) for i in (1, 2))):
+            layer(key, c)
+        for block in (f"block{k}.0", f"block{k}.1"):
+            layer(f"{block}.attn.q", c, c)
+            layer(f"{block}.attn.kv", 2 * c, c)
+            layer(f"{block}.attn.proj", c, c)
+            layer(f"{block}.mlp.fc1", 4 * c, c)
+            layer(f"{block}.mlp.dwconv.dwconv", 4 * c, 1, 3, 3)
+            layer(f"{block}.mlp.fc2", c, 4 * c)
+            if reduction > 1:
+                layer(f"{block}.attn.sr", c, c, reduction, reduction)
+                layer(f"{block}.attn.norm", c)
+    torch.manual_seed(8)
+    return {key: torch.randn(shape) for key, shape in shapes.items()}
+
+
+def test_mit_from_a_file_in_segformer_s_layout(tmp_path: Path) -> None:
+    """Every weight of the file but the classifier's; images that come red first meet kernels that want blue first."""
+    weights = mit((32, 64, 160, 256))
+    torch.save(weights, tmp_path / "mit_b0.pth")
+    network = create_model("sfearnet")
+    initialise_encoder(network, tmp_path / "mit_b0.pth")
+    assert encoder_source(network, tmp_path / "mit_b0.pth") == "mit_b0.pth"
+    got = {key: value for key, value in network.encoder.state_dict().items()}
+    assert len(got) == len(weights) - 2
+    image = torch.rand(1, 3, 16, 16)
+    expected = F.conv2d(image.flip(1), weights["patch_embed1.proj.weight"], weights["patch_embed1.proj.bias"], 4, 3)
+    torch.testing.assert_close(network.encoder[0].embed(image), expected)
+    for own, theirs in (
+        ("0.blocks.1.attention.shrink.weight", "block1.1.attn.sr.weight"),
+        ("1.embed_norm.bias", "patch_embed2.norm.bias"),
+        ("2.blocks.0.norm2.weight", "block3.0.norm2.weight"),
+        ("2.blocks.1.feed_forward.mix.weight", "block3.1.mlp.dwconv.dwconv.weight"),
+        ("3.blocks.0.attention.key_value.bias", "block4.0.attn.kv.bias"),
+        ("3.norm.weight", "norm4.weight"),
+    ):
+        assert torch.equal(got[own], weights[theirs])
+    totals = [sum(float(value.double().sum()) for value in values) for values in (got.values(), weights.values())]
+    classifier_total = float(weights["head.weight"].double().sum() + weights["head.bias"].double().sum())
+    assert totals[0] == pytest.approx(totals[1] - classifier_total)
+
+
+def test_mit_has_no_place_to_come_from_and_another_size_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="MiT's ImageNet weights can neither be shipped nor fetched; give the path"):
+        initialise_encoder(create_model("sfearnet"), IMAGENET)
+    torch.save(mit((64, 128, 320, 512)), tmp_path / "mit_b1.pth")
+    with pytest.raises(ModelError, match=r"0\.embed\.weight is \(64, 3, 7, 7\) and the encoder's is \(32, 3, 7, 7\)"):
+        initialise_encoder(create_model("sfearnet"), tmp_path / "mit_b1.pth")
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +356,7 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
             r"features\.0\.weight is \(8, 3, 3, 3\) and .*\(8, 4, ",
         ),
         (create_model("mccrnet", width=0.25, aspca=False), r"fit three bands and the full width only"),
-        (create_model("mlla_sianet"), r"vgg16\.pth has no conv1\.weight; the encoder needs torchvision's weights"),
+        (create_model("mlla_sianet"), r"vgg16\.pth has no conv1\.weight; the encoder needs an ImageNet classifier of"),
     ):
         old = {key: value.clone() for key, value in network.encoder.state_dict().items()}
         with pytest.raises(ModelError, match=message):

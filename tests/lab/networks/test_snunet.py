@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from terradelta.errors import ModelError
-from terradelta.lab.networks.snunet import EnsembleChannelAttention, ResidualBlock, SNUNet
+from terradelta.lab.networks.snunet import EnsembleChannelAttention, ResidualBlock, SNUNet, snunet
 
 
 def _randomised(module: nn.Module) -> nn.Module:
@@ -23,10 +23,11 @@ def _randomised(module: nn.Module) -> nn.Module:
     return module
 
 
-def _naive_attention(x: np.ndarray, w1: np.ndarray, w2: np.ndarray) -> list[float]:
+def _naive_attention(x: np.ndarray, w1: np.ndarray, w2: np.ndarray, pool: str) -> list[float]:
     """``(C, H, W)`` -> one weight a channel."""
     total = np.zeros(len(x))
-    for pooled in ([plane.sum() / plane.size for plane in x], [max(plane.ravel()) for plane in x]):
+    means = [plane.sum() / plane.size for plane in x]
+    for pooled in (means, [max(plane.ravel()) for plane in x] if pool == "max" else means):
         hidden = [max(0.0, sum(w1[h, c] * pooled[c] for c in range(len(x)))) for h in range(len(w1))]
         for c in range(len(x)):
             total[c] += sum(w2[c, h] * hidden[h] for h in range(len(hidden)))
@@ -37,14 +38,15 @@ def _matrix(conv: nn.Conv2d) -> np.ndarray:
     return conv.weight.detach().numpy()[:, :, 0, 0]
 
 
-def test_ecam_is_the_naive_one() -> None:
+@pytest.mark.parametrize("pool", ["max", "mean"])
+def test_ecam_is_the_naive_one(pool: str) -> None:
     n, height, width = 8, 3, 4
-    module = _randomised(EnsembleChannelAttention(n))
+    module = _randomised(EnsembleChannelAttention(n, pool))
     nodes = list(torch.randn(4, 1, n, height, width, dtype=torch.float64))
     maps = [node[0].numpy() for node in nodes]
     together = np.concatenate(maps)
-    intra = _naive_attention(sum(maps), _matrix(module.intra.fc1), _matrix(module.intra.fc2))
-    inter = _naive_attention(together, _matrix(module.inter.fc1), _matrix(module.inter.fc2))
+    intra = _naive_attention(sum(maps), _matrix(module.intra.fc1), _matrix(module.intra.fc2), pool)
+    inter = _naive_attention(together, _matrix(module.inter.fc1), _matrix(module.inter.fc2), pool)
     head, bias = _matrix(module.head), module.head.bias.detach().numpy()
     expected = np.zeros((2, height, width))
     for k, i, j in np.ndindex(expected.shape):
@@ -112,6 +114,14 @@ def test_the_first_date_has_no_level_4() -> None:
     with torch.no_grad():
         net(torch.randn(1, 3, 32, 32), torch.randn(1, 3, 32, 32))
     assert seen == [(1, 128, 2, 2)]
+
+
+def test_the_pool_reaches_both_attentions_and_is_named() -> None:
+    for pool in ("max", "mean"):
+        top = snunet(width=4, ecam_pool=pool).top
+        assert (top.intra.pool, top.inter.pool) == (pool, pool)
+    with pytest.raises(ModelError, match="ecam_pool is 'min'; it must be one of max, mean"):
+        snunet(width=4, ecam_pool="min")
 
 
 @pytest.mark.parametrize("width", [0, 6, -4])

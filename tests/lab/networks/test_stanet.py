@@ -141,6 +141,15 @@ def test_distance_is_over_the_channels() -> None:
     assert F.pairwise_distance(f1, f2).shape == (1, 5, 4)
 
 
+def test_a_millionth_is_added_to_the_signed_difference() -> None:
+    """As torch's own function does it, whose last axis is the one that counts."""
+    torch.manual_seed(4)
+    f1, f2 = torch.randn(2, 1, 8, 5, 4, dtype=torch.float64) * 1e-6
+    expected = F.pairwise_distance(f1.movedim(1, -1), f2.movedim(1, -1))
+    torch.testing.assert_close(channel_distance(f1, f2)[:, 0], expected, rtol=1e-12, atol=0)
+    assert (channel_distance(f1, f2) - channel_distance(f2, f1)).abs().max() > 1e-7
+
+
 def test_equal_features_have_distance_zero_and_a_finite_gradient() -> None:
     f1 = torch.randn(1, 6, 2, 2, requires_grad=True)
     distance = channel_distance(f1, f1.detach().clone())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from terradelta.errors import InputError
 from terradelta.lab.training.augment import Augmenter, Crop, pasted, twin
 from terradelta.lab.training.config import Augmentation
 
@@ -84,3 +85,49 @@ def test_a_cast_is_one_factor_a_band_and_jpeg_keeps_the_picture() -> None:
 def test_recipes_of_papers_have_none_of_it(name: str) -> None:
     assert getattr(Augmentation(), name) == 0
     assert getattr(Augmentation.only(), name) == 0
+
+
+def _dot() -> tuple[torch.Tensor, torch.Tensor]:
+    """A bright pixel right of the middle, and no change."""
+    image = torch.zeros(1, 3, 33, 33)
+    image[..., 16, 26] = 1
+    return image, torch.zeros(1, 1, 33, 33)
+
+
+def _spread(image: torch.Tensor) -> float:
+    """Variance of the brightness across one axis, pixels squared: that of the blur, for a single bright pixel."""
+    profile = (image[0, 0].sum(0) / image[0, 0].sum()).double()
+    columns = torch.arange(len(profile), dtype=torch.float64)
+    return float((profile * columns**2).sum() - (profile * columns).sum() ** 2)
+
+
+def test_blur_of_both_dates_is_one_and_of_each_is_not() -> None:
+    image, label = _dot()
+    for dates in ("both", "each"):
+        blurred = Augmenter(Augmentation.only(p_blur=1.0, blur_px=(1e-3, 1.0), blur_dates=dates))
+        spreads = [[_spread(x) for x in blurred(image, image.clone(), label, seed)[:2]] for seed in range(12)]
+        assert all(-1e-6 < value < 1 for pair in spreads for value in pair)
+        assert max(first for first, _ in spreads) > 0.4
+        assert min(first for first, _ in spreads) < 0.1
+        assert all(first == pytest.approx(second, abs=1e-6) for first, second in spreads) == (dates == "both")
+
+
+def test_a_range_of_angles_turns_counterclockwise_from_the_first_to_the_second() -> None:
+    image, label = _dot()
+    turned = Augmenter(Augmentation.only(rotation_deg=(0.0, 40.0), p_rotation=1.0))
+    angles = []
+    for seed in range(20):
+        before, after, _ = turned(image, image.clone(), label, seed)
+        assert torch.equal(before, after)
+        row, col = divmod(int(before[0, 0].argmax()), 33)
+        angles.append(float(np.degrees(np.arctan2(16 - row, col - 16))))
+    assert -3 <= min(angles) < 12
+    assert 28 < max(angles) <= 43
+
+
+@pytest.mark.parametrize("blur_px", [(0.0, 1.0), (2.0, 1.0)])
+def test_blur_that_cannot_be(blur_px: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match="it must be two numbers above 0, the lower first"):
+        Augmentation(blur_px=blur_px)
+    with pytest.raises(InputError, match=r"Augmentation.blur_dates is 'one'; it must be one of each, both"):
+        Augmentation(blur_dates="one")

@@ -94,3 +94,14 @@ def _trained(
         "last_loss": float(log[-1]["loss"]),
     }
     return predictor, card.threshold, details
+
+
+def _baseline(label: str, val: PairSource) -> tuple[Predictor, float, dict[str, Any]]:
+    bands = len(val.read(0).before)
+    if label == "all changed":
+        return AllChanged(bands), 0.5, {}
+    if label == "CVA":
+        return ChangeVector(bands, tuned=False), 0.5, {}
+    predictor = ChangeVector(bands, tuned=True)
+    chosen = evaluate(predictor, val, threshold=0.5).histogram.best_threshold()
+    return predictor, chosen, {}

@@ -62,6 +62,9 @@ def ce_dice_loss(outputs: Sequence[Tensor], target: Tensor, epsilon: float = 1e-
 
     ``1 - mean_k 2 Σ p_k t_k / (Σ p_k + Σ t_k + ε)``; the code's focal loss has γ = 0, which is cross-entropy.
 
+    Code: its Dice is meant to be over the batch, as here and as its comments say, but labels come as ``(B, H, W)``, so
+    that the sums run over images and rows alone: one Dice for each image column, averaged. We keep to what is meant.
+
     Raises:
         ShapeError: if the shapes differ.
     """

@@ -22,7 +22,7 @@ class ChangeNetwork(nn.Module):
     stride: int = 1
     """Heights and widths must be multiples of this."""
     symmetric: bool = False
-    """Whether swapping the dates leaves the output unchanged."""
+    """Whether swapping the dates leaves the output unchanged, to rounding and to what keeps a root's slope finite."""
     whole_tile: bool = False
     """Whether a pixel's result depends on the whole input, through attention or pooling over all of it."""
     tile: int = 1024

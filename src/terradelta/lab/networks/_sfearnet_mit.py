@@ -4,6 +4,8 @@ Shapes: B batch, C channels of a stage, h x w its size, N = h w, M positions of 
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 
 from terradelta.lab.networks.layers.attention import AttentionLayer, Box, mean_attention, query_share
 
-__all__ = ["EfficientAttention", "EncoderStage", "initialise", "map_of", "tokens_of"]
+__all__ = ["EfficientAttention", "EncoderStage", "MiT", "initialise", "map_of", "published_name", "tokens_of"]
 
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
@@ -145,6 +147,54 @@ class EncoderStage(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, size)
         return map_of(self.norm(tokens), size)
+
+
+class MiT(nn.ModuleList):
+    """The four stages, fine to coarse; takes MiT's ImageNet classifiers."""
+
+    def __init__(self, in_channels: int, widths: Sequence[int]) -> None:
+        inputs = (in_channels, *widths)
+        super().__init__(EncoderStage(a, b, i) for i, (a, b) in enumerate(zip(inputs, widths, strict=False)))
+        self.apply(initialise)
+
+    def from_published(self, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """What this encoder takes of a checkpoint in SegFormer's layout, under its own names.
+
+        The weights were fitted on red, green, blue, and SFEARNet's released code hands them blue, green, red. Here
+        images stay red, green, blue, and the kernels of the first convolution are turned round instead: the same sums.
+        """
+        names = {key: published_name(key) for key in self.state_dict()}
+        found = {key: weights[name] for key, name in names.items() if name in weights}
+        if FIRST in found:
+            found[FIRST] = found[FIRST].flip(1)
+        return found
+
+
+FIRST = "0.embed.weight"
+_PARTS = {
+    "embed": "patch_embed{0}.proj",
+    "embed_norm": "patch_embed{0}.norm",
+    "norm": "norm{0}",
+    "norm1": "norm1",
+    "norm2": "norm2",
+    "attention.query": "attn.q",
+    "attention.shrink": "attn.sr",
+    "attention.norm": "attn.norm",
+    "attention.key_value": "attn.kv",
+    "attention.out": "attn.proj",
+    "feed_forward.widen": "mlp.fc1",
+    "feed_forward.mix": "mlp.dwconv.dwconv",
+    "feed_forward.narrow": "mlp.fc2",
+}
+
+
+def published_name(key: str) -> str:
+    """The name that SegFormer's and SFEARNet's code give to a weight of `MiT`."""
+    index, *parts, kind = key.split(".")
+    stage = int(index) + 1
+    if parts[0] == "blocks":
+        return f"block{stage}.{parts[1]}.{_PARTS['.'.join(parts[2:])]}.{kind}"
+    return f"{_PARTS['.'.join(parts)].format(stage)}.{kind}"
 
 
 def tokens_of(x: Tensor) -> Tensor:

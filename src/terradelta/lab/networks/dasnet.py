@@ -15,7 +15,10 @@ paper is silent we follow the authors' released code:
 - The output is a logit, ``4 (d - 1)`` with the distance d of the third embedding, which is at most 2: zero in the
   middle. The released code takes the threshold that is best on the evaluated images; here it is tuned on validation
   images.
-- The distance is upsampled with aligned corners, as released.
+- The released code subtracts a mean of each date, and a model card holds one for both. Weights from there have the rest
+  in ``after_shift``.
+- The distance is upsampled with aligned corners, and 1e-6 is added to each signed difference, as in the released
+  evaluation.
 - Attention spans the whole input: a pixel depends on its tile. So tiles have the side of the training crops.
 
 The loss ``wdmc`` takes the distances of all three embeddings from the auxiliary outputs; see there for its weights.
@@ -25,7 +28,7 @@ Multiply-adds of a 256² pair: 102.7 G. The 50.67 G of the literature count one 
 Shapes: B batch, C channels, h x w feature map (1/8 of the input), N = h w.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -149,6 +152,8 @@ class DASNet(ChangeNetwork):
         in_channels: bands of one date.
         backbone: ``resnet50`` or ``vgg16``.
         width: factor for all widths, for work on a CPU.
+        after_shift: one number a band, subtracted from the second date after normalisation; such a network is no longer
+            symmetric. None: nothing.
 
     Raises:
         ModelError: if an option is not allowed.
@@ -160,13 +165,24 @@ class DASNet(ChangeNetwork):
     tile = 256
     overlap = 128
 
-    def __init__(self, in_channels: int = 3, backbone: Backbone = "resnet50", width: float = 1.0) -> None:
+    def __init__(
+        self,
+        in_channels: int = 3,
+        backbone: Backbone = "resnet50",
+        width: float = 1.0,
+        after_shift: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         if backbone not in get_args(Backbone):
             raise ModelError(f"backbone is {backbone!r}; it must be one of {', '.join(get_args(Backbone))}")
         if not width >= 1 / 16:
             raise ModelError(f"width {width} must be at least 0.0625: attention divides the channels by 32")
         self.in_channels = in_channels
+        shift = torch.tensor([0.0] * in_channels if after_shift is None else list(after_shift))
+        if len(shift) != in_channels:
+            raise ModelError(f"after_shift holds {len(shift)} numbers; it must hold {in_channels}, one a band")
+        self.symmetric = after_shift is None
+        self.register_buffer("after_shift", shift.view(-1, 1, 1), persistent=False)
         if backbone == "resnet50":
             stages = [Stage(round(channels * width), stride, dilations) for channels, stride, dilations in RESNET50]
             self.encoder: nn.Module = ResNet(in_channels, round(64 * width), stages, Bottleneck)
@@ -182,7 +198,8 @@ class DASNet(ChangeNetwork):
         All are ``4 (d - 1)`` with the distance d of an embedding.
         """
         self.check_inputs(before, after, self.in_channels)
-        dates = [self.head(self.encoder(date)[-1]) for date in (before, after)]
+        shift = self.get_buffer("after_shift")
+        dates = [self.head(self.encoder(date)[-1]) for date in (before, after if self.symmetric else after - shift)]
         small = [distance_logits(e1, e2) for e1, e2 in zip(*dates, strict=True)]
         return [upsampled_to(before, small[0]), *small]
 
@@ -196,6 +213,12 @@ def _conv_relu(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 @register_model(paper=PAPER, year=2020, loss="wdmc")
-def dasnet(in_channels: int = 3, *, backbone: Backbone = "resnet50", width: float = 1.0) -> DASNet:
+def dasnet(
+    in_channels: int = 3,
+    *,
+    backbone: Backbone = "resnet50",
+    width: float = 1.0,
+    after_shift: Sequence[float] | None = None,
+) -> DASNet:
     """DASNet: dilated ResNet-50 (or VGG16), position and channel attention, metric learning."""
-    return DASNet(in_channels, backbone, width)
+    return DASNet(in_channels, backbone, width, after_shift)

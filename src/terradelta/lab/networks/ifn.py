@@ -9,7 +9,10 @@ doi:10.1016/j.isprsjprs.2020.06.003. Deviations and choices:
 - The paper freezes VGG16 with ImageNet weights. Here weights start random, so it learns unless ``freeze_encoder``;
   load ImageNet weights first (keys are torchvision's: ``encoder.features.N``).
 - The released loss applies a sigmoid to maps that have passed one. Here all maps are logits.
-- The loss ``ifn`` is cross-entropy plus Dice at five scales, which weigh the same.
+- The loss ``ifn`` is cross-entropy plus Dice at five scales, which weigh the same. The released Keras code resizes the
+  label to each scale; here the logits of each scale are upsampled to the label.
+- Until March 2021 the released torch code had a mean in the place of channel attention's maximum, and one spatial
+  attention for all five stages. We follow what it has had since: a maximum, and one for each stage.
 - PReLU has one slope a layer, as in the released torch code; the Keras one has a slope for each position.
 - Channel attention pools over the whole input: a pixel depends on its tile. So tiles have the side of training crops.
 

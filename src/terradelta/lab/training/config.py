@@ -24,8 +24,9 @@ class Augmentation:
     orientations: Literal["all", "flips", "none"] = "all"
     """``all``: one of the eight orientations of the square; ``flips``: mirrored along each axis or not; both dates and
     the label alike."""
-    rotation_deg: float = 10.0
-    """Rotation of both dates together, degrees."""
+    rotation_deg: float | tuple[float, float] = 10.0
+    """Rotation of both dates together, degrees: up to this far either way, or from one angle to another,
+    counterclockwise. What comes in at the corners is 0, and unchanged."""
     p_rotation: float = 0.3
     brightness: float = 0.25
     """Per date, as a fraction; so are contrast and saturation."""
@@ -35,7 +36,11 @@ class Augmentation:
     """Per date, as a fraction of the colour circle."""
     p_colour: float = 0.8
     p_blur: float = 0.2
-    """Gaussian blur of one date, sigma 0.3 to 1.5 pixels."""
+    """Gaussian blur."""
+    blur_px: tuple[float, float] = (0.3, 1.5)
+    """Its lowest and highest standard deviation, pixels."""
+    blur_dates: Literal["each", "both"] = "each"
+    """``each``: one date or the other, or both apart; ``both``: together and alike."""
     noise: float = 0.02
     """Standard deviation of Gaussian noise, as a fraction of full scale."""
     p_noise: float = 0.2
@@ -58,6 +63,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         _check_choice("Augmentation.orientations", self.orientations, Augmentation, "orientations")
+        _check_choice("Augmentation.blur_dates", self.blur_dates, Augmentation, "blur_dates")
+        if not 0 < self.blur_px[0] <= self.blur_px[1]:
+            raise InputError(f"Augmentation.blur_px is {self.blur_px}; it must be two numbers above 0, the lower first")
 
     @classmethod
     def only(cls, **chosen: Any) -> "Augmentation":  # noqa: ANN401  any field

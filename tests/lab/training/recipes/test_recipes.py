@@ -4,13 +4,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from terradelta.card import ModelCard
 from terradelta.errors import InputError
 from terradelta.lab.losses import LOSSES
 from terradelta.lab.networks import create_model, list_models, model_info
-from terradelta.lab.training.config import IMAGENET_MEAN, Recipe
+from terradelta.lab.training.config import IMAGENET_MEAN, Augmentation, Recipe
 from terradelta.lab.training.recipes import RECIPES, load_recipe, mccrnet, mlla_sianet
 from terradelta.lab.training.recipes.compared import COMPARED
 from terradelta.lab.training.recipes.paper_data import CDD, DSIFN, LEVIR, TRAINING_DATA
@@ -67,6 +69,21 @@ def test_mccrnet_is_as_printed() -> None:
     assert rates[50] == pytest.approx(0, abs=1e-12)
     assert rates[25] == pytest.approx(5e-5) == pytest.approx(rates[75])
     assert rates[99] > 0.99e-4
+
+
+def test_augmentation_and_scaling_are_those_of_the_released_codes() -> None:
+    """Read in the authors' repositories; `normalise` takes values as they are stored."""
+    bit, stanet, sfearnet = (load_recipe(f"{name}_levir") for name in ("bit", "stanet_pam", "sfearnet"))
+    assert bit.augmentation == Augmentation.only(
+        orientations="flips", p_blur=1.0, blur_px=(1e-3, 1.0), blur_dates="both"
+    )
+    assert stanet.augmentation == Augmentation.only(rotation_deg=(0.0, 15.0), p_rotation=1.0)
+    assert sfearnet.augmentation == Augmentation.only(orientations="flips", rotation_deg=(0.0, 360.0), p_rotation=0.3)
+    stored = np.full((3, 1, 1), 51, np.uint8)
+    for name, expected in (("bit", -0.6), ("stanet_bam", -0.6), ("sfearnet", 0.2), ("snunet16", 51)):
+        recipe = load_recipe(f"{name}_levir")
+        card = ModelCard("t", recipe.network, recipe.bands, recipe.mean, recipe.std, recipe.scale)
+        np.testing.assert_allclose(card.normalise(stored), expected, rtol=1e-6)
 
 
 def test_stairs_fall_after_the_printed_epochs() -> None:

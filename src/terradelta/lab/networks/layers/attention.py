@@ -5,7 +5,7 @@ output, and those that fused kernels never hold.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ __all__ = [
     "AttentionLayer",
     "Box",
     "ChannelAttention",
+    "Pool",
     "SpatialAttention",
     "WeightLayer",
     "attend_tokens",
@@ -25,6 +26,7 @@ __all__ = [
 
 Box = tuple[float, float, float, float]
 """(top, left, bottom, right) of a part of an image, each a share of its height or width."""
+Pool = Literal["max", "mean"]
 _CHUNK = 2**24
 """Weights that are held at once."""
 _SLACK = 1e-6
@@ -64,16 +66,19 @@ class ChannelAttention(WeightLayer):
     Args:
         channels: C.
         ratio: the MLP's hidden layer has C / ratio channels.
+        pool: ``max``; or ``mean``: the mean stands in for the maximum too, and counts twice.
     """
 
-    def __init__(self, channels: int, ratio: int) -> None:
+    def __init__(self, channels: int, ratio: int, pool: Pool = "max") -> None:
         super().__init__()
+        self.pool = pool
         self.fc1 = nn.Conv2d(channels, channels // ratio, 1, bias=False)
         self.fc2 = nn.Conv2d(channels // ratio, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, h, w) -> (B, C, 1, 1)`` weights in (0, 1)."""
-        mean, peak = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        mean = x.mean((2, 3), keepdim=True)
+        peak = x.amax((2, 3), keepdim=True) if self.pool == "max" else mean
         return torch.sigmoid(self.fc2(F.relu(self.fc1(mean))) + self.fc2(F.relu(self.fc1(peak))))
 
 

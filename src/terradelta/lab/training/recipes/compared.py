@@ -45,6 +45,10 @@ __all__ = [
 HALF: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 UNSHIFTED: dict[str, Any] = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
 """Values from 0 to 1 as they are."""
+UNSCALED: dict[str, Any] = {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}
+"""Values from 0 to 255 as they are stored."""
+NEARLY_0 = 1e-3
+"""Standard deviation of a blur that changes nothing, pixels."""
 IMAGENET: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
@@ -135,8 +139,9 @@ def dasnet(data: TrainingData = LEVIR) -> Recipe:
 def stanet_base(data: TrainingData = LEVIR) -> Recipe:
     """STANet without attention: 100 epochs at 1e-3, 100 more falling to 0, Adam with β1 = 0.5, 8 pairs.
 
-    Released: rotation up to ±15°, flips, mean and deviation 0.5, ResNet-18 from ImageNet, batch-balanced contrastive
-    loss. The paper has 4 pairs a step.
+    Released: rotation by 0 to 15°, counterclockwise, without flips (the flag for them is set whatever the README's
+    command says), mean and deviation 0.5, ResNet-18 from ImageNet, batch-balanced contrastive loss. There a turned tile
+    grows and a crop is cut anywhere from it; here the crop turns about its middle. The paper has 4 pairs a step.
     """
     return _stanet("base", data)
 
@@ -160,7 +165,7 @@ def _stanet(attention: str, data: TrainingData) -> Recipe:
         encoder_weights="resnet18",
         loss="bcl",
         **HALF,
-        augmentation=Augmentation.only(orientations="flips", rotation_deg=15.0, p_rotation=1.0),
+        augmentation=Augmentation.only(rotation_deg=(0.0, 15.0), p_rotation=1.0),
         epochs=200,
         batch_size=8,
         optimiser=Optimiser("adam", betas=(0.5, 0.999)),
@@ -173,7 +178,9 @@ def _stanet(attention: str, data: TrainingData) -> Recipe:
 def snunet16(data: TrainingData = LEVIR) -> Recipe:
     """SNUNet of width 16: 100 epochs of 16 pairs, AdamW at 1e-3 halved every 8 epochs, cross-entropy and Dice.
 
-    Released: flips and turns, values from 0 to 1 (the authors note that a mean and deviation hurt), weight decay 0.01.
+    Released: flips and turns, values from 0 to 255 as they are stored (the authors note that a mean and deviation
+    hurt), weight decay 0.01. Dice is one for each image column there and over the batch here, see ``ce_dice``. ECAM
+    pools by mean and maximum, as printed; the paper's scores were made with ``ecam_pool="mean"``, see the network.
     """
     return _snunet(16, data)
 
@@ -195,7 +202,7 @@ def _snunet(width: int, data: TrainingData) -> Recipe:
         network="snunet",
         network_args={"width": width},
         loss="ce_dice",
-        **UNSHIFTED,
+        **UNSCALED,
         augmentation=Augmentation.only(orientations="all"),
         epochs=100,
         batch_size=16,
@@ -210,8 +217,9 @@ def _snunet(width: int, data: TrainingData) -> Recipe:
 def ifn(data: TrainingData = LEVIR) -> Recipe:
     """IFN: Adam at 1e-4, a tenth on a plateau of 5 epochs, ended after 20 epochs without a better F1.
 
-    VGG16 from ImageNet stays as it is; five scales are supervised alike by cross-entropy and Dice. Flips, turns, noise
-    and blur; the authors blur the first date only, we either. 8 pairs, at most 100 epochs and ImageNet's mean and
+    VGG16 from ImageNet stays as it is; five scales are supervised alike by cross-entropy and Dice, on labels of full
+    size where the released Keras code resizes them to each scale. Flips, turns, noise and blur; the authors blur the
+    first date only, we either. 8 pairs, at most 100 epochs and ImageNet's mean and
     deviation are ours. The paper trains DSIFN on 512 x 512 pixels, the others on 256 x 256.
     """
     side = 512 if data.key == "dsifn" else 256
@@ -239,9 +247,10 @@ def ifn(data: TrainingData = LEVIR) -> Recipe:
 def bit(data: TrainingData = LEVIR) -> Recipe:
     """BIT: 200 epochs of 8 pairs, SGD at 0.01 falling in a straight line to 0, weight decay 5e-4, cross-entropy.
 
-    Released: momentum 0.9 (the paper prints 0.99, as we recall), flips, cutting at a scale of up to 1.2, blur, mean and
-    deviation 0.5. The code loads ImageNet weights and then overwrites them, so the encoder starts from random ones; set
-    ``encoder_weights="resnet18"`` for what the paper describes.
+    Released: momentum 0.9 (the paper prints 0.99, as we recall), flips, cutting at a scale of up to 1.2, mean and
+    deviation 0.5, and always a Gaussian blur, of one radius from 0 to 1 pixel for both dates. The code loads ImageNet
+    weights and then overwrites them, so the encoder starts from random ones; set ``encoder_weights="resnet18"`` for
+    what the paper describes.
     """
     return paper_recipe(
         "bit",
@@ -250,7 +259,7 @@ def bit(data: TrainingData = LEVIR) -> Recipe:
         loss="cross_entropy",
         **HALF,
         zoom=(("", 1 / 1.2, 1.0),),
-        augmentation=Augmentation.only(orientations="flips", p_blur=0.5),
+        augmentation=Augmentation.only(orientations="flips", p_blur=1.0, blur_px=(NEARLY_0, 1.0), blur_dates="both"),
         epochs=200,
         batch_size=8,
         optimiser=Optimiser("sgd", momentum=0.9, decay_all=True),
@@ -263,16 +272,20 @@ def bit(data: TrainingData = LEVIR) -> Recipe:
 def sfearnet(data: TrainingData = LEVIR) -> Recipe:
     """SFEARNet b0: 100 epochs of 8 pairs, AdamW at 1e-4 halved on a plateau of 6 epochs, weight decay 1e-3.
 
-    Released: loss of IoU, cross-entropy and edges; flips, and one angle for the whole run, where we draw one of up to
-    ±10° for every crop. The plateau there is of the validation loss, here of F1. MiT's ImageNet weights are not
-    torchvision's, so the encoder starts from random ones. The angle, and a measured mean and deviation, are ours.
+    Released: loss of IoU, cross-entropy and edges; values from 0 to 1; flips, and in three of ten crops a turn by an
+    angle from 0 to 360°, drawn once for the whole run, where we draw one for each. The plateau there is of the
+    validation loss, here of F1. The released code starts from MiT-b0's ImageNet weights and hands blue to them first.
+    We may not bring that file along: give it as ``encoder_weights`` (``mit_b0.pth`` of SegFormer or
+    ``b0_backbone_weights.pth``, see `lab.networks.pretrained.initialise_encoder`); without it the encoder starts
+    random.
     """
     return paper_recipe(
         "sfearnet",
         data,
         network="sfearnet",
         loss="sfear",
-        augmentation=Augmentation.only(orientations="flips", rotation_deg=10.0, p_rotation=1.0),
+        **UNSHIFTED,
+        augmentation=Augmentation.only(orientations="flips", rotation_deg=(0.0, 360.0), p_rotation=0.3),
         epochs=100,
         batch_size=8,
         optimiser=Optimiser("adamw", decay_all=True),
