@@ -9,6 +9,7 @@ from typing import Any
 
 from terradelta.errors import TerradeltaError
 from terradelta.files import write_whole
+from terradelta.lab.bench.baselines import AllChanged, ChangeVector
 from terradelta.lab.bench.design import Job
 from terradelta.lab.bench.recipe import bench_recipe
 from terradelta.lab.bench.tiles import bench_pairs
@@ -82,8 +83,9 @@ def _trained(
     run = folder / TRAINING
     if not (run / "last.ckpt").is_file():
         shutil.rmtree(run, ignore_errors=True)  # stopped before its first checkpoint
-    wanted = {"resume": True, "device": job.protocol.device, "progress": shown.progress, "announce": shown.announce}
-    card = fit(bench_recipe(job, train), train, val, run, **wanted)
+    recipe, device = bench_recipe(job, train), job.protocol.device
+    progress, announce = shown.progress, shown.announce
+    card = fit(recipe, train, val, run, resume=True, device=device, progress=progress, announce=announce)
     predictor = load_predictor(str(run), device="cuda" if job.protocol.device == "cuda" else "cpu")
     with (run / "log.csv").open(newline="") as stream:
         log = list(csv.DictReader(stream))
