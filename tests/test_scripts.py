@@ -31,6 +31,7 @@ case "$*" in
     echo "$*" >>"$LOG"
     exit "${{FAIL_PIP:-0}}"
     ;;
+  *walk_packages*) echo "imports with PYTHONPATH=$PYTHONPATH" ;;
   "scripts/draw_rooms "*) echo "draw_rooms $2" ;;
   "-m pytest "*) shift 2 && printf '<%s>' "$@" && echo " in $PWD with $OMP_NUM_THREADS thread${{CI:+, CI=$CI}}" ;;
   *sys.version_info\\ \\<*) [ -z "${{FAKE_VERSION-}}" ] ;;
@@ -79,6 +80,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 FULL = "-r {venv}/dev.txt -e .[all]"
 PARALLEL = "<-n><logical><--maxprocesses><4><--dist><loadfile>"
+PIP = "-m pip install --quiet --disable-pip-version-check"
 COVERAGE = "<--cov><--cov-report=term:skip-covered>"
 
 
@@ -247,11 +249,47 @@ def test_lint_refuses_a_check_that_there_is_not(project: Project) -> None:
     assert project.calls() == []
 
 
+def test_bounds_are_tested_with_the_lowest_versions_and_imported_with_the_newest(project: Project) -> None:
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    if sys.version_info[:2] == (3, 11):
+        found = project.run("test_bounds", "lowest")
+        assert found.returncode == 0, found.stderr
+        assert found.stdout.startswith(
+            "--- lowest\n<-q><-p><no:cacheprovider><-o><filterwarnings=default><-m><not slow><-k>"
+        )
+        core = project.root / ".venv-lowest" / "core.txt"
+        assert project.calls() == ["venv", f"{PIP} -r {core} pytest hypothesis"]
+        pins = [Requirement(line) for line in core.read_text().splitlines()]
+        bounds = [Requirement(each) for each in needed]
+        assert [str(pin).replace("==", ">=") for pin in pins] == [str(bound) for bound in bounds]
+        assert project.run("test_bounds", "lowest").returncode == 0
+        assert project.calls() == []  # it is ready
+    shutil.copy(project.python, project.bin / "python3.15")
+    found = project.run("test_bounds", "newest")
+    assert found.stdout == "--- newest\nimports with PYTHONPATH=src\n"
+    core = project.root / ".venv-newest" / "core.txt"
+    assert project.calls() == ["venv", f"{PIP} -r {core}"]
+    assert core.read_text().splitlines() == needed
+
+
+def test_bounds_that_fail_are_named(project: Project) -> None:
+    shutil.copy(project.python, project.bin / "python3.15")
+    found = project.run("test_bounds", "newest", FAIL_PIP="1")
+    assert found.returncode == 1
+    assert "test_bounds: failed: newest\n" in found.stderr
+    assert "not 'both'" in project.run("test_bounds", "both").stderr
+
+
+def without_bounds(project: Project) -> None:
+    shutil.copytree(ROOT / ".ci", project.root / ".ci")
+    (project.root / "scripts" / "test_bounds").write_text("#!/bin/sh\nexit ${FAIL_BOUNDS:-0}\n")
+
+
 @pytest.mark.parametrize(("failing", "code"), [("", 0), ("mypy", 1)])
 def test_ci_fails_when_lint_fails_and_ends_with_the_last_line_of_the_tests(
     project: Project, failing: str, code: int
 ) -> None:
-    shutil.copytree(ROOT / ".ci", project.root / ".ci")
+    without_bounds(project)
     found = project.run("../.ci/run", FAIL_TOOL=failing)
     assert found.returncode == code
     assert (
@@ -264,11 +302,16 @@ def test_ci_fails_when_lint_fails_and_ends_with_the_last_line_of_the_tests(
 
 
 def test_ci_fails_when_the_tests_fail(project: Project) -> None:
-    shutil.copytree(ROOT / ".ci", project.root / ".ci")
+    without_bounds(project)
     (project.root / "scripts" / "test").write_text("#!/bin/sh\necho 1 failed\nexit 1\n")
     found = project.run("../.ci/run")
     assert found.returncode == 1
     assert found.stdout.splitlines()[-1] == "1 failed"
+
+
+def test_ci_fails_when_the_bounds_fail(project: Project) -> None:
+    without_bounds(project)
+    assert project.run("../.ci/run", FAIL_BOUNDS="1").returncode == 1
 
 
 def test_constraints_pin_every_requirement() -> None:
@@ -291,5 +334,12 @@ def test_constraints_pin_every_requirement() -> None:
 
 
 def test_scripts_can_be_run() -> None:
-    for name in ("scripts/demo", "scripts/test", "scripts/lint", "scripts/draw_rooms", ".ci/run"):
+    for name in (
+        "scripts/demo",
+        "scripts/test",
+        "scripts/lint",
+        "scripts/draw_rooms",
+        "scripts/test_bounds",
+        ".ci/run",
+    ):
         assert os.access(ROOT / name, os.X_OK), name
