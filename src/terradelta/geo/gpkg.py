@@ -35,12 +35,15 @@ class GpkgWriter(StagedWriter):
         path: where to write; a file there is replaced.
         grid: the grid whose CRS the polygons have.
         date: what the file says about when it was made; equal polygons and dates give equal files. By default, now.
+        scratch: folder for temporary files, on the file system of ``path``; by default the folder of ``path``.
 
     Raises:
         OutputError: if the folder cannot be written to.
     """
 
-    def __init__(self, path: Path, grid: Grid, date: datetime.datetime | None = None) -> None:
+    def __init__(
+        self, path: Path, grid: Grid, date: datetime.datetime | None = None, scratch: Path | None = None
+    ) -> None:
         date = datetime.datetime.now(datetime.UTC) if date is None else date.astimezone(datetime.UTC)
         self._date = date.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self._crs = None if grid.crs is None else grid.crs.to_wkt()
@@ -48,7 +51,7 @@ class GpkgWriter(StagedWriter):
         self._pending: list[ChangePolygon] = []
         self._written = 0
         # pyogrio's errors are RuntimeErrors without a common base of their own.
-        super().__init__(path, (RuntimeError, sqlite3.Error))
+        super().__init__(path, (RuntimeError, sqlite3.Error), scratch=scratch)
         self._temporary = self._folder / "change.gpkg"
 
     def add(self, polygons: Iterable[ChangePolygon]) -> None:

@@ -4,7 +4,6 @@ import datetime
 import heapq
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from terradelta.geo.grid import Grid
 from terradelta.geo.ground import lonlat_transformer
 from terradelta.geo.polygons import ChangePolygon, PolygonStream
 from terradelta.mapping.stages import StageClock
+from terradelta.mapping.staging import WorkFolder
 
 __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
 
@@ -66,10 +66,10 @@ class Summary:
 
 
 class ProductWriter:
-    """Write ``probability.tif``, ``change.tif`` and ``change.gpkg`` into a folder; leave nothing if the block fails.
+    """Write ``probability.tif``, ``change.tif`` and ``change.gpkg`` for a run; leave nothing if the block fails.
 
     Args:
-        folder: where to write.
+        work: where to write, and where temporary files go.
         grid: place and size of the scene.
         threshold: probability from which a pixel counts as changed.
         min_area_m2: polygons below it are left out of the GeoPackage (square pixels without a CRS).
@@ -85,7 +85,7 @@ class ProductWriter:
 
     def __init__(
         self,
-        folder: Path,
+        work: WorkFolder,
         grid: Grid,
         *,
         threshold: float,
@@ -100,9 +100,11 @@ class ProductWriter:
         self.summary = Summary("px" if grid.crs is None else "m")
         self._files = ExitStack()
         with ExitStack() as opened:
-            self._probability = opened.enter_context(probability_writer(folder / PROBABILITY, grid, tags))
-            self._change = opened.enter_context(change_writer(folder / CHANGE, grid, tags))
-            self._polygons = opened.enter_context(GpkgWriter(folder / POLYGONS, grid, date))
+            self._probability = opened.enter_context(
+                probability_writer(work.product / PROBABILITY, grid, tags, work.scratch)
+            )
+            self._change = opened.enter_context(change_writer(work.product / CHANGE, grid, tags, work.scratch))
+            self._polygons = opened.enter_context(GpkgWriter(work.product / POLYGONS, grid, date, work.scratch))
             self._files = opened.pop_all()
 
     def write(self, first_row: int, probability: NDArray[np.float32]) -> None:

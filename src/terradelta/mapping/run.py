@@ -129,9 +129,7 @@ def map_change(
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             trim()
-            made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
-            predictor.rest()
-            trim()
+            made = _Run(reader, plan, options, journal, work).make(progress, announce)
             receipt = {"preflight": preflight, **made, "registration": alignment.record()}
             with clock.time("evidence"):
                 receipt["evidence"] = add_evidence(pair, work.product, alignment.mapped)
@@ -170,7 +168,7 @@ class _Run:
     plan: ScenePlan
     options: MapOptions
     journal: Journal
-    folder: Path
+    work: WorkFolder
     """Where the product is made."""
 
     def make(
@@ -233,7 +231,7 @@ class _Run:
         scene = SceneRows(self.journal, self.plan.tiles)
         with (
             ProductWriter(
-                self.folder,
+                self.work,
                 pair.grid,
                 threshold=self._threshold,
                 min_area_m2=options.min_area_m2,
@@ -245,6 +243,8 @@ class _Run:
             contextlib.closing(scene),
         ):
             write_rows(scene, writer.write, ready)
+            self.reader.predictor.rest()  # its buffers make room for what finishing needs
+            trim()
             return writer.finish(), scene.notes
 
     @property
