@@ -36,6 +36,7 @@ def test_product_of_a_known_change(tmp_path, write_tiff: Writer, pair_values):
     )
     assert sorted(p.name for p in made.folder.iterdir()) == [
         "change.gpkg",
+        "change.qml",
         "change.tif",
         "probability.tif",
         "receipt.json",

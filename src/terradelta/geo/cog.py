@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from terradelta.errors import InputError, OutputError, ShapeError
-from terradelta.geo.grid import Grid
+from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.staged import StagedWriter
 
 __all__ = [
@@ -101,6 +101,7 @@ class CogWriter(StagedWriter):
         super().__init__(path, (RasterioError, CPLE_BaseError), needed, scratch)
         with self._guarded():
             self._rows = self._files.enter_context((self._folder / _ROWS).open("wb"))
+            self._written = self._files.enter_context((self._folder / _ROWS).open("rb", buffering=0))
             self._vrt = self._folder / "rows.vrt"
             self._vrt.write_bytes(_vrt(grid, dtype, nodata, (description, tags or {}), colours))
 
@@ -120,6 +121,21 @@ class CogWriter(StagedWriter):
         with self._guarded():
             self._rows.write(np.ascontiguousarray(values).data.cast("B"))
         self._next += strip.shape[0]
+
+    def read(self, tile: Tile) -> NDArray[Any]:
+        """What was written there: ``(h, w)`` of a tile that lies in the rows written so far.
+
+        Raises:
+            OutputError: if the rows cannot be read; nothing is left behind then.
+        """
+        values = np.empty((tile.height, tile.width), self._dtype)
+        with self._guarded():
+            self._rows.flush()
+            for number, row in enumerate(values, tile.row):
+                self._written.seek((number * self._grid.width + tile.col) * self._dtype.itemsize)
+                if self._written.readinto(row.data.cast("B")) != row.nbytes:
+                    raise OSError(f"its rows are gone at row {number}")
+        return values
 
     def close(self) -> None:
         """Finish the file, check it and put it in place.
@@ -209,11 +225,13 @@ def _vrt(
     if colours:
         add(band, "ColorInterp", "Palette")
         table = add(band, "ColorTable")
-        for value in range(max(colours) + 1):
-            add(table, "Entry", **dict(zip(("c1", "c2", "c3"), map(str, colours.get(value, (0, 0, 0))), strict=True)))
+        for each in range(max(colours) + 1):
+            red, green, blue = map(str, colours.get(each, (0, 0, 0)))
+            add(table, "Entry", c1=red, c2=green, c3=blue)
     add(band, "SourceFilename", _ROWS, relativeToVRT="1")
-    for name, value in (("ImageOffset", 0), ("PixelOffset", size), ("LineOffset", size * width)):
-        add(band, name, value)
+    add(band, "ImageOffset", 0)
+    add(band, "PixelOffset", size)
+    add(band, "LineOffset", size * width)
     add(band, "ByteOrder", "LSB" if sys.byteorder == "little" else "MSB")
     return ElementTree.tostring(dataset)
 

@@ -1,10 +1,14 @@
 """`map_change`: two rasters to a change map, in memory that hardly grows with the scene; a killed run is resumed."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import terradelta
 from terradelta.errors import InputError
@@ -13,7 +17,7 @@ from terradelta.geo.raster import Pair, open_pair
 from terradelta.geo.scaling import Scaling, choose_scaling
 from terradelta.mapping.area import interval_from_scores
 from terradelta.mapping.damage import TolerantPair
-from terradelta.mapping.evidence import add_evidence
+from terradelta.mapping.evidence import MARGIN_PX, Evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.memory import trim
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
@@ -28,6 +32,7 @@ from terradelta.mapping.receipt import (
     resolution_warnings,
     write_receipt,
 )
+from terradelta.mapping.recent import RecentTiles
 from terradelta.mapping.register import Alignment, align
 from terradelta.mapping.scene import SKIPPED, SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.stages import StageClock
@@ -129,10 +134,8 @@ def map_change(
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             trim()
-            made = _Run(reader, plan, options, journal, work).make(progress, announce)
+            made = _Run(reader, plan, options, journal, work, alignment).make(progress, announce)
             receipt = {"preflight": preflight, **made, "registration": alignment.record()}
-            with clock.time("evidence"):
-                receipt["evidence"] = add_evidence(pair, work.product, alignment.mapped)
             if scores is not None:
                 receipt["scores"] = scores(work.product)
             trim()
@@ -170,6 +173,8 @@ class _Run:
     journal: Journal
     work: WorkFolder
     """Where the product is made."""
+    alignment: Alignment
+    """How the dates lie on one another."""
 
     def make(
         self, progress: Callable[[int, int], None] | None, announce: Callable[[Sequence[str]], None] | None
@@ -179,13 +184,18 @@ class _Run:
         done = self.journal.finished(rows)
         if done and announce is not None:
             announce([f"Going on with an unfinished run: {len(done)} of {rows} tile rows are done."])
-        with contextlib.closing(self._rows(done, progress)) as ready:
-            summary, notes = self._write(ready)
+        # A damaged file gives other pixels in other windows, so that nothing may stand in for reading it.
+        tolerant = isinstance(self.reader.pair, TolerantPair)
+        recent = None if tolerant or self.options.workers else RecentTiles(self.reader.pair, self.work.scratch)
+        reader = dataclasses.replace(self.reader, recent=recent)
+        with contextlib.closing(self._rows(reader, done, progress)) as ready:
+            summary, notes, evidence = self._write(recent, ready)
         self.plan.check_inputs()
         skipped = [note[SKIPPED] for note in notes if SKIPPED in note]
         return self._record(summary) | {
             "damaged": [note for note in notes if SKIPPED not in note],
             "cascade": self._screened(skipped),
+            "evidence": evidence,
             "resumed_tile_rows": len(done),
         }
 
@@ -196,7 +206,7 @@ class _Run:
             return None
         return {**cascade.record(), "tiles": self.plan.tiles.count, "skipped": len(skipped), "skipped_tiles": skipped}
 
-    def _rows(self, done: set[int], progress: Callable[[int, int], None] | None) -> Generator[int]:
+    def _rows(self, reader: TileReader, done: set[int], progress: Callable[[int, int], None] | None) -> Generator[int]:
         """The numbers of the rows of tiles from the top, each once it is in the journal."""
         tiles = self.plan.tiles
         ticks = len(done) * len(tiles.col_spans)
@@ -209,9 +219,9 @@ class _Run:
 
         missing = [number for number in range(len(tiles.row_spans)) if number not in done]
         if self.options.workers is None:
-            coming = predict_rows(self.reader, tiles, self.journal, missing, on_tile)
+            coming = predict_rows(reader, tiles, self.journal, missing, on_tile)
         else:
-            coming = self.options.workers.rows(self.plan, self.reader.predictor, self.journal, missing, on_tile)
+            coming = self.options.workers.rows(self.plan, reader.predictor, self.journal, missing, on_tile)
         try:
             for number in range(len(tiles.row_spans)):
                 if number not in done:
@@ -220,8 +230,8 @@ class _Run:
         finally:
             coming.close()
 
-    def _write(self, ready: Iterator[int]) -> tuple[Summary, list[Any]]:
-        """Make the products while rows get ready; gives the numbers, and the journal's notes."""
+    def _write(self, recent: RecentTiles | None, ready: Iterator[int]) -> tuple[Summary, list[Any], dict[str, Any]]:
+        """Make the products while rows get ready; gives the numbers, the journal's notes, and what polygons show."""
         pair, options = self.reader.pair, self.options
         tags = {
             "SOFTWARE": f"terradelta {terradelta.__version__}",
@@ -229,10 +239,11 @@ class _Run:
             "THRESHOLD": f"{self._threshold:g}",
         }
         scene = SceneRows(self.journal, self.plan.tiles)
+        evidence = Evidence(pair, self.alignment.mapped, pair.read if recent is None else recent.read)
         with (
             ProductWriter(
                 self.work,
-                pair.grid,
+                evidence,
                 threshold=self._threshold,
                 min_area_m2=options.min_area_m2,
                 simplify_m=options.simplify_m,
@@ -242,10 +253,16 @@ class _Run:
             ) as writer,
             contextlib.closing(scene),
         ):
-            write_rows(scene, writer.write, ready)
+
+            def write(first_row: int, piece: NDArray[np.float32]) -> None:
+                writer.write(first_row, piece)
+                if recent is not None:
+                    recent.forget(writer.traced - MARGIN_PX)
+
+            write_rows(scene, write, ready)
             self.reader.predictor.rest()  # its buffers make room for what finishing needs
             trim()
-            return writer.finish(), scene.notes
+            return writer.finish(), scene.notes, evidence.summary()
 
     @property
     def _threshold(self) -> float:
