@@ -1,17 +1,21 @@
 """`map_change`: two rasters to a change map, in memory that hardly grows with the scene; a killed run is resumed."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import terradelta
 from terradelta.area.measure import interval_from_scores
 from terradelta.errors import InputError
 from terradelta.geo.metres import ground_sampling_m
 from terradelta.mapping.damage import TolerantPair
-from terradelta.mapping.evidence import add_evidence
+from terradelta.mapping.evidence import MARGIN_PX, Evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.memory import trim
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
@@ -25,6 +29,7 @@ from terradelta.mapping.provenance import (
     write_receipt,
 )
 from terradelta.mapping.quicklooks import quicklooks
+from terradelta.mapping.recent import RecentTiles
 from terradelta.mapping.report import write_report
 from terradelta.mapping.scene import SKIPPED, SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
@@ -129,12 +134,8 @@ def map_change(
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             trim()
-            made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
-            predictor.release()
-            trim()
+            made = _Run(reader, plan, options, journal, work, alignment).make(progress, announce)
             receipt = {"preflight": preflight, **made, "registration": alignment.record()}
-            with clock.time("evidence"):
-                receipt["evidence"] = add_evidence(pair, work.product, alignment.mapped)
             if scores is not None:
                 receipt["scores"] = scores(work.product)
             trim()
@@ -170,8 +171,10 @@ class _Run:
     plan: ScenePlan
     options: MapOptions
     journal: Journal
-    folder: Path
+    work: WorkFolder
     """Where the product is made."""
+    alignment: Alignment
+    """How the dates lie on one another."""
 
     def make(
         self, progress: Callable[[int, int], None] | None, announce: Callable[[Sequence[str]], None] | None
@@ -181,13 +184,18 @@ class _Run:
         done = self.journal.finished(rows)
         if done and announce is not None:
             announce([f"Going on with an unfinished run: {len(done)} of {rows} tile rows are done."])
-        with contextlib.closing(self._rows(done, progress)) as ready:
-            summary, notes = self._write(ready)
+        # A damaged file gives other pixels in other windows, so that nothing may stand in for reading it.
+        tolerant = isinstance(self.reader.pair, TolerantPair)
+        recent = None if tolerant or self.options.workers else RecentTiles(self.reader.pair, self.work.scratch)
+        reader = dataclasses.replace(self.reader, recent=recent)
+        with contextlib.closing(self._rows(reader, done, progress)) as ready:
+            summary, notes, evidence = self._write(recent, ready)
         self.plan.check_inputs()
         skipped = [note[SKIPPED] for note in notes if SKIPPED in note]
         return self._record(summary) | {
             "damaged": [note for note in notes if SKIPPED not in note],
             "cascade": self._screened(skipped),
+            "evidence": evidence,
             "resumed_tile_rows": len(done),
         }
 
@@ -198,7 +206,7 @@ class _Run:
             return None
         return {**cascade.record(), "tiles": self.plan.tiles.count, "skipped": len(skipped), "skipped_tiles": skipped}
 
-    def _rows(self, done: set[int], progress: Callable[[int, int], None] | None) -> Generator[int]:
+    def _rows(self, reader: TileReader, done: set[int], progress: Callable[[int, int], None] | None) -> Generator[int]:
         """The numbers of the rows of tiles from the top, each once it is in the journal."""
         tiles = self.plan.tiles
         ticks = len(done) * len(tiles.col_spans)
@@ -211,9 +219,9 @@ class _Run:
 
         missing = [number for number in range(len(tiles.row_spans)) if number not in done]
         if self.options.workers is None:
-            coming = predict_rows(self.reader, tiles, self.journal, missing, on_tile)
+            coming = predict_rows(reader, tiles, self.journal, missing, on_tile)
         else:
-            coming = self.options.workers.rows(self.plan, self.reader.predictor, self.journal, missing, on_tile)
+            coming = self.options.workers.rows(self.plan, reader.predictor, self.journal, missing, on_tile)
         try:
             for number in range(len(tiles.row_spans)):
                 if number not in done:
@@ -222,8 +230,8 @@ class _Run:
         finally:
             coming.close()
 
-    def _write(self, ready: Iterator[int]) -> tuple[Summary, list[Any]]:
-        """Make the products while rows get ready; gives the numbers, and the journal's notes."""
+    def _write(self, recent: RecentTiles | None, ready: Iterator[int]) -> tuple[Summary, list[Any], dict[str, Any]]:
+        """Make the products while rows get ready; gives the numbers, the journal's notes, and what polygons show."""
         pair, options = self.reader.pair, self.options
         tags = {
             "SOFTWARE": f"terradelta {terradelta.__version__}",
@@ -231,10 +239,11 @@ class _Run:
             "THRESHOLD": f"{self._threshold:g}",
         }
         scene = SceneRows(self.journal, self.plan.tiles)
+        evidence = Evidence(pair, self.alignment.mapped, pair.read if recent is None else recent.read)
         with (
             ProductWriter(
-                self.folder,
-                pair.grid,
+                self.work,
+                evidence,
                 threshold=self._threshold,
                 min_area_m2=options.min_area_m2,
                 simplify_m=options.simplify_m,
@@ -244,8 +253,16 @@ class _Run:
             ) as writer,
             contextlib.closing(scene),
         ):
-            write_rows(scene, writer.write, ready)
-            return writer.finish(), scene.notes
+
+            def write(first_row: int, piece: NDArray[np.float32]) -> None:
+                writer.write(first_row, piece)
+                if recent is not None:
+                    recent.forget(writer.traced - MARGIN_PX)
+
+            write_rows(scene, write, ready)
+            self.reader.predictor.release()  # its buffers make room for what finishing needs
+            trim()
+            return writer.finish(), scene.notes, evidence.summary()
 
     @property
     def _threshold(self) -> float:
