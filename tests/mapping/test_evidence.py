@@ -1,22 +1,20 @@
 """Attributes of polygons: what both images show, and what the shift alone could explain."""
 
 import json
-import sqlite3
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+import pyogrio
 import pyogrio.raw
 import pytest
-import shapely
+from rio_cogeo import cog_validate
 from scipy import ndimage
 
-from terradelta.errors import OutputError
 from terradelta.lab.synthetic import SceneConfig, make_scene
-from terradelta.mapping.evidence import _geojson, _is_outline, add_evidence
+from terradelta.mapping.evidence import _is_outline
 from terradelta.mapping.run import ChangeMap, MapOptions, map_change
-from terradelta.products.cog import validate_cog
 from terradelta.raster.pair import open_pair
-from terradelta.registration.blocks import measure_shift
 
 from .conftest import PixelPredictor, Writer
 
@@ -59,7 +57,7 @@ def test_means_and_outlines(tmp_path, objects):
     assert evidence["outline_in"]["before"]["area_m2"] == pytest.approx(300, rel=1e-2)
     assert evidence["shift_explains"]["polygons"] == 0
     assert "The outline is a stronger edge after in 1 (300 m²)" in made.report.read_text()
-    validate_cog(made.change)
+    assert cog_validate(made.change, strict=True) == (True, [], [])
 
 
 def test_sums_do_not_depend_on_tiles(tmp_path, write_tiff: Writer):
@@ -112,9 +110,10 @@ def test_a_pure_shift_is_flagged_and_real_change_is_not(tmp_path, write_tiff: Wr
     evidence = made.receipt.evidence.shift_explains
     assert evidence.polygons == (found["shift_explains"] == 1).sum()
     assert "alone could explain" in made.report.read_text()
-    with sqlite3.connect(made.polygons) as database:
-        ((style,),) = database.execute("SELECT styleQML FROM layer_styles").fetchall()
-    assert "shift_explains" in style
+    style = ElementTree.parse(made.folder / "change.qml")
+    rules = [rule.get("filter") for rule in style.iter("rule")]
+    assert rules == ['"shift_explains" = 1', "ELSE"]
+    assert {each.get("value"): each.get("alpha") for each in style.iter("paletteEntry")} == {"0": "0", "1": "255"}
 
 
 def test_thin_real_change_is_not_flagged(tmp_path, write_tiff: Writer):
@@ -150,23 +149,28 @@ def test_a_map_without_change_has_the_fields(tmp_path, write_tiff: Writer):
     assert len(found["geometry"]) == 0
 
 
-def test_a_geopackage_that_cannot_be_changed(tmp_path, objects):
+def test_an_outline_is_where_a_neighbour_is_not_set():
+    mask = np.random.default_rng(0).random((40, 50)) < 0.7
+    mask[10:30, 10:40] = True
+    assert (_is_outline(mask) == mask & ~ndimage.minimum_filter(mask, 3)).all()
+    assert _is_outline(mask)[10:30, 10:40].sum() < 2 * (20 + 30)
+
+
+def test_a_map_opens_as_one_layer_without_a_warning(tmp_path, objects):
     made = map_change(*objects, tmp_path / "out", PixelPredictor(), ALL)
-    with (
-        open_pair(*objects) as pair,
-        pytest.raises(OutputError, match=r"change.gpkg cannot be changed .duplicate column"),
-    ):
-        add_evidence(pair, made.folder, measure_shift(pair))
+    assert pyogrio.list_layers(made.polygons).tolist() == [["change", "Polygon"]]
+    meta, _, _, _ = pyogrio.raw.read(made.polygons)  # warnings are errors
+    assert meta["fields"][0] == "id"
 
 
-def test_an_outline_is_where_any_neighbour_differs():
-    labels = np.random.default_rng(0).integers(0, 3, (40, 50)).astype(np.int32)
-    labels[10:30, 10:40] = 2
-    found = ndimage.minimum_filter(labels, 3) != ndimage.maximum_filter(labels, 3)
-    assert (_is_outline(labels) == found).all()
-
-
-def test_polygons_for_rasterio_are_those_of_shapely():
-    ring = shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(1, 1), (2, 1), (2, 2)], [(5, 5), (6, 5), (6, 6)]])
-    shapes = [shapely.box(0, 0, 1, 2), ring, shapely.box(4, 4, 5, 6)]
-    assert [shapely.geometry.shape(each) for each in _geojson(shapes)] == shapes
+def test_the_order_of_polygons_is_that_of_where_they_end(tmp_path, write_tiff: Writer):
+    """Three squares over two rows of tiles of polygons: the one that begins first ends last."""
+    before = np.full((3, 1200, 60), 60, np.uint8)
+    after = before.copy()
+    for top, bottom, left in ((10, 1100, 2), (30, 40, 20), (20, 1010, 40)):
+        after[:, top:bottom, left : left + 10] = 240
+    made = map_change(write_tiff("a.tif", before), write_tiff("b.tif", after), tmp_path / "out", PixelPredictor(), ALL)
+    found = attributes(made)
+    assert found["pixels"].tolist() == [100, 9900, 10900]
+    assert found["id"].tolist() == [1, 2, 3]
+    assert found["after_red"].tolist() == [240] * 3

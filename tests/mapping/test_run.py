@@ -7,11 +7,11 @@ import pyogrio
 import pytest
 import rasterio
 from rasterio.warp import Resampling, calculate_default_transform, reproject
+from rio_cogeo import cog_validate
 from shapely.geometry import box
 
 from terradelta.errors import BandError, GridError, InputError, ModelError, OutputExistsError, RasterError, ShapeError
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.products.cog import validate_cog
 
 from .conftest import REACH, BoxPredictor, PixelPredictor, Writer
 
@@ -36,13 +36,14 @@ def test_product_of_a_known_change(tmp_path, write_tiff: Writer, pair_values):
     )
     assert sorted(p.name for p in made.folder.iterdir()) == [
         "change.gpkg",
+        "change.qml",
         "change.tif",
         "probability.tif",
         "receipt.json",
         "report.html",
     ]
     for path in (made.probability, made.change):
-        validate_cog(path)
+        assert cog_validate(path, strict=True) == (True, [], [])
     with rasterio.open(made.change) as change, rasterio.open(made.probability) as probability:
         mask, values = change.read(1), probability.read(1)
         assert change.transform == probability.transform == rasterio.open(before).transform

@@ -1,10 +1,11 @@
+import contextlib
 import datetime
 import os
 import resource
 import sqlite3
-from xml.etree import ElementTree
 
 import numpy as np
+import pyogrio
 import pyogrio.raw
 import pytest
 import shapely
@@ -12,7 +13,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from terradelta.errors import InputError, OutputError
-from terradelta.geo.grid import Grid
+from terradelta.geo.grid import Grid, Tile
 from terradelta.products import gpkg as gpkg_module
 from terradelta.products.gpkg import GpkgWriter
 from terradelta.products.polygons import ChangePolygon, PolygonStream
@@ -62,22 +63,25 @@ def test_a_geopackage_holds_the_polygons_in_their_order(tmp_path, monkeypatch, c
     assert os.listdir(tmp_path) == ["c.gpkg"]
 
 
-def test_a_geopackage_has_a_spatial_index_and_a_default_style(tmp_path):
+def test_a_geopackage_has_a_spatial_index_and_one_layer(tmp_path):
     with GpkgWriter(tmp_path / "c.gpkg", utm_grid((9, 9))) as writer:
         writer.add(squares(4))
-    database = sqlite3.connect(tmp_path / "c.gpkg")
-    assert database.execute("SELECT count(*) FROM rtree_change_geom").fetchone() == (4,)
-    rows = database.execute(
-        "SELECT f_table_name, f_geometry_column, useAsDefault, styleQML FROM layer_styles"
-    ).fetchall()
-    contents = dict(database.execute("SELECT table_name, data_type FROM gpkg_contents").fetchall())
-    database.close()
-    assert [row[:3] for row in rows] == [("change", "geom", 1)]
-    assert contents == {"change": "features", "layer_styles": "attributes"}
-    style = ElementTree.fromstring(rows[0][3])
-    options = {option.get("name"): option.get("value") for option in style.iter("Option")}
-    assert style.find("renderer-v2/symbols/symbol").get("type") == "fill"
-    assert options["outline_color"] == "255,0,0,255"
+    with contextlib.closing(sqlite3.connect(tmp_path / "c.gpkg")) as database:
+        assert database.execute("SELECT count(*) FROM rtree_change_geom").fetchone() == (4,)
+    assert pyogrio.list_layers(tmp_path / "c.gpkg").tolist() == [["change", "Polygon"]]
+
+
+@pytest.mark.parametrize("batch", [2, 10])
+def test_more_fields_hold_their_values_and_nulls(tmp_path, monkeypatch, batch):
+    monkeypatch.setattr(gpkg_module, "_BATCH", batch)
+    fields = {"edge": float, "outline_in": str, "explained": bool}
+    rows = [(0.5, "after", True), (None, None, None), (1.5, "both", False)]
+    with GpkgWriter(tmp_path / "c.gpkg", utm_grid((9, 9)), fields=fields) as writer:
+        writer.add(squares(3), rows)
+    with contextlib.closing(sqlite3.connect(tmp_path / "c.gpkg")) as database:
+        assert database.execute("SELECT edge, outline_in, explained FROM change").fetchall() == rows
+        kinds = {row[1]: row[2] for row in database.execute("PRAGMA table_info(change)")}
+    assert [kinds[name] for name in fields] == ["REAL", "TEXT", "BOOLEAN"]
 
 
 def test_a_geopackage_without_a_crs_names_pixels(tmp_path):
@@ -85,7 +89,7 @@ def test_a_geopackage_without_a_crs_names_pixels(tmp_path):
     mask[2:5, 3:8] = True
     stream = PolygonStream(pixel_grid(mask.shape))
     with GpkgWriter(tmp_path / "c.gpkg", pixel_grid(mask.shape)) as writer:
-        writer.add([*stream.push(0, mask, np.ones(mask.shape, np.float32)), *stream.finish()])
+        writer.add(stream.push(Tile(0, 0, *mask.shape), mask, np.ones(mask.shape, np.float32)))
     meta, _, columns = read(tmp_path / "c.gpkg")
     assert meta["crs"] is None or "ndefined" in meta["crs"]
     assert columns["area_px"].tolist() == [mask.sum()]

@@ -2,6 +2,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pyproj
@@ -17,7 +18,7 @@ from rasterio.crs import CRS
 from scipy import ndimage
 
 from terradelta.errors import GridError, InputError, ShapeError
-from terradelta.geo.grid import Grid
+from terradelta.geo.grid import Grid, Tile
 from terradelta.products.polygons import PolygonStream
 
 UTM = CRS.from_epsg(32633)
@@ -31,15 +32,19 @@ def utm_grid(shape, pixel=10.0):
     return Grid(UTM, Affine(pixel, 0, 500_000, 0, -pixel, 5_000_000), shape)
 
 
-def stream(grid, mask, probability=None, cuts=(), **options):
-    """The polygons of a mask that is pushed in strips, which end at ``cuts``."""
+def stream(grid, mask, probability=None, cuts=(), cols=(), **options):
+    """The polygons of a mask that is pushed in tiles, which end at rows ``cuts`` and columns ``cols``."""
     if probability is None:
         probability = np.ones(mask.shape, np.float32)
     polygons, found = PolygonStream(grid, **options), []
-    edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(mask)}), len(mask)]
-    for first, stop in itertools.pairwise(edges):
-        found += polygons.push(first, mask[first:stop], probability[first:stop])
-    return found + polygons.finish()
+    rows, columns = (
+        itertools.pairwise([0, *sorted({cut for cut in at if 0 < cut < side}), side])
+        for at, side in zip((cuts, cols), mask.shape, strict=True)
+    )
+    for (top, bottom), (left, right) in itertools.product(rows, columns):
+        tile = Tile(top, left, bottom - top, right - left)
+        found += polygons.push(tile, mask[tile.slices], probability[tile.slices])
+    return found
 
 
 def whole(mask):
@@ -58,18 +63,18 @@ cut_lists = st.lists(st.integers(1, 19), max_size=19)
 
 
 @settings(max_examples=200)
-@given(masks, cut_lists)
-def test_any_strips_give_the_polygons_of_the_whole_mask(mask, cuts):
-    found = stream(pixel_grid(mask.shape), mask, cuts=cuts)
+@given(masks, cut_lists, cut_lists)
+def test_any_tiles_give_the_polygons_of_the_whole_mask(mask, cuts, cols):
+    found = stream(pixel_grid(mask.shape), mask, cuts=cuts, cols=cols)
     assert same_outlines([each.geometry for each in found], whole(mask))
     assert all(each.geometry.is_valid for each in found)
 
 
-@given(masks, cut_lists, st.integers(0, 99))
-def test_statistics_are_those_of_the_pixels(mask, cuts, seed):
+@given(masks, cut_lists, cut_lists, st.integers(0, 99))
+def test_statistics_are_those_of_the_pixels(mask, cuts, cols, seed):
     probability = np.random.default_rng(seed).random(mask.shape, np.float32)
     labels, count = ndimage.label(mask)
-    found = stream(pixel_grid(mask.shape), mask, probability, cuts)
+    found = stream(pixel_grid(mask.shape), mask, probability, cuts, cols)
     assert len(found) == count
     for each in found:
         point = each.geometry.representative_point()
@@ -79,17 +84,42 @@ def test_statistics_are_those_of_the_pixels(mask, cuts, seed):
         assert each.mean_probability == pytest.approx(probability[inside].mean(dtype=float), rel=1e-6)
         assert each.max_probability == probability[inside].max()
         assert each.unit == "px"
+        assert each.first == np.flatnonzero(inside)[0]
+        assert each.last_row == np.nonzero(inside)[0].max()
+
+
+def test_values_are_summed_over_the_pixels_of_each_polygon():
+    mask = np.array([[1, 1, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]], bool)
+    stream = PolygonStream(pixel_grid((3, 4)))
+    weights = np.arange(12.0).reshape(3, 4)
+    found = []
+    for tile in (Tile(0, 0, 2, 2), Tile(0, 2, 2, 2), Tile(2, 0, 1, 2), Tile(2, 2, 1, 2)):
+        part = mask[tile.slices]
+        values = [weights[tile.slices][part], np.ones(part.sum())]
+        found += stream.push(tile, part, np.ones(part.shape, np.float32), values)
+    assert sorted(each.sums for each in found) == [(0 + 1 + 5, 3), (3 + 7 + 11, 3)]
 
 
 def test_a_polygon_leaves_as_soon_as_it_cannot_grow():
-    mask = np.array([[1, 0, 1], [0, 0, 1], [0, 0, 0]], bool)
+    mask = np.array([[1, 0, 1], [0, 0, 1], [0, 0, 0], [1, 1, 1]], bool)
     ones = np.ones((1, 3), np.float32)
     polygons = PolygonStream(pixel_grid((4, 3)))
-    counts = [len(polygons.push(row, mask[row : row + 1], ones)) for row in range(3)]
-    assert counts == [0, 1, 1]
-    assert polygons.push(3, np.ones((1, 3), bool), ones) == []
-    assert [each.pixels for each in polygons.finish()] == [3]
-    assert polygons.finish() == []
+    counts = [len(polygons.push(Tile(row, 0, 1, 3), mask[row : row + 1], ones)) for row in range(4)]
+    assert counts == [0, 1, 1, 1]
+
+
+def test_work_is_linear_in_the_pixels_of_noise():
+    """One component fills the scene, with holes everywhere: four times the pixels are not sixteen times the work."""
+
+    def seconds(side):
+        mask = np.random.default_rng(0).random((side, side)) < 0.61
+        begin = time.process_time()
+        found = stream(utm_grid(mask.shape), mask, cuts=range(0, side, 256), cols=range(0, side, 256))
+        assert max(len(each.geometry.interiors) for each in found) > side * side / 200
+        return time.process_time() - begin
+
+    seconds(64)
+    assert seconds(1024) < 8 * seconds(512)
 
 
 def test_a_spiral_across_all_strips_is_one_polygon():
@@ -316,20 +346,26 @@ def test_sizes_that_are_none_are_refused(name, value):
         PolygonStream(pixel_grid((3, 3)), **{name: value})
 
 
-def test_strips_that_do_not_fit_are_refused():
+@pytest.mark.parametrize(
+    ("tile", "cut", "message"),
+    [
+        (Tile(2, 0, 2, 8), np.s_[:], "begins at row 2, column 0, but row 0, column 8 is next; push row by row"),
+        (Tile(0, 9, 2, 8), np.s_[:], "begins at row 0, column 9, but row 0, column 8 is next"),
+        (Tile(0, 8, 3, 8), np.s_[:], "begins at row 0, column 8.*tiles of one height in a row"),
+        (Tile(0, 8, 2, 13), np.s_[:], "has 2 x 13 pixels; expected 1 to 10 rows and 1 to 12 columns"),
+        (
+            Tile(0, 8, 2, 8),
+            np.s_[:1],
+            r"\(2, 8\), the mask \(2, 8\), the probabilities \(1, 8\); they must agree",
+        ),
+    ],
+)
+def test_tiles_that_do_not_fit_are_refused(tile, cut, message):
     polygons = PolygonStream(pixel_grid((10, 20)))
-    mask, probability = np.zeros((2, 20), bool), np.zeros((2, 20), np.float32)
-    with pytest.raises(ShapeError, match="the strip begins at row 3, but row 0 is next; push top-down"):
-        polygons.push(3, mask, probability)
-    with pytest.raises(ShapeError, match=r"the mask has shape \(2, 19\); expected 1 to 10 rows of 20 pixels"):
-        polygons.push(0, mask[:, 1:], probability[:, 1:])
-    with pytest.raises(ShapeError, match=r"the mask has shape \(0, 20\); expected 1 to 10 rows"):
-        polygons.push(0, mask[:0], probability[:0])
-    with pytest.raises(ShapeError, match=r"the mask has shape \(2, 20\), the probabilities \(1, 20\); they must agree"):
-        polygons.push(0, mask, probability[:1])
-    polygons.push(0, mask, probability)
-    with pytest.raises(ShapeError, match=r"expected 1 to 8 rows of 20 pixels"):
-        polygons.push(2, np.zeros((9, 20), bool), np.zeros((9, 20), np.float32))
+    mask, probability = np.zeros((2, 8), bool), np.zeros((2, 8), np.float32)
+    polygons.push(Tile(0, 0, 2, 8), mask, probability)
+    with pytest.raises(ShapeError, match=message):
+        polygons.push(tile, mask, probability[cut])
 
 
 def test_pyogrio_is_imported_only_when_it_is_needed():

@@ -8,42 +8,34 @@ The shift explains a polygon if both hold: it is nowhere wider than the local sh
 and the one pixel that rasters round up; and reading the second date where the shift puts it takes away at least half of
 the difference inside. The first alone would flag every thin road, the second every object that moved.
 
-The map is read in tiles with change in them; memory is that of a tile and of the polygons not yet ended.
+It is measured at changed pixels, tile by tile, and summed over each polygon while polygons are made.
 """
 
-import contextlib
-import sqlite3
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio.features
 import shapely
-from affine import Affine
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from terradelta.errors import OutputError
 from terradelta.geo.gradients import gaussian_gradients
 from terradelta.geo.grid import Grid, Tile
-from terradelta.mapping.evidence_style import STYLE
-from terradelta.products.change import ChangeRaster
-from terradelta.products.gpkg import LAYER
-from terradelta.products.writer import CHANGE, POLYGONS
-from terradelta.raster.pair import Pair
-from terradelta.receipt import finite
+from terradelta.products.polygons import ChangePolygon
+from terradelta.raster.pair import Pair, PairWindow
 from terradelta.receipt.map_record import EvidenceRecord, OutlineRecord, PolygonsRecord
 from terradelta.registration.blocks import Registration
 
-__all__ = ["add_evidence"]
+__all__ = ["MARGIN_PX", "Evidence"]
 
 Array = NDArray[np.float64]
 Places = tuple[NDArray[np.intp], NDArray[np.intp]]
 
-_MARGIN_PX = 16
+MARGIN_PX = 16
+"""How far around a tile the images are read."""
 _MOST_BANDS = 16
 _LEAST_SHIFT_PX = 0.25
 _EXPLAINED = 0.5
@@ -53,196 +45,111 @@ _THIN, _ENOUGH_PX = 8, 1000
 _OUTLINE_PX = 5  # a network's outline is off by some pixels: the strongest gradient of 5 x 5 pixels counts
 _RED, _NIR = ("red", "b04", "b4"), ("nir", "nir08", "nir1", "near infrared", "b08", "b8")
 _LARGEST = 1e100
-_ENVELOPES = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
-_EXTRA = 7  # pixels, outline pixels, edges before and after, difference as read and shifted, shift
 
 
-@dataclass
-class _Sums:
-    """What is known so far of a polygon."""
+class Evidence:
+    """Fields of polygons, from both images.
 
-    shape: shapely.Polygon
-    """In pixels, (col, row)."""
-    values: Array
-    """Sums of the bands before, those after, and `_EXTRA` others."""
-
-
-def add_evidence(pair: Pair, folder: Path, registration: Registration) -> EvidenceRecord:
-    """Add fields to the polygons of a finished product, and let its style show them.
-
-    Fields: ``before_BAND`` and ``after_BAND`` (means of the raw values; the first 16 bands), ``ndvi_before`` and
+    They are ``before_BAND`` and ``after_BAND`` (means of the raw values; the first 16 bands), ``ndvi_before`` and
     ``ndvi_after`` where red and near infrared are named, ``edge_before`` and ``edge_after`` (gradient along the
     outline, in median gradients of the surroundings), ``outline_in`` (``after``, ``before`` or ``both``: where that is
-    at least 1.5 times as strong) and ``shift_explains`` (1, 0; null where the shift is not known).
+    at least 1.5 times as strong) and ``shift_explains`` (null where the shift is not known).
+
+    ``fields`` has their names and types.
 
     Args:
-        pair: as it was mapped.
-        folder: of the product; ``change.tif`` and ``change.gpkg`` are in it.
+        pair: as it is mapped.
         registration: the shift between the dates of ``pair`` as it is read.
-
-    Returns:
-        Numbers and areas of polygons by ``outline_in``, and of those that the shift explains, for the receipt.
-
-    Raises:
-        RasterError: if a file cannot be read.
-        OutputError: if the GeoPackage cannot be changed.
+        read: gives both dates in a tile, as ``pair.read`` does.
     """
-    fields = _Fields(pair.bands[:_MOST_BANDS], registration)
-    path = folder / POLYGONS
-    try:
-        with contextlib.closing(sqlite3.connect(path)) as database, database, ChangeRaster(folder / CHANGE) as change:
-            for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):  # named by GDAL's triggers
-                database.create_function(name, 1, lambda _: 0)
-            for name, kind in fields.columns.items():
-                database.execute(f'ALTER TABLE "{LAYER}" ADD COLUMN "{name}" {kind}')
-            database.execute("UPDATE layer_styles SET styleQML = ?", (STYLE,))
-            assigned = ", ".join(f'"{name}" = ?' for name in fields.columns)
-            for number, sums in _measured(pair, change, database, registration):
-                database.execute(f'UPDATE "{LAYER}" SET {assigned} WHERE "fid" = ?', (*fields.of(sums), number))
-            return _summary(database, registration.field is not None)
-    except (OSError, sqlite3.Error) as error:
-        raise OutputError(f"{path} cannot be changed ({error}); make room, or write elsewhere") from error
 
-
-class _Fields:
-    """Names of the fields, and their values from sums."""
-
-    def __init__(self, bands: tuple[str, ...], registration: Registration) -> None:
-        names = [_plain(band) for band in bands]
-        self._bands, self._registration = len(names), registration
-        lowered = [band.lower() for band in bands]
+    def __init__(self, pair: Pair, registration: Registration, read: Callable[[Tile], PairWindow]) -> None:
+        bands = pair.bands[:_MOST_BANDS]
+        names, lowered = [_plain(band) for band in bands], [band.lower() for band in bands]
+        self.grid = pair.grid
+        self._registration, self._read, self._bands = registration, read, len(names)
         self._red = next((lowered.index(name) for name in _RED if name in lowered), None)
         self._nir = next((lowered.index(name) for name in _NIR if name in lowered), None)
         numbers = [f"{date}_{name}" for date in ("before", "after") for name in names]
         numbers += ["ndvi_before", "ndvi_after"] if self._red is not None and self._nir is not None else []
-        self.columns = dict.fromkeys([*numbers, "edge_before", "edge_after"], "REAL")
-        self.columns |= {"outline_in": "TEXT", "shift_explains": "BOOLEAN"}
+        self.fields: dict[str, type] = dict.fromkeys([*numbers, "edge_before", "edge_after"], float)
+        self.fields |= {"outline_in": str, "shift_explains": bool}
+        self._outlines = {each: (0, 0.0) for each in ("after", "before", "both")}
+        self._explained = (0, 0.0)
 
-    def of(self, sums: _Sums) -> list[Any]:
-        """Values in the order of the columns."""
+    def values(self, tile: Tile, mask: NDArray[np.bool_]) -> list[Array]:
+        """What is to be summed over polygons: ``(N,)`` each, at the N pixels where ``mask``, ``(h, w)``, is true.
+
+        Both dates' bands, whether a pixel is on an outline, the edge before and after, the difference as read and with
+        the shift undone, and the length of the shift.
+
+        Raises:
+            RasterError: if a file cannot be read.
+        """
+        height, width = self.grid.shape
+        top, left = max(0, tile.row - MARGIN_PX), max(0, tile.col - MARGIN_PX)
+        bottom, right = min(height, tile.stop_row + MARGIN_PX), min(width, tile.stop_col + MARGIN_PX)
+        around = Tile(top, left, bottom - top, right - left)
+        window = self._read(around)
+        first, second = (_date(values[: self._bands], window.valid) for values in (window.before, window.after))
+        at = np.nonzero(mask)
+        on_outline = _is_outline(mask)[at]
+        at = (at[0] + (tile.row - top), at[1] + (tile.col - left))
+        field = self._registration.field
+        shift = np.zeros((2, len(on_outline))) if field is None else field.on(around)[:, *at]
+        edges, gaps = _edges(first, second, at, on_outline), _gaps(first, second, at, shift)
+        return [np.nan_to_num(each) for each in (*first.at(at), *second.at(at), on_outline * 1.0, *edges, *gaps)]
+
+    def of(self, polygon: ChangePolygon) -> list[Any]:
+        """The values of `fields` for a polygon with the sums of `values`; counts it for `summary`."""
         n = self._bands
-        pixels, outline, edge_before, edge_after, *_ = sums.values[2 * n :].tolist()
-        means = sums.values[: 2 * n] / pixels
-        found: list[Any] = [None if not np.isfinite(value) else value for value in means.tolist()]
+        outline, edge_before, edge_after, *_ = polygon.sums[2 * n :]
+        means = [value / polygon.pixels for value in polygon.sums[: 2 * n]]
+        found: list[Any] = [value if math.isfinite(value) else None for value in means]
         if self._red is not None and self._nir is not None:
             found += [_ndvi(part[self._red], part[self._nir]) for part in (means[:n], means[n:])]
         edges = [edge_before / outline if outline else None, edge_after / outline if outline else None]
-        return [*found, *edges, _outline_in(*edges), self._explained(sums)]
+        outline_in, explained = _outline_in(*edges), self._is_explained(polygon)
+        area = polygon.area if math.isfinite(polygon.area) else 0.0
+        if outline_in is not None:
+            number, total = self._outlines[outline_in]
+            self._outlines[outline_in] = number + 1, total + area
+        if explained:
+            self._explained = self._explained[0] + 1, self._explained[1] + area
+        return [*found, *edges, outline_in, explained]
 
-    def _explained(self, sums: _Sums) -> int | None:
+    def summary(self) -> EvidenceRecord:
+        """Numbers and areas of polygons by ``outline_in``, and of those that the shift explains, for the receipt."""
+        pixels = self.grid.crs is None
+
+        def count(found: tuple[int, float]) -> PolygonsRecord:
+            return PolygonsRecord(found[0], None if pixels else found[1], found[1] if pixels else None)
+
+        known = self._registration.field is not None
+        outlines = OutlineRecord(**{name: count(found) for name, found in self._outlines.items()})
+        return EvidenceRecord(count(self._explained) if known else None, outlines)
+
+    def _is_explained(self, polygon: ChangePolygon) -> bool | None:
         if self._registration.field is None:
             return None
-        pixels, *_, plain, shifted, shift = sums.values[2 * self._bands :].tolist()
-        length = shift / pixels
+        plain, shifted, shift = polygon.sums[2 * self._bands + 3 :]
+        length = shift / polygon.pixels
         if length < _LEAST_SHIFT_PX or shifted > _EXPLAINED * plain:
-            return 0
+            return False
         limit = length + 2 * (self._registration.scatter_px or 0.0) + 1
-        return int(sums.shape.buffer(-limit / 2).is_empty)
+        return bool(_in_pixels(polygon.geometry, self.grid).buffer(-limit / 2).is_empty)
 
 
-def _measured(
-    pair: Pair, change: ChangeRaster, database: sqlite3.Connection, registration: Registration
-) -> Iterator[tuple[int, _Sums]]:
-    """(fid, sums) of every polygon, once no further row of tiles can add to it."""
-    opened: dict[int, _Sums] = {}
-    for tile in change.tiles():
-        if tile.col == 0:
-            yield from _ended(opened, tile.row)
-        mask = change.read(tile) == 1
-        if mask.any():
-            _add(opened, pair, _polygons(database, change.grid, tile), tile, mask, registration)
-    yield from _ended(opened, change.grid.height)
-
-
-def _ended(opened: dict[int, _Sums], row: int) -> Iterator[tuple[int, _Sums]]:
-    for number in sorted(number for number, sums in opened.items() if sums.shape.bounds[3] <= row + 0.5):
-        yield number, opened.pop(number)
-
-
-def _polygons(database: sqlite3.Connection, grid: Grid, tile: Tile) -> dict[int, shapely.Polygon]:
-    """Polygons that touch a tile, by fid, in pixels (col, row)."""
-    left, low, right, high = grid.crop(tile).bounds
-    rows = database.execute(
-        f'SELECT "fid", "geom" FROM "{LAYER}" WHERE "fid" IN (SELECT "id" FROM "rtree_{LAYER}_geom" '
-        'WHERE "maxx" >= ? AND "minx" <= ? AND "maxy" >= ? AND "miny" <= ?)',
-        (left, right, low, high),
-    ).fetchall()
-    # A GeoPackage's geometry is WKB behind a header of 8 bytes and an envelope.
-    shapes = shapely.from_wkb([blob[8 + _ENVELOPES[blob[3] >> 1 & 7] :] for _, blob in rows])
+def _in_pixels(shape: shapely.Polygon, grid: Grid) -> shapely.Polygon:
+    """A polygon in (col, row)."""
     t = ~grid.transform
-    moved = shapely.transform(shapes, lambda p: p @ [[t.a, t.d], [t.b, t.e]] + (t.c, t.f))
-    return dict(zip((number for number, _ in rows), moved, strict=True))
+    return shapely.transform(shape, lambda points: points @ [[t.a, t.d], [t.b, t.e]] + (t.c, t.f))
 
 
-def _add(
-    opened: dict[int, _Sums],
-    pair: Pair,
-    polygons: dict[int, shapely.Polygon],
-    tile: Tile,
-    mask: NDArray[np.bool_],
-    registration: Registration,
-) -> None:
-    """Add what a tile shows of its polygons."""
-    numbers = [number for number, shape in polygons.items() if shape.area > 0]
-    if not numbers:
-        return
-    labels = rasterio.features.rasterize(
-        zip(_geojson([polygons[number] for number in numbers]), range(1, len(numbers) + 1), strict=True),
-        out_shape=(tile.height, tile.width),
-        transform=Affine.translation(tile.col, tile.row),
-        dtype="int32",
-    )
-    labels[~mask] = 0
-    height, width = pair.grid.shape
-    top, left = max(0, tile.row - _MARGIN_PX), max(0, tile.col - _MARGIN_PX)
-    bottom, right = min(height, tile.stop_row + _MARGIN_PX), min(width, tile.stop_col + _MARGIN_PX)
-    around = Tile(top, left, bottom - top, right - left)
-    window = pair.read(around)
-    n = min(len(window.before), _MOST_BANDS)
-    first, second = (_date(values[:n], window.valid) for values in (window.before, window.after))
-    at = np.nonzero(labels)
-    ids, on_outline = labels[at], _is_outline(labels)[at]
-    at = (at[0] + (tile.row - top), at[1] + (tile.col - left))
-    shift = np.zeros((2, len(ids))) if registration.field is None else registration.field.on(around)[:, *at]
-    values = [*first.at(at), *second.at(at), *_edges(first, second, at, on_outline), *_gaps(first, second, at, shift)]
-    for i, sums in enumerate(_sums(values, ids, on_outline, len(numbers), n).T):
-        if sums[2 * n] > 0:
-            known = opened.setdefault(numbers[i], _Sums(polygons[numbers[i]], np.zeros(2 * n + _EXTRA)))
-            known.values += sums
-
-
-def _geojson(shapes: list[shapely.Polygon]) -> Iterator[dict[str, Any]]:
-    """Polygons as rasterio takes them; shapely's own way makes them one vertex at a time."""
-    rings, owner = shapely.get_rings(shapes, return_index=True)
-    ends = np.cumsum(shapely.get_num_coordinates(rings))[:-1]
-    lines = iter([part.tolist() for part in np.split(shapely.get_coordinates(rings), ends)])
-    for count in np.bincount(owner).tolist():
-        yield {"type": "Polygon", "coordinates": [next(lines) for _ in range(count)]}
-
-
-def _is_outline(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Whether any of a pixel's eight neighbours has another label."""
-    found = np.zeros(labels.shape, bool)
-    for one, other in (
-        (np.s_[1:], np.s_[:-1]),
-        (np.s_[:, 1:], np.s_[:, :-1]),
-        (np.s_[1:, 1:], np.s_[:-1, :-1]),
-        (np.s_[1:, :-1], np.s_[:-1, 1:]),
-    ):
-        differ = labels[one] != labels[other]
-        found[one] |= differ
-        found[other] |= differ
-    return found
-
-
-def _sums(values: list[Array], ids: NDArray[np.int32], on_outline: NDArray[np.bool_], count: int, bands: int) -> Array:
-    """``(2 * bands + _EXTRA, count)``: sums over each polygon, over its outline for the edges."""
-
-    def total(each: Array) -> Array:
-        return np.asarray(np.bincount(ids, np.nan_to_num(each), minlength=count + 1)[1:], np.float64)
-
-    planes, rest = values[: 2 * bands], values[2 * bands :]
-    return np.stack([total(each) for each in (*planes, np.ones(len(ids)), on_outline.astype(np.float64), *rest)])
+def _is_outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether a pixel is set and any of its eight neighbours is not; beyond the border is as at the border."""
+    inner: NDArray[np.bool_] = ndimage.binary_erosion(mask, np.ones((3, 3)), border_value=1)
+    return mask & ~inner
 
 
 @dataclass(frozen=True)
@@ -344,18 +251,3 @@ def _ndvi(red: float, nir: float) -> float | None:
 
 def _plain(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_") or "band"
-
-
-def _summary(database: sqlite3.Connection, known: bool) -> EvidenceRecord:
-    columns = [row[1] for row in database.execute(f'PRAGMA table_info("{LAYER}")')]
-    metres = "area_m2" in columns
-
-    def count(condition: str) -> PolygonsRecord:
-        column = "area_m2" if metres else "area_px"
-        query = f'SELECT count(*), coalesce(sum("{column}"), 0) FROM "{LAYER}" WHERE {condition}'
-        number, total = database.execute(query).fetchone()
-        area = finite(total)
-        return PolygonsRecord(polygons=number, area_m2=area if metres else None, area_px=None if metres else area)
-
-    after, before, both = (count(f"outline_in = '{each}'") for each in ("after", "before", "both"))
-    return EvidenceRecord(count("shift_explains = 1") if known else None, OutlineRecord(after, before, both))

@@ -1,4 +1,8 @@
-"""The style of ``change.gpkg`` in QGIS: red for changes, grey and dashed for what the shift alone could explain."""
+"""The style of ``change.gpkg`` and ``change.tif`` in QGIS, which takes it from the file of their name beside them.
+
+Polygons are red, or grey and dashed where the shift alone could explain them; in the raster only change has a colour. A
+table of styles inside the GeoPackage would be a second layer, of which readers warn.
+"""
 
 __all__ = ["STYLE"]
 
@@ -30,7 +34,15 @@ STYLE = f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
       {_symbol("1", "120,120,120,40", "90,90,90,255", "dash")}
     </symbols>
   </renderer-v2>
+  <pipe>
+    <rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1">
+      <colorPalette>
+        <paletteEntry value="0" color="#ffffff" alpha="0" label="unchanged"/>
+        <paletteEntry value="1" color="#ff0000" alpha="255" label="changed"/>
+      </colorPalette>
+    </rasterrenderer>
+  </pipe>
   <layerGeometryType>2</layerGeometryType>
 </qgis>
 """
-"""QGIS's own format."""
+"""QGIS's own format; a layer reads what is for its kind."""

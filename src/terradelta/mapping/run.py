@@ -1,17 +1,21 @@
 """`map_change`: two rasters to a change map, in memory that hardly grows with the scene; a killed run is resumed."""
 
 import contextlib
+import dataclasses
 import platform
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import terradelta
 from terradelta.area.measure import interval_from_scores
 from terradelta.geo.metres import ground_sampling_m
 from terradelta.mapping.damage import TolerantPair
-from terradelta.mapping.evidence import add_evidence
+from terradelta.mapping.evidence import MARGIN_PX, Evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.memory import trim
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
@@ -25,6 +29,7 @@ from terradelta.mapping.provenance import (
     scaling_record,
 )
 from terradelta.mapping.quicklooks import quicklooks
+from terradelta.mapping.recent import RecentTiles
 from terradelta.mapping.report import write_report
 from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
@@ -127,17 +132,13 @@ def map_change(
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             trim()
-            run = _Run(reader, plan, options, journal, work.product)
+            run = _Run(reader, plan, options, journal, work, alignment)
             made = run.make(progress, announce)
-            predictor.release()
-            trim()
-            with clock.time("evidence"):
-                evidence = add_evidence(pair, work.product, alignment.mapped)
             found = None if scores is None else scores(work.product)
             trim()
             with clock.time("report"):
                 pictures = quicklooks(pair, work.product)
-            receipt = run.receipt(made, tuple(preflight), alignment, evidence, found)
+            receipt = run.receipt(made, tuple(preflight), found)
             write_report(work.product / REPORT, receipt, pictures)
             write_receipt(receipt, work.product / RECEIPT)
     return ChangeMap(out, receipt)
@@ -169,6 +170,7 @@ class _Made:
     resumed: int
     """Rows of tiles that an earlier run had finished."""
     inputs: InputsRecord
+    evidence: EvidenceRecord
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,10 @@ class _Run:
     plan: ScenePlan
     options: MapOptions
     journal: Journal
-    folder: Path
+    work: WorkFolder
     """Where the product is made."""
+    alignment: Alignment
+    """How the dates lie on one another."""
 
     def make(
         self, progress: Callable[[int, int], None] | None, announce: Callable[[Sequence[str]], None] | None
@@ -190,21 +194,18 @@ class _Run:
         done = self.journal.finished(rows)
         if done and announce is not None:
             announce([f"Going on with an unfinished run: {len(done)} of {rows} tile rows are done."])
-        with contextlib.closing(self._rows(done, progress)) as ready:
-            summary, notes = self._write(ready)
+        # A damaged file gives other pixels in other windows, so that nothing may stand in for reading it.
+        tolerant = isinstance(self.reader.pair, TolerantPair)
+        recent = None if tolerant or self.options.workers else RecentTiles(self.reader.pair, self.work.scratch)
+        reader = dataclasses.replace(self.reader, recent=recent)
+        with contextlib.closing(self._rows(reader, done, progress)) as ready:
+            summary, notes, evidence = self._write(recent, ready)
         self.plan.check_inputs()
         with self.reader.clock.time("hash"):
             inputs = InputsRecord(*map(input_record, self.reader.pair.sources, self.reader.pair.preflight.placements))
-        return _Made(summary, notes, len(done), inputs)
+        return _Made(summary, notes, len(done), inputs, evidence)
 
-    def receipt(
-        self,
-        made: _Made,
-        preflight: tuple[str, ...],
-        alignment: Alignment,
-        evidence: EvidenceRecord,
-        scores: dict[str, float] | None,
-    ) -> MapReceipt:
+    def receipt(self, made: _Made, preflight: tuple[str, ...], scores: dict[str, float] | None) -> MapReceipt:
         """The receipt of what was made."""
         pair, predictor, scaling = self.reader.pair, self.reader.predictor, self.plan.scaling
         return MapReceipt(
@@ -220,13 +221,13 @@ class _Run:
             largest_polygons=made.summary.largest_polygons(pair.grid),
             damaged=tuple(DamageRecord(**note) for note in made.notes),
             resumed_tile_rows=made.resumed,
-            registration=registration_record(alignment),
-            evidence=evidence,
+            registration=registration_record(self.alignment),
+            evidence=made.evidence,
             scores=scores,
             timings=self.reader.clock.seconds(),
         )
 
-    def _rows(self, done: set[int], progress: Callable[[int, int], None] | None) -> Generator[int]:
+    def _rows(self, reader: TileReader, done: set[int], progress: Callable[[int, int], None] | None) -> Generator[int]:
         """The numbers of the rows of tiles from the top, each once it is in the journal."""
         tiles = self.plan.tiles
         ticks = len(done) * len(tiles.col_spans)
@@ -239,9 +240,9 @@ class _Run:
 
         missing = [number for number in range(len(tiles.row_spans)) if number not in done]
         if self.options.workers is None:
-            coming = predict_rows(self.reader, tiles, self.journal, missing, on_tile)
+            coming = predict_rows(reader, tiles, self.journal, missing, on_tile)
         else:
-            coming = self.options.workers.rows(self.plan, self.reader.predictor, self.journal, missing, on_tile)
+            coming = self.options.workers.rows(self.plan, reader.predictor, self.journal, missing, on_tile)
         try:
             for number in range(len(tiles.row_spans)):
                 if number not in done:
@@ -250,8 +251,8 @@ class _Run:
         finally:
             coming.close()
 
-    def _write(self, ready: Iterator[int]) -> tuple[Summary, list[Any]]:
-        """Make the products while rows get ready; gives the numbers, and the journal's notes."""
+    def _write(self, recent: RecentTiles | None, ready: Iterator[int]) -> tuple[Summary, list[Any], EvidenceRecord]:
+        """Make the products while rows get ready; gives the numbers, the journal's notes, and what polygons show."""
         pair, options = self.reader.pair, self.options
         tags = {
             "SOFTWARE": f"terradelta {terradelta.__version__}",
@@ -259,10 +260,11 @@ class _Run:
             "THRESHOLD": f"{self._threshold:g}",
         }
         scene = SceneRows(self.journal, self.plan.tiles)
+        evidence = Evidence(pair, self.alignment.mapped, pair.read if recent is None else recent.read)
         with (
             ProductWriter(
-                self.folder,
-                pair.grid,
+                self.work,
+                evidence,
                 threshold=self._threshold,
                 min_area_m2=options.min_area_m2,
                 simplify_m=options.simplify_m,
@@ -272,8 +274,16 @@ class _Run:
             ) as writer,
             contextlib.closing(scene),
         ):
-            write_rows(scene, writer.write, ready)
-            return writer.finish(), scene.notes
+
+            def write(first_row: int, piece: NDArray[np.float32]) -> None:
+                writer.write(first_row, piece)
+                if recent is not None:
+                    recent.forget(writer.traced - MARGIN_PX)
+
+            write_rows(scene, write, ready)
+            self.reader.predictor.release()  # its buffers make room for what finishing needs
+            trim()
+            return writer.finish(), scene.notes, evidence.summary()
 
     @property
     def _threshold(self) -> float:

@@ -17,6 +17,7 @@ from terradelta.geo.windows import Span, TilePlan
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal, RowReader
 from terradelta.mapping.memory import trim
+from terradelta.mapping.recent import RecentTiles
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.pair import Pair
 from terradelta.raster.scaling import Scaling
@@ -55,12 +56,15 @@ class TileReader:
     """How the pair's raw values become the model's; None: they are."""
     clock: StageClock
     """Gets the busy seconds of ``read``."""
+    recent: RecentTiles | None = None
+    """Keeps what is read."""
 
     def load(self, tile: Tile) -> _Loaded:
         """Read one tile.
 
         Raises:
             RasterError: if a file cannot be read there, and the pair is no `TolerantPair`.
+            OutputError: if there is no room to keep it.
         """
         with self.clock.time("read"):
             damage: Sequence[DamageRecord] = ()
@@ -68,6 +72,8 @@ class TileReader:
                 window, damage = self.pair.read_noting(tile)
             else:
                 window = self.pair.read(tile)
+            if self.recent is not None:
+                self.recent.keep(tile, window)
             if not window.valid.any():
                 return _Loaded(None, window.valid, damage)
             before, after = (_scaled(values, self.scaling) for values in (window.before, window.after))

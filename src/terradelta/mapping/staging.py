@@ -16,7 +16,7 @@ __all__ = ["WorkFolder", "check_free", "work_folder"]
 
 _NAME_CHARS = 40
 """Of the product's name in the temporary one: that must not be too long where the product's own is not."""
-LOCK, ROWS, PRODUCT = "lock", "rows", "product"
+LOCK, ROWS, PRODUCT, SCRATCH = "lock", "rows", "product", "scratch"
 LOCK_ATTEMPTS = 5
 
 
@@ -36,8 +36,13 @@ class WorkFolder:
 
     @property
     def product(self) -> Path:
-        """Folder that becomes the product."""
+        """Folder that becomes the product; nothing but finished files lies in it."""
         return self.path / PRODUCT
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of temporary files."""
+        return self.path / SCRATCH
 
 
 @contextlib.contextmanager
@@ -63,9 +68,10 @@ def work_folder(out: Path, *, fresh: bool = False) -> Iterator[WorkFolder]:
             work = WorkFolder(out.parent / _work_name(out.name), out)
             _lock(stack, work, out)
             check_free(out)  # another run may have finished it meanwhile
-            for folder in (work.product, *([work.rows] if fresh else [])):
+            for folder in (work.product, work.scratch, *([work.rows] if fresh else [])):
                 shutil.rmtree(folder, ignore_errors=True)
             work.product.mkdir()
+            work.scratch.mkdir()
         except (OSError, ValueError) as error:
             raise OutputError(
                 f"{out} cannot be made ({_reason(error)}); give a folder that you may write to"
@@ -77,7 +83,8 @@ def work_folder(out: Path, *, fresh: bool = False) -> Iterator[WorkFolder]:
             except OSError as error:
                 raise OutputError(f"the finished product cannot be moved to {out} ({error.strerror})") from error
         except BaseException:
-            shutil.rmtree(work.product if work.keep else work.path, ignore_errors=True)
+            for folder in (work.product, work.scratch) if work.keep else (work.path,):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(work.path, ignore_errors=True)
 

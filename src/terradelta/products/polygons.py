@@ -1,31 +1,35 @@
-"""Turn a mask that arrives strip by strip into polygons with measures.
+"""Turn a mask that arrives tile by tile into polygons with measures.
 
-Connected components are traced in pixel coordinates, where all arithmetic is exact. A component that touches the
-lower edge of a strip stays open; its pieces are joined once, when no further strip can add to it. Areas and lengths
-are those on the ellipsoid of the CRS.
+What is kept of a connected component is its corners, in pixel coordinates, where all arithmetic is exact. A component
+that touches the right or lower edge of what has arrived stays open. When no further tile can add to it, its corners,
+sorted along rows and along columns, are the ends of its edges, and these are chained to rings: time and memory are
+linear in the corners, however tangled a component is. Areas and lengths are those on the ellipsoid of the CRS.
 """
 
-import itertools
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import pyproj
-import rasterio.features
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from terradelta.errors import GridError, InputError, ShapeError
-from terradelta.geo.grid import Grid
+from terradelta.geo.grid import Grid, Tile
 
 __all__ = ["ChangePolygon", "PolygonStream", "ellipsoid_areas"]
 
 _LONGEST_EDGE_M = 1000.0
 """Longer edges get vertices in between before they are measured: a straight line of a projection is no geodesic."""
+_RIGHT, _DOWN, _ALONG = 1, 2, 4
+"""Of a corner: its edges lead right and down (else left and up); with the component on the right hand, one walks along
+the row from here (else along the column)."""
 
 Polygons = NDArray[np.object_]
+Integers = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,19 @@ class ChangePolygon:
     """Number of pixels."""
     unit: Literal["m", "px"] = "m"
     """Unit of ``perimeter``; ``area`` is in its square."""
+    first: int = 0
+    """Number of its first pixel, counted row by row from the grid's first."""
+    last_row: int = 0
+    """The lowest row that it has a pixel in."""
+    sums: tuple[float, ...] = ()
+    """Sums over its pixels of the values that the stream was given."""
 
 
 class PolygonStream:
-    """Vectorise a mask that is pushed in strips from top to bottom.
+    """Vectorise a mask that is pushed in tiles, row by row, from left to right.
 
-    Pixels that share an edge belong together; pixels that only touch at a corner do not. Memory is that of a strip
-    and of the components that have not ended yet.
+    Pixels that share an edge belong together; pixels that only touch at a corner do not. Memory is that of a tile, of
+    a row of pixels, and of the components that have not ended yet.
 
     ``dropped`` and ``dropped_area`` count the polygons below the smallest area, and their area.
 
@@ -80,60 +90,124 @@ class PolygonStream:
         self._tolerance = simplify_m
         self.dropped = 0
         self.dropped_area = 0.0
-        self._rows = 0
-        self._open: list[_Component] = []
-        # For each pixel of the last row: the index of its component in _open, or -1.
-        self._bottom = np.full(grid.width, -1)
+        self._row = self._col = self._height = 0
+        self._open = _Components.none()
+        # The component, from 1, at each pixel above, left of and in the last row of the present row of tiles; 0: none.
+        self._above, self._below = np.zeros((2, grid.width), np.int32)
+        self._left = np.zeros(0, np.int32)
 
-    def push(self, first_row: int, mask: NDArray[np.bool_], probability: NDArray[np.float32]) -> list[ChangePolygon]:
-        """Take the next rows.
+    def push(
+        self,
+        tile: Tile,
+        mask: NDArray[np.bool_],
+        probability: NDArray[np.float32],
+        values: Iterable[NDArray[np.float64]] = (),
+    ) -> list[ChangePolygon]:
+        """Take the next tile.
 
         Args:
-            first_row: row of the grid at which the strip begins: the number of rows pushed so far.
-            mask: ``(rows, width)``, true where something changed.
-            probability: ``(rows, width)``, finite where the mask is true.
+            tile: follows the last one to the right or, where that ended a row, begins the next row of tiles.
+            mask: ``(h, w)``, true where something changed.
+            probability: ``(h, w)``, finite where the mask is true.
+            values: ``(N,)`` each, at the N pixels where the mask is true, row by row; their sums go into the polygons.
+                Every tile with such pixels has as many.
 
         Returns:
-            The polygons that no further strip can add to.
+            The polygons that no further tile can add to.
 
         Raises:
-            ShapeError: if the strip does not follow the last one, or its shape is wrong.
+            ShapeError: if the tile does not follow the last one, or a shape is wrong.
         """
-        self._check_strip(first_row, mask, probability)
-        self._rows += mask.shape[0]
+        self._check(tile, mask, probability)
         labels, count = ndimage.label(mask)
-        nodes = [*self._open, *_components(labels, count, probability, first_row)]
-        group = self._connect(labels[0], count)
-        merged: dict[int, _Component] = {}
-        for number, node in zip(group.tolist(), nodes, strict=True):
-            merged[number] = merged[number].join(node) if number in merged else node
-        bottom = np.where(labels[-1] > 0, group[labels[-1] + len(self._open) - 1], -1) if nodes else self._bottom
-        still_open = np.unique(bottom[bottom >= 0])
-        self._open = [merged.pop(number) for number in still_open.tolist()]
-        self._bottom = np.where(bottom >= 0, np.searchsorted(still_open, bottom), -1)
-        return self._finished(list(merged.values()))
+        opened = self._open
+        nodes = np.where(labels > 0, labels + len(opened), 0)
+        new = _Components.measured(tile, self._grid.width, labels[mask] - 1, (mask, probability[mask], values), count)
+        framed = self._framed(tile, nodes)
+        groups, group = self._connect(framed, len(opened) + count)
+        corners = _corners(framed, tile, self._grid.shape)
+        self._advance(tile, nodes)
+        is_open = np.zeros(groups + 1, bool)
+        for frontier in (self._above[max(self._col - 1, 0) :], self._below, self._left):
+            is_open[group[frontier]] = True
+        is_open[0] = False
+        if tile.stop_row == self._grid.height and tile.stop_col == self._grid.width:
+            is_open[:] = False
+        return self._split(opened, new, corners, group, is_open)
 
-    def finish(self) -> list[ChangePolygon]:
-        """End the mask and return the remaining polygons."""
-        components, self._open = self._open, []
-        self._bottom = np.full(self._grid.width, -1)
-        return self._finished(components)
+    def _framed(self, tile: Tile, nodes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The tile's components with those left of it and above, and nothing beyond the grid's edges."""
+        height, width = self._grid.shape
+        beyond = int(tile.stop_row == height), int(tile.stop_col == width)
+        framed = np.zeros((tile.height + 1 + beyond[0], tile.width + 1 + beyond[1]), np.int32)
+        framed[1 : tile.height + 1, 1 : tile.width + 1] = nodes
+        framed[0, 1 : tile.width + 1] = self._above[tile.col : tile.stop_col]
+        if tile.col:
+            framed[0, 0] = self._above[tile.col - 1]
+            framed[1 : tile.height + 1, 0] = self._left
+        return framed
 
-    def _connect(self, top: NDArray[np.int32], count: int) -> NDArray[np.int32]:
-        """Group numbers of the open components, followed by those of the strip's own ``count``."""
-        opened = len(self._open)
-        touching = (self._bottom >= 0) & (top > 0)
-        above, below = self._bottom[touching], top[touching] + opened - 1
-        size = opened + count
-        graph = sparse.coo_array((np.ones(len(above), bool), (above, below)), (size, size))
-        numbers: NDArray[np.int32] = sparse.csgraph.connected_components(graph, directed=False)[1]
-        return numbers
+    def _connect(self, framed: NDArray[np.int32], count: int) -> tuple[int, NDArray[np.int32]]:
+        """How many groups the components form that touch along the tile's edges; from each to its group, from 1."""
+        pairs = np.concatenate(
+            [np.stack([framed[0, 1:], framed[1, 1:]]), np.stack([framed[1:, 0], framed[1:, 1]])], axis=1
+        )
+        ends = pairs[:, (pairs > 0).all(axis=0)] - 1
+        graph = sparse.coo_array((np.ones(ends.shape[1], bool), (ends[0], ends[1])), (count, count))
+        groups, numbers = sparse.csgraph.connected_components(graph, directed=False)
+        return groups, np.concatenate([[0], numbers + 1]).astype(np.int32)
 
-    def _finished(self, components: list["_Component"]) -> list[ChangePolygon]:
-        if not components:
+    def _advance(self, tile: Tile, nodes: NDArray[np.int32]) -> None:
+        self._below[tile.col : tile.stop_col] = nodes[-1]
+        self._left = nodes[:, -1].copy()
+        self._col, self._height = tile.stop_col, tile.height
+        if tile.stop_col == self._grid.width:
+            self._row, self._col = tile.stop_row, 0
+            self._above, self._below = self._below, np.zeros_like(self._below)
+            self._left = np.zeros(0, np.int32)
+
+    def _split(
+        self,
+        opened: "_Components",
+        new: "_Components",
+        corners: tuple[Integers, NDArray[np.int32]],
+        group: NDArray[np.int32],
+        is_open: NDArray[np.bool_],
+    ) -> list[ChangePolygon]:
+        """Keep what is open still; make polygons of the rest."""
+        owner = group[corners[0]]
+        numbers = np.zeros(len(is_open), np.int32)  # among the open groups from 1, or among the ended ones from 0
+        numbers[is_open] = np.arange(1, is_open.sum() + 1)
+        numbers[~is_open] = np.arange(-1, (~is_open).sum() - 1)
+        merged = opened.joined(new, group[1:] - 1, len(is_open) - 1)
+        parts = [(numbers[owner[~is_open[owner]]], corners[1][~is_open[owner]])]
+        kept: list[list[NDArray[np.int32]]] = [[] for _ in range(int(is_open.sum()))]
+        for node, chunks in enumerate(opened.corners, 1):
+            number = numbers[group[node]]
+            if is_open[group[node]]:
+                big, small = sorted((kept[number - 1], chunks), key=len, reverse=True)
+                big.extend(small)
+                kept[number - 1] = big
+            else:
+                parts += [(np.full(len(chunk), number, np.int32), chunk) for chunk in chunks]
+        staying = is_open[owner]
+        order = np.argsort(numbers[owner[staying]], kind="stable")
+        sizes = np.bincount(numbers[owner[staying]], minlength=len(kept) + 1)[1:]
+        ends, chosen = np.cumsum(sizes).tolist(), corners[1][staying][order]
+        for chunks, (start, stop) in zip(kept, pairwise((0, *ends)), strict=True):
+            if stop > start:
+                chunks.append(chosen[start:stop].copy())
+        self._open = merged.chosen(is_open[1:], kept)
+        renumbered = np.where(is_open, numbers, 0)[group]
+        self._above, self._below, self._left = (renumbered[each] for each in (self._above, self._below, self._left))
+        owners, found = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return self._finished(merged.chosen(~is_open[1:], []), owners, found)
+
+    def _finished(self, ended: "_Components", owner: Integers, corners: NDArray[np.int32]) -> list[ChangePolygon]:
+        if not len(ended):
             return []
-        # Simplification depends on where a ring begins: let it begin at the same pixel however the strips are cut.
-        outlines = shapely.normalize(np.array([component.outline() for component in components], object))
+        # Simplification depends on where a ring begins: let it begin at the same pixel however the tiles are cut.
+        outlines = shapely.normalize(_outlines(owner, corners, len(ended)))
         a, b, c, d, e, f, *_ = self._grid.transform
         shapes = shapely.transform(outlines, lambda points: points @ [[a, d], [b, e]] + (c, f))
         areas, perimeters = self._ground.measure(shapes)
@@ -146,21 +220,27 @@ class PolygonStream:
         if self._tolerance > 0:
             shapes = self._ground.simplify(shapes, self._tolerance)
         return [
-            components[i].record(shape, float(areas[i]), float(perimeters[i]), self._ground.unit)
+            ended.record(i, shape, (float(areas[i]), float(perimeters[i])), self._ground.unit)
             for i, shape in zip(keep.tolist(), shapes, strict=True)
         ]
 
-    def _check_strip(self, first_row: int, mask: NDArray[Any], probability: NDArray[Any]) -> None:
+    def _check(self, tile: Tile, mask: NDArray[Any], probability: NDArray[Any]) -> None:
         height, width = self._grid.shape
-        if first_row != self._rows:
-            raise ShapeError(f"the strip begins at row {first_row}, but row {self._rows} is next; push top-down")
-        rows = mask.shape[0] if mask.ndim == 2 else 0
-        if not 0 < rows <= height - first_row or mask.shape[1] != width:
+        if (tile.row, tile.col) != (self._row, self._col) or (tile.col and tile.height != self._height):
             raise ShapeError(
-                f"the mask has shape {mask.shape}; expected 1 to {height - first_row} rows of {width} pixels"
+                f"the tile begins at row {tile.row}, column {tile.col}, but row {self._row}, column {self._col} is "
+                "next; push row by row, from left to right, tiles of one height in a row"
             )
-        if mask.shape != probability.shape:
-            raise ShapeError(f"the mask has shape {mask.shape}, the probabilities {probability.shape}; they must agree")
+        if min(tile.height, tile.width) < 1 or tile.stop_row > height or tile.stop_col > width:
+            raise ShapeError(
+                f"the tile has {tile.height} x {tile.width} pixels; expected 1 to {height - tile.row} rows and 1 to "
+                f"{width - tile.col} columns"
+            )
+        if not mask.shape == probability.shape == (tile.height, tile.width):
+            raise ShapeError(
+                f"the tile has shape {(tile.height, tile.width)}, the mask {mask.shape}, the probabilities "
+                f"{probability.shape}; they must agree"
+            )
 
 
 def ellipsoid_areas(grid: Grid, shapes: Polygons) -> NDArray[np.float64]:
@@ -172,82 +252,164 @@ def ellipsoid_areas(grid: Grid, shapes: Polygons) -> NDArray[np.float64]:
     return _Ellipsoid(grid).measure(shapes)[0]
 
 
-@dataclass(slots=True)
-class _Component:
-    """What is known so far of one connected component; pieces are polygons of (col, row) pixel corners."""
+@dataclass(frozen=True)
+class _Components:
+    """What is known so far of some connected components; all arrays have one entry a component."""
 
-    pieces: list[shapely.Polygon]
-    pixels: int
-    total: float
-    peak: float
+    pixels: NDArray[Any]
+    total: NDArray[Any]
+    peak: NDArray[Any]
+    first: NDArray[Any]
+    last_row: NDArray[Any]
+    sums: NDArray[Any]
+    """``(components, values)``."""
+    corners: list[list[NDArray[np.int32]]] = field(default_factory=list)
+    """Of each component, ``(n, 3)`` arrays of column, row and flags."""
 
-    def join(self, other: "_Component") -> "_Component":
-        """The two as one. The longer list takes in the shorter one, so that no piece moves often."""
-        big, small = (self, other) if len(self.pieces) >= len(other.pieces) else (other, self)
-        big.pieces.extend(small.pieces)
-        big.pixels += small.pixels
-        big.total += small.total
-        big.peak = max(big.peak, small.peak)
-        return big
+    @classmethod
+    def none(cls) -> "_Components":
+        none, whole = np.zeros(0), np.zeros(0, np.int64)
+        return cls(none, none, none, whole, whole, np.zeros((0, 0)))
 
-    def outline(self) -> shapely.Polygon:
-        """All pieces joined, without vertices on straight edges."""
-        if len(self.pieces) == 1:
-            return self.pieces[0]
-        return _without_straight_vertices(shapely.union_all(self.pieces))
-
-    def record(self, shape: shapely.Polygon, area: float, perimeter: float, unit: Literal["m", "px"]) -> ChangePolygon:
-        """The finished polygon."""
-        return ChangePolygon(shape, area, perimeter, self.total / self.pixels, self.peak, self.pixels, unit)
-
-
-def _components(
-    labels: NDArray[np.int32], count: int, probability: NDArray[np.float32], first_row: int
-) -> list[_Component]:
-    """The components of one strip, in the order of their labels."""
-    if not count:
-        return []
-    inside = labels > 0
-    ids, values = labels[inside] - 1, probability[inside].astype(np.float64)
-    pixels = np.bincount(ids, minlength=count)
-    totals = np.bincount(ids, values, minlength=count)
-    peaks = np.full(count, -np.inf)
-    np.maximum.at(peaks, ids, values)
-    rings: list[Any] = []
-    owners: list[int] = []
-    # One pixel beside: for the identity rasterio would have to silence a warning, which is not safe in threads.
-    shift = Affine.translation(1, first_row)
-    for shape, label in rasterio.features.shapes(labels, mask=inside, connectivity=4, transform=shift):
-        rings += shape["coordinates"]
-        owners += [int(label) - 1] * len(shape["coordinates"])
-    pieces = _polygons(rings, np.array(owners), count)
-    return [
-        _Component([piece], number, total, peak)
-        for piece, number, total, peak in zip(
-            pieces.tolist(), pixels.tolist(), totals.tolist(), peaks.tolist(), strict=True
+    @classmethod
+    def measured(
+        cls,
+        tile: Tile,
+        scene_width: int,
+        ids: NDArray[np.int32],
+        pixels: tuple[NDArray[np.bool_], NDArray[np.float32], Iterable[NDArray[np.float64]]],
+        count: int,
+    ) -> "_Components":
+        """Those of a tile: ``ids``, from 0, are those of its masked pixels, as are probabilities and values."""
+        mask, probability, values = pixels
+        if not count:
+            return cls.none()
+        rows, cols = np.nonzero(mask)
+        _, at = np.unique(ids, return_index=True)
+        first = (rows[at] + tile.row) * scene_width + cols[at] + tile.col
+        last_row, peak = np.zeros(count, np.int64), np.full(count, -np.inf)
+        np.maximum.at(last_row, ids, rows + tile.row)
+        np.maximum.at(peak, ids, probability)
+        sums = [np.bincount(ids, each, count) for each in values]
+        return cls(
+            np.bincount(ids, minlength=count).astype(np.float64),
+            np.bincount(ids, probability.astype(np.float64), count),
+            peak,
+            first,
+            last_row,
+            np.stack(sums, axis=1) if sums else np.zeros((count, 0)),
         )
-    ]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """All but the corners."""
+        return self.pixels, self.total, self.peak, self.first, self.last_row, self.sums
+
+    def joined(self, new: "_Components", group: NDArray[np.int32], groups: int) -> "_Components":
+        """These and new ones, by their groups; without corners."""
+        parts = [each.columns for each in (self, new) if len(each)] or [self.columns]
+        pixels, total, peak, first, last_row, sums = (np.concatenate(each) for each in zip(*parts, strict=True))
+        highest, earliest, lowest = np.full(groups, -np.inf), np.full(groups, np.iinfo(np.int64).max), np.zeros(groups)
+        np.maximum.at(highest, group, peak)
+        np.minimum.at(earliest, group, first)
+        np.maximum.at(lowest, group, last_row)
+        added = np.zeros((groups, sums.shape[1]))
+        np.add.at(added, group, sums)
+        counts, totals = (np.bincount(group, each, groups) for each in (pixels, total))
+        return _Components(counts, totals, highest, earliest, lowest.astype(np.int64), added)
+
+    def chosen(self, which: NDArray[np.bool_], corners: list[list[NDArray[np.int32]]]) -> "_Components":
+        """Some of them, with their corners."""
+        pixels, total, peak, first, last_row, sums = (column[which] for column in self.columns)
+        return _Components(pixels, total, peak, first, last_row, sums, corners)
+
+    def record(
+        self, i: int, shape: shapely.Polygon, measures: tuple[float, float], unit: Literal["m", "px"]
+    ) -> ChangePolygon:
+        """Number ``i`` as a finished polygon, with its area and perimeter."""
+        return ChangePolygon(
+            shape,
+            *measures,
+            float(self.total[i] / self.pixels[i]),
+            float(self.peak[i]),
+            int(self.pixels[i]),
+            unit,
+            int(self.first[i]),
+            int(self.last_row[i]),
+            tuple(self.sums[i].tolist()),
+        )
 
 
-def _polygons(rings: list[Any], owners: NDArray[np.intp], count: int) -> Polygons:
-    """Polygon ``i`` of ``count`` from the rings of owner ``i``, its shell first; all at once, which is far quicker."""
-    order = np.argsort(owners, kind="stable")
-    rings = [rings[i] for i in order.tolist()]
-    points = np.array(list(itertools.chain.from_iterable(rings))) - (1, 0)
-    lines = shapely.linearrings(points, indices=np.repeat(np.arange(len(rings)), [len(ring) for ring in rings]))
-    made: Polygons = shapely.polygons(lines, indices=owners[order])
+def _corners(framed: NDArray[np.int32], tile: Tile, shape: tuple[int, int]) -> tuple[Integers, NDArray[np.int32]]:
+    """The corners of components at the upper left ends of a framed tile's pixels: their components, and ``(n, 3)``.
+
+    Between four pixels there is a corner if one or three of them are set, and two if it is two across from each other.
+    """
+    quads = (framed[:-1, :-1], framed[:-1, 1:], framed[1:, :-1], framed[1:, 1:])
+    # Bits: pixels above left, above right, below left, below right.
+    code = np.zeros(quads[0].shape, np.uint8)
+    for bit, quad in enumerate(quads):
+        code |= (quad > 0).view(np.uint8) << np.uint8(bit)
+    # Flags of the corner that a single pixel has there; three pixels have that of the missing one, walked backwards.
+    flags = (_ALONG, _RIGHT, _DOWN, _RIGHT | _DOWN | _ALONG)
+    owners, found = [], []
+    for bit, (quad, flag) in enumerate(zip(quads, flags, strict=True)):
+        across = (1 << bit) | (8 >> bit)
+        for wanted, turned in ((1 << bit, flag), (15 ^ (1 << bit), flag ^ _ALONG), (across, flag)):
+            row, col = np.nonzero(code == wanted)
+            if not len(row):
+                continue
+            owner = quad if wanted != 15 ^ (1 << bit) else quads[3 - bit]
+            owners.append(owner[row, col])
+            found.append(np.stack([col + tile.col, row + tile.row, np.full_like(row, turned)], 1).astype(np.int32))
+    if not found:
+        return np.zeros(0, np.intp), np.zeros((0, 3), np.int32)
+    return np.concatenate(owners).astype(np.intp), np.concatenate(found)
+
+
+def _outlines(owner: Integers, corners: NDArray[np.int32], count: int) -> Polygons:
+    """Polygon ``i`` of ``count`` from the corners ``(n, 3)`` of owner ``i``."""
+    col, row, flags = corners.astype(np.int64).T
+    width, height = (int(each.max()) + 1 for each in (col, row))
+    order = np.argsort(((owner * height + row) * width + col) * 2 + (flags & _RIGHT), kind="stable")
+    owner, col, row, flags = owner[order], col[order], row[order], flags[order]
+    n = len(order)
+    # Where a component touches itself, the two corners exchange their edges along the column: rings that touch are
+    # valid, one that touches itself is not.
+    twice = np.flatnonzero((owner[1:] == owner[:-1]) & (row[1:] == row[:-1]) & (col[1:] == col[:-1]))
+    down = (flags & _DOWN) // _DOWN
+    down[twice] ^= 1
+    down[twice + 1] ^= 1
+    following = np.arange(n) ^ 1  # along the row, ends of edges stand side by side
+    along = np.argsort(((owner * width + col) * height + row) * 2 + down, kind="stable")
+    by_column = np.empty(n, np.intp)
+    by_column[along] = along[np.arange(n) ^ 1]
+    following = np.where(flags & _ALONG, following, by_column)
+    ring, order = _chains(following)
+    points = np.stack([col, row], axis=1)[order].astype(np.float64)
+    lines = shapely.linearrings(points, indices=ring[order])
+    # A component's first corner is on its shell, and rings are numbered by their first corners.
+    starts = np.flatnonzero(np.diff(ring[order], prepend=-1))
+    made: Polygons = shapely.polygons(lines, indices=owner[order[starts]])
     assert len(made) == count
     return made
 
 
-def _without_straight_vertices(polygon: shapely.Polygon) -> shapely.Polygon:
-    """Drop the vertices where an outline of horizontal and vertical edges does not turn."""
-    rings = []
-    for ring in (polygon.exterior, *polygon.interiors):
-        points = shapely.get_coordinates(ring)[:-1]
-        before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-        rings.append(points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]])
-    return shapely.Polygon(rings[0], rings[1:])
+def _chains(following: Integers) -> tuple[NDArray[np.int32], Integers]:
+    """Each element's cycle in a permutation, numbered by their first elements, and all elements, cycle by cycle."""
+    n = len(following)
+    steps = sparse.csr_array((np.ones(n, np.int8), following, np.arange(n + 1)), (n, n))
+    _, cycle = sparse.csgraph.connected_components(steps, directed=True, connection="weak")
+    _, firsts = np.unique(cycle, return_index=True)
+    before = np.empty(n, np.intp)
+    before[following] = np.arange(n)
+    path = following.copy()
+    path[before[firsts]] = np.append(firsts[1:], before[firsts[-1]])  # the end of a cycle leads to the next one's start
+    steps = sparse.csr_array((np.ones(n, np.int8), path, np.arange(n + 1)), (n, n))
+    return cycle, sparse.csgraph.breadth_first_order(steps, 0, return_predecessors=False)
 
 
 class _Pixels:
@@ -287,14 +449,14 @@ class _Ellipsoid:
     def measure(self, shapes: Polygons) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Areas in m² and perimeters in metres."""
         longest = _LONGEST_EDGE_M / self._unit_m
-        west, south, east, north = shapely.bounds(shapes).T
-        if np.any(np.hypot(east - west, north - south) > longest):  # else no edge is longer
-            shapes = shapely.segmentize(shapes, longest)
         rings, owner = shapely.get_rings(shapes, return_index=True)
+        west, south, east, north = shapely.bounds(rings).T
+        wide = np.hypot(east - west, north - south) > longest  # else no edge is longer
+        rings[wide] = shapely.segmentize(rings[wide], longest)
         longitude, latitude = self._lonlat(shapely.get_coordinates(rings))
         ends = np.cumsum(shapely.get_num_coordinates(rings))
         areas, perimeters = np.zeros(len(shapes)), np.zeros(len(shapes))
-        for ring, (start, stop) in enumerate(itertools.pairwise((0, *ends.tolist()))):
+        for ring, (start, stop) in enumerate(pairwise((0, *ends.tolist()))):
             area, perimeter = self._measure_ring(longitude[start:stop], latitude[start:stop])
             outer = ring == 0 or owner[ring] != owner[ring - 1]
             areas[owner[ring]] += area if outer else -area

@@ -1,4 +1,4 @@
-"""A product that is made over time in a hidden folder beside its place, and put there whole or not at all."""
+"""A product that is made over time in a hidden folder, and put in its place whole or not at all."""
 
 import contextlib
 import os
@@ -22,18 +22,25 @@ class StagedWriter(ABC):
         path: where to write; a file there is replaced.
         failures: what else than OSError failed writing raises here.
         bytes_needed: at most, for the message of a full disk; None if that is not known.
+        scratch: where the hidden folder is made, on the file system of ``path``; by default beside ``path``.
 
     Raises:
         OutputError: if the folder cannot be written to.
     """
 
-    def __init__(self, path: Path, failures: tuple[type[Exception], ...] = (), bytes_needed: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        failures: tuple[type[Exception], ...] = (),
+        bytes_needed: int | None = None,
+        scratch: Path | None = None,
+    ) -> None:
         self._path = Path(path)
         self._failures: tuple[type[Exception], ...] = (OSError, *failures)
         self._bytes_needed = bytes_needed
         self._files = contextlib.ExitStack()
         with self._guarded():
-            folder = tempfile.TemporaryDirectory(prefix=f".{self._path.name}.", dir=self._path.parent)
+            folder = tempfile.TemporaryDirectory(prefix=f".{self._path.name}.", dir=scratch or self._path.parent)
             self._folder = Path(self._files.enter_context(folder))
 
     @abstractmethod

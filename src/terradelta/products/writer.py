@@ -1,10 +1,10 @@
 """The files of a change map, written strip by strip."""
 
+import bisect
 import datetime
 import heapq
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from terradelta.errors import RasterError
-from terradelta.geo.grid import Grid
+from terradelta.files import write_whole
+from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.metres import lonlat_transformer
+from terradelta.mapping.evidence import Evidence
+from terradelta.mapping.evidence_style import STYLE
+from terradelta.mapping.staging import WorkFolder
 from terradelta.products.cog import change_writer, probability_writer, quantise
 from terradelta.products.gpkg import GpkgWriter
 from terradelta.products.polygons import ChangePolygon, PolygonStream
@@ -24,9 +28,10 @@ from terradelta.stages import StageClock
 
 __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
 
-PROBABILITY, CHANGE, POLYGONS = "probability.tif", "change.tif", "change.gpkg"
+PROBABILITY, CHANGE, POLYGONS, STYLES = "probability.tif", "change.tif", "change.gpkg", "change.qml"
 NO_DATA = 255
 LARGEST = 12
+_TILE = 1024
 
 
 @dataclass
@@ -71,17 +76,20 @@ class Summary:
 
 
 class ProductWriter:
-    """Write ``probability.tif``, ``change.tif`` and ``change.gpkg`` into a folder; leave nothing if the block fails.
+    """Write ``probability.tif``, ``change.tif`` and ``change.gpkg`` for a run; leave nothing if the block fails.
+
+    Rows go into the rasters at once. Polygons are made of tiles of 1024 pixels, when all rows of a tile are there, and
+    written when they have ended, with what both images show in them.
 
     Args:
-        folder: where to write.
-        grid: place and size of the scene.
+        work: where to write, and where temporary files go.
+        evidence: what is measured in each polygon; its grid is the scene's.
         threshold: probability from which a pixel counts as changed.
         min_area_m2: polygons below it are left out of the GeoPackage (square pixels without a CRS).
         simplify_m: tolerance for the outlines, metres (pixels without a CRS).
         tags: metadata of the rasters.
         date: what the GeoPackage says about when it was made.
-        clock: gets the busy seconds of ``rasters`` and ``polygons``.
+        clock: gets the busy seconds of ``rasters``, ``polygons`` and ``evidence``.
 
     Raises:
         InputError: if a size is negative.
@@ -90,8 +98,8 @@ class ProductWriter:
 
     def __init__(
         self,
-        folder: Path,
-        grid: Grid,
+        work: WorkFolder,
+        evidence: Evidence,
         *,
         threshold: float,
         min_area_m2: float,
@@ -100,14 +108,21 @@ class ProductWriter:
         date: datetime.datetime,
         clock: StageClock,
     ) -> None:
-        self._threshold, self._clock = threshold, clock
+        grid = evidence.grid
+        self._threshold, self._clock, self._evidence, self._shape = threshold, clock, evidence, grid.shape
+        self._pieces: list[int] = []
+        self._traced = 0
+        self._waiting: list[ChangePolygon] = []
         self._stream = PolygonStream(grid, min_area_m2=min_area_m2, simplify_m=simplify_m)
         self.summary = Summary("px" if grid.crs is None else "m")
         self._files = ExitStack()
+        self._folder = folder = work.product
         with ExitStack() as opened:
-            self._probability = opened.enter_context(probability_writer(folder / PROBABILITY, grid, tags))
-            self._change = opened.enter_context(change_writer(folder / CHANGE, grid, tags))
-            self._polygons = opened.enter_context(GpkgWriter(folder / POLYGONS, grid, date))
+            self._probability = opened.enter_context(probability_writer(folder / PROBABILITY, grid, tags, work.scratch))
+            self._change = opened.enter_context(change_writer(folder / CHANGE, grid, tags, work.scratch))
+            self._polygons = opened.enter_context(
+                GpkgWriter(folder / POLYGONS, grid, date, work.scratch, evidence.fields)
+            )
             self._files = opened.pop_all()
 
     def write(self, first_row: int, probability: NDArray[np.float32]) -> None:
@@ -124,8 +139,34 @@ class ProductWriter:
             self._change.write(first_row, np.where(valid, changed.astype(np.uint8), np.uint8(NO_DATA)))
         self.summary.valid_px += int(valid.sum())
         self.summary.changed_px += int(changed.sum())
+        self._pieces.append(first_row)
+        while self._traced < self._shape[0] and self._bottom <= first_row + len(probability):
+            self._trace()
+
+    @property
+    def traced(self) -> int:
+        """The row below the polygons made so far; what lies above is not measured again."""
+        return self._traced
+
+    @property
+    def _bottom(self) -> int:
+        """The row below the next row of tiles."""
+        return min(self._traced + _TILE, self._shape[0])
+
+    def _trace(self) -> None:
+        """Make polygons of the next row of tiles."""
+        bottom = self._bottom
+        for col in range(0, self._shape[1], _TILE):
+            tile = Tile(self._traced, col, bottom - self._traced, min(_TILE, self._shape[1] - col))
+            mask, values = self._change.read(tile) == 1, []
+            if mask.any():
+                with self._clock.time("evidence"):
+                    values = self._evidence.values(tile, mask)
+            with self._clock.time("polygons"):
+                self._waiting += self._stream.push(tile, mask, self._probability.read(tile), values)
+        self._traced = bottom
         with self._clock.time("polygons"):
-            self._add(self._stream.push(first_row, changed, probability))
+            self._add()
 
     def finish(self) -> Summary:
         """Close the files and give the numbers.
@@ -140,16 +181,27 @@ class ProductWriter:
                 "no pixel is valid on both dates; check the nodata values and masks of both files, "
                 "and the area of interest"
             )
-        with self._clock.time("polygons"):
-            self._add(stream.finish())
-            summary.small_polygons, summary.small_area = stream.dropped, stream.dropped_area
-            summary.changed_area += stream.dropped_area
+        summary.small_polygons, summary.small_area = stream.dropped, stream.dropped_area
+        summary.changed_area += stream.dropped_area
         with self._clock.time("rasters"):
             self._files.close()  # puts all three files in place
+            write_whole(self._folder / STYLES, STYLE)
         return summary
 
-    def _add(self, polygons: list[ChangePolygon]) -> None:
-        self._polygons.add(polygons)
+    def _add(self) -> None:
+        """Write polygons, in the order of the pieces of the scene that they ended before, and of their first pixels."""
+        done = self._traced == self._shape[0]
+        starts = [*self._pieces, self._shape[0]] if done else self._pieces
+        known = starts[bisect.bisect_right(starts, self._traced) - 1] + done  # above it, no polygon is still to come
+        ended = [
+            ((bisect.bisect_right(starts, each.last_row + 1), each.first), each)
+            for each in self._waiting
+            if each.last_row + 1 < known
+        ]
+        self._waiting = [each for each in self._waiting if each.last_row + 1 >= known]
+        ended.sort(key=lambda each: each[0])
+        polygons = [each for _, each in ended]
+        self._polygons.add(polygons, [self._evidence.of(each) for each in polygons])
         for polygon in polygons:
             self.summary.polygons += 1
             self.summary.changed_area += polygon.area
