@@ -123,7 +123,9 @@ class Evidence:
         pixels = self.grid.crs is None
 
         def count(found: tuple[int, float]) -> PolygonsRecord:
-            return PolygonsRecord(found[0], None if pixels else found[1], found[1] if pixels else None)
+            return PolygonsRecord(
+                polygons=found[0], area_m2=None if pixels else found[1], area_px=found[1] if pixels else None
+            )
 
         known = self._registration.field is not None
         outlines = OutlineRecord(**{name: count(found) for name, found in self._outlines.items()})

@@ -5,8 +5,9 @@ import datetime
 import heapq
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,8 @@ from terradelta.errors import RasterError
 from terradelta.files import write_whole
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.metres import lonlat_transformer
-from terradelta.mapping.evidence import Evidence
-from terradelta.mapping.evidence_style import STYLE
-from terradelta.mapping.staging import WorkFolder
 from terradelta.products.cog import change_writer, probability_writer, quantise
+from terradelta.products.evidence_style import STYLE
 from terradelta.products.gpkg import GpkgWriter
 from terradelta.products.polygons import ChangePolygon, PolygonStream
 from terradelta.receipt import finite
@@ -32,6 +31,32 @@ PROBABILITY, CHANGE, POLYGONS, STYLES = "probability.tif", "change.tif", "change
 NO_DATA = 255
 LARGEST = 12
 _TILE = 1024
+
+
+class Work(Protocol):
+    """Where to write, and where temporary files go."""
+
+    @property
+    def product(self) -> Path:
+        """Folder of the product."""
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of temporary files, beside it."""
+
+
+class Measures(Protocol):
+    """What is measured in each polygon."""
+
+    grid: Grid
+    fields: dict[str, type]
+    """Names and types."""
+
+    def values(self, tile: Tile, mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+        """What is to be summed over polygons: ``(N,)`` each, at the N pixels of the tile where ``mask`` is true."""
+
+    def of(self, polygon: ChangePolygon) -> list[Any]:
+        """The values of `fields`."""
 
 
 @dataclass
@@ -98,8 +123,8 @@ class ProductWriter:
 
     def __init__(
         self,
-        work: WorkFolder,
-        evidence: Evidence,
+        work: Work,
+        evidence: Measures,
         *,
         threshold: float,
         min_area_m2: float,
