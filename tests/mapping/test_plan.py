@@ -8,7 +8,7 @@ import pytest
 
 from terradelta.errors import RasterError
 from terradelta.geo.raster import open_pair
-from terradelta.geo.scaling import choose_scaling
+from terradelta.geo.scaling import scaling_of
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import MapOptions, make_plan
@@ -25,7 +25,7 @@ def paths(write_tiff: Writer, pair_values):
 
 def plan_of(paths, predictor, **options):
     with open_pair(*paths, wanted=predictor.card.bands) as pair:
-        scaling = choose_scaling(pair, predictor.card.scale)
+        scaling = scaling_of(pair, predictor.card)
         return make_plan(pair, predictor, scaling, MapOptions(tile=64, overlap=16, **options))
 
 

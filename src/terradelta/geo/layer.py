@@ -26,11 +26,14 @@ from terradelta.geo.preflight import Placement
 from terradelta.geo.shift import ShiftField
 from terradelta.geo.source import Source
 
-__all__ = ["Layer"]
+__all__ = ["LARGEST", "Layer"]
 
 # GDAL approximates the transform between sample points; 0.125 px by default, which would show between tiles.
 _WARP_TOLERANCE_PX = 0.01
 _SAME_SHIFT_PX = 0.01
+LARGEST = 1e38
+"""Values from here on are no data, as NaN is: networks and statistics count in float32, which ends at 3.4e38, and its
+lowest number is a common fill value."""
 _PLANE = CRS.from_epsg(3857)  # GDAL warps nothing without a CRS; here both sides have the same plane, whichever it is
 _PICKED_ROWS, _PICKED_PX = 512, 1 << 21
 """Rows, and pixels, that are read at once where single pixels are picked."""
@@ -163,7 +166,10 @@ class Layer:
     def _converted(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         values = self.source.convert(values)
         if values.dtype.kind == "f":
-            valid &= np.isfinite(values).all(axis=0)
+            held = (values > -LARGEST) & (values < LARGEST)  # False for NaN
+            if not held.all():
+                valid &= held.all(axis=0)
+                values[np.abs(values) >= LARGEST] = np.inf  # which float32 holds as well
         return values, valid
 
     def _read_plain(

@@ -25,7 +25,7 @@ from terradelta.errors import RasterError, ShapeError
 from terradelta.geo.bands import BandSelection, select_bands
 from terradelta.geo.common_grid import common_tile, on_reference
 from terradelta.geo.grid import Grid, Tile
-from terradelta.geo.layer import Layer
+from terradelta.geo.layer import LARGEST, Layer
 from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest
 from terradelta.geo.preflight import Preflight, warnings_for
 from terradelta.geo.sensors import agree
@@ -146,7 +146,7 @@ class Pair:
             aoi=self._aoi is not None,
             valid_fraction=float(self.preview.valid.mean()),
             sampled_px=self.preview.valid.size,
-            warnings=(*warnings_for(sources, placements, self._selection), *self._negative()),
+            warnings=(*warnings_for(sources, placements, self._selection), *self._negative(), *self._too_large()),
         )
 
     def _negative(self) -> list[str]:
@@ -160,6 +160,19 @@ class Pair:
                         f"{share:.0%} of the values of {source.path} are negative after its offset was added: it may "
                         "have been added before; look at both dates, and see --values"
                     )
+        return found
+
+    def _too_large(self) -> list[str]:
+        """Warnings where values are beyond what can be counted with, and not declared as no data."""
+        found = []
+        for source, values in zip(self.sources, (self.preview.before, self.preview.after), strict=True):
+            declared = any(value is not None and abs(value) >= LARGEST for value in source.nodata)
+            share = 0.0 if values.dtype.kind != "f" or declared else float((np.abs(values) >= LARGEST).mean())
+            if share:
+                found.append(
+                    f"{share:.2%} of the values of {source.path} are infinite or beyond {LARGEST:g}, which neither "
+                    "networks nor statistics can hold: they count as no data"
+                )
         return found
 
     def read(self, tile: Tile) -> PairWindow:
@@ -362,5 +375,5 @@ def _require_valid(pair: Pair) -> None:
     paths = " and ".join(pair.paths)
     raise RasterError(
         f"no pixel is valid on both dates where {paths} overlap; check the nodata value and the mask of both, "
-        "the bands chosen, and the area of interest"
+        f"the bands chosen, and the area of interest (values beyond {LARGEST:g} are no data, too)"
     )

@@ -145,7 +145,8 @@ class Source:
         if self.conversion is None:
             return values
         gain, offset = np.array(self.conversion, np.float64).T.reshape(2, -1, *[1] * (values.ndim - 1))
-        converted: NDArray[np.float32] = (values * gain + offset).astype(np.float32)
+        with np.errstate(over="ignore"):  # infinite values are no data
+            converted: NDArray[np.float32] = (values * gain + offset).astype(np.float32)
         return converted
 
     def mask_bands(self, selected: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ import terradelta
 from terradelta.errors import InputError
 from terradelta.geo.ground import ground_sampling_m
 from terradelta.geo.raster import Pair, open_pair
-from terradelta.geo.scaling import Scaling, choose_scaling
+from terradelta.geo.scaling import Scaling, range_warnings, scaling_of
 from terradelta.mapping.area import interval_from_scores
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import add_evidence
@@ -116,7 +116,7 @@ def map_change(
         with clock.time("register"):
             alignment = align(pair, options.coregister)
         with clock.time("read"):
-            scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
+            scaling = None if isinstance(predictor, Method) else scaling_of(pair, predictor.card)
             preflight = _preflight(pair, alignment, scaling, predictor)
             if options.cascade is not None and not isinstance(predictor, Method):
                 preflight.append(choose_cascade(predictor.card, options.cascade).line())
@@ -291,7 +291,7 @@ def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predic
     if isinstance(predictor, Method):
         return lines
     lines.append(f"The model {predictor.card.name} is run by {predictor.runtime}.")
-    return lines + resolution_warnings(predictor.card, pair.grid)
+    return [*lines, *resolution_warnings(predictor.card, pair.grid), *range_warnings(pair, predictor.card)]
 
 
 def _inputs(pair: Pair, clock: StageClock) -> dict[str, Any]:
