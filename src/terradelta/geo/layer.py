@@ -181,15 +181,24 @@ class Layer:
             values = file.read(list(self.selected), window=window, out_shape=(len(self.selected), *shape))
         else:
             values = np.stack([file.read(n, window=window, out_shape=shape) for n in self.selected])
-        valid = np.ones(shape, np.bool_)
-        for number in self.source.mask_bands(self.selected):
-            nodata = self.source.plain_nodata(number)
-            if nodata is None:
-                valid &= file.read_masks(number, window=window, out_shape=shape) > 0
-            else:
-                # Comparing spares a second pass over the blocks.
-                valid &= values[self.selected.index(number)] != nodata
-        for number in self.source.alpha:
+        source, valid = self.source, np.ones(shape, np.bool_)
+        shared, by_value = source.shared_nodata(self.selected), source.by_value(self.selected)
+        known: dict[int, NDArray[np.bool_]] = {}  # where bands hold something else than their nodata values
+        for number in source.mask_bands(self.selected):
+            if source.told or number not in by_value:
+                mask = file.read_masks(number, window=window, out_shape=shape) > 0
+                if number in shared and not source.told:
+                    known[number] = mask
+                else:
+                    valid &= mask
+        for number, nodata in by_value.items():  # comparing spares a second pass over the blocks
+            known[number] = values[self.selected.index(number)] != nodata
+        for number, each in known.items():
+            if number not in shared:
+                valid &= each
+        if shared:
+            valid &= np.logical_or.reduce([known[number] for number in shared])
+        for number in source.alpha:
             valid &= file.read(number, window=window, out_shape=shape) > 0
         return values, valid
 

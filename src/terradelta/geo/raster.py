@@ -26,6 +26,7 @@ from terradelta.geo.bands import BandSelection, select_bands
 from terradelta.geo.common_grid import common_tile, on_reference
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.layer import LARGEST, Layer
+from terradelta.geo.nodata import NodataBands, find_fill, parse_nodata
 from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest
 from terradelta.geo.preflight import Preflight, warnings_for
 from terradelta.geo.sensors import agree
@@ -56,6 +57,10 @@ class Reading:
     """Whether a VRT may name files outside its folder, and URLs."""
     values: str = "auto"
     """What stored values mean, see `terradelta.geo.sensors.parse_values`."""
+    nodata: str = "auto"
+    """Which values are no data, see `terradelta.geo.nodata.parse_nodata`."""
+    nodata_bands: NodataBands = "auto"
+    """In which bands a nodata value takes a pixel out: ``all``, ``any``, or as `terradelta.geo.nodata` says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +151,12 @@ class Pair:
             aoi=self._aoi is not None,
             valid_fraction=float(self.preview.valid.mean()),
             sampled_px=self.preview.valid.size,
-            warnings=(*warnings_for(sources, placements, self._selection), *self._negative(), *self._too_large()),
+            warnings=(
+                *warnings_for(sources, placements, self._selection),
+                *self._negative(),
+                *self._too_large(),
+                *self._fills(),
+            ),
         )
 
     def _negative(self) -> list[str]:
@@ -173,6 +183,24 @@ class Pair:
                     f"{share:.2%} of the values of {source.path} are infinite or beyond {LARGEST:g}, which neither "
                     "networks nor statistics can hold: they count as no data"
                 )
+        return found
+
+    def _fills(self) -> list[str]:
+        """Warnings about values that seem to stand for no data, and are not declared so."""
+        found = []
+        for k, (date, values) in enumerate((("first", self.preview.before), ("second", self.preview.after))):
+            source = self.sources[k]
+            fill = find_fill(values, self.preview.valid)
+            if fill is None:
+                continue
+            gains = source.conversion[0] if source.conversion else (1.0, 0.0)
+            stored = (fill.value - gains[1]) / gains[0]
+            where = "along the border" if fill.collar else "far from all other values"
+            option = f"{stored:g}" if date == "first" else f"auto,{stored:g}"
+            found.append(
+                f"{fill.share:.1%} of the {date} date's valid pixels hold {stored:g} in all bands, {where}: if that "
+                f"means no data, say so with --nodata {option}"
+            )
         return found
 
     def read(self, tile: Tile) -> PairWindow:
@@ -307,6 +335,8 @@ def open_pair(
     """
     names = wanted if bands is None else bands
     first, second = (read_input(path, names, allow_outside=reading.allow_outside) for path in (before, after))
+    told = parse_nodata(reading.nodata)
+    first, second = (s.with_told(t, reading.nodata_bands) for s, t in zip((first, second), told, strict=True))
     sources = (first, second)
     selection = select_bands((first.path, first.bands), (second.path, second.bands), bands, wanted)
     sources, selection = _comparable(sources, selection, reading.values)

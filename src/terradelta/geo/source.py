@@ -35,6 +35,7 @@ from terradelta.geo.access import (
 )
 from terradelta.geo.bands import Band
 from terradelta.geo.grid import Grid
+from terradelta.geo.nodata import NodataBands, Told, in_all_bands
 from terradelta.geo.remote import RemoteFile, full_url, is_url, probe
 from terradelta.geo.sensors import Meaning, band_names, recognise
 from terradelta.geo.vrt import check_vrt, is_vrt
@@ -89,6 +90,10 @@ class Source:
     """What the values mean, where it is known."""
     conversion: tuple[tuple[float, float], ...] | None = None
     """(gain, offset) of each selected band, by which values become reflectance when read; None: they stay."""
+    told: bool = False
+    """Whether `nodata` is what the user says, and not in the file's own masks."""
+    nodata_bands: NodataBands = "auto"
+    """In which bands a nodata value must stand to take a pixel out, see `terradelta.geo.nodata`."""
     files: tuple[str, ...] = ()
     """Real paths of all local files that the image consists of, in order."""
     remotes: tuple[RemoteFile, ...] = ()
@@ -135,6 +140,33 @@ class Source:
             masks=("nodata",) * count,
         )
 
+    def with_told(self, told: Told | None, rule: NodataBands) -> "Source":
+        """The same image with what the user says of its nodata value in place of what the file declares.
+
+        Masks and alpha bands stay.
+
+        Args:
+            told: None: as the file says.
+            rule: in which bands a nodata value must stand.
+        """
+        if told is None:
+            return dataclasses.replace(self, nodata_bands=rule)
+        masks = tuple("all_valid" if mask == "nodata" else mask for mask in self.masks)
+        nodata = tuple(told.value if told.fits(band.dtype) else None for band in self.bands)
+        return dataclasses.replace(
+            self, nodata_bands=rule, nodata=nodata, masks=masks, told=any(value is not None for value in nodata)
+        )
+
+    def shared_nodata(self, selected: Sequence[int]) -> list[int]:
+        """Numbers of the selected bands whose nodata value takes a pixel out only where all of them hold theirs."""
+        found = []
+        for position in self.positions(selected):
+            value, band = self.nodata[position], self.bands[position]
+            declared = self.told or self.masks[position] == "nodata"
+            if declared and value is not None and in_all_bands(value, band.dtype, self.nodata_bands):
+                found.append(band.index)
+        return found if len(found) > 1 else []
+
     def positions(self, selected: Sequence[int]) -> list[int]:
         """Positions in `bands` of the bands with some numbers."""
         numbers = [band.index for band in self.bands]
@@ -155,12 +187,18 @@ class Source:
         shared = [n for n in selected if kept[n] == "mask"][:1]
         return [n for n in dict.fromkeys(selected) if kept[n] in ("nodata", "band_mask")] + shared
 
-    def plain_nodata(self, number: int) -> int | None:
-        """The nodata value of a band that can be compared with the values; None where GDAL's mask must be read."""
-        position = [band.index for band in self.bands].index(number)
-        value, integers = self.nodata[position], np.dtype(self.bands[position].dtype).kind in "iu"
-        plain = integers and self.masks[position] == "nodata" and value is not None and float(value).is_integer()
-        return int(value) if plain and value is not None else None
+    def by_value(self, selected: Sequence[int]) -> dict[int, float]:
+        """Nodata values of the selected bands that can be compared with their values; others need GDAL's mask."""
+        found = {}
+        for number, position in zip(selected, self.positions(selected), strict=True):
+            value, integers = self.nodata[position], np.dtype(self.bands[position].dtype).kind in "iu"
+            if value is None or not (self.told or self.masks[position] == "nodata"):
+                continue
+            if integers and float(value).is_integer():
+                found[number] = int(value)
+            elif self.told:
+                found[number] = value
+        return found
 
     @property
     def row_bytes(self) -> int:
@@ -200,10 +238,16 @@ class Source:
 
     def _validity(self, selected: Sequence[int], rect: str) -> str:
         """The alpha band: the product of every mask that can be 0 somewhere."""
-        inputs = [self._input(f"mask,{n}", rect) for n in self.mask_bands(selected)]
+        shared = self.shared_nodata(selected)
+        inputs = [self._input(f"mask,{n}", rect) for n in self.mask_bands(selected) if n not in shared]
         inputs += [self._input(str(n), rect, ratio=255) for n in self.alpha]
+        if self.told and not shared:
+            told_view = self._nodata_view(selected)
+            inputs += [self._input(f"mask,{i}", rect, told_view) for i in range(1, len(selected) + 1)]
+        if shared:
+            inputs.append(self._input("1", rect, self._any_valid(shared)))
         if self.dtype(selected).kind == "f":
-            nan_view = self._nan_view(selected)
+            nan_view = self._nodata_view(selected, math.nan)
             inputs += [self._input(f"mask,{i}", rect, nan_view) for i in range(1, len(selected) + 1)]
         # The product even of one mask with itself: GDAL 3.10 reads the band in place of its mask when it meets
         # nothing but simple sources in a read of several bands.
@@ -214,15 +258,27 @@ class Source:
             f"<PixelFunctionType>mul</PixelFunctionType>{''.join(inputs)}</VRTRasterBand>"
         )
 
-    def _nan_view(self, selected: Sequence[int]) -> str:
-        """XML of a VRT whose masks are 0 where the values are NaN, whatever the file declares as nodata."""
+    def _nodata_view(self, selected: Sequence[int], value: float | None = None) -> str:
+        """XML of a VRT whose masks are 0 where the bands hold a value (their own nodata value by default)."""
+        own = dict(zip((band.index for band in self.bands), self.nodata, strict=True))
         kind = _GDAL_TYPES[self.dtype(selected).name]
         bands = (
-            f'<VRTRasterBand dataType="{kind}"><NoDataValue>nan</NoDataValue>{self._input(str(n), "")}</VRTRasterBand>'
+            f'<VRTRasterBand dataType="{kind}"><NoDataValue>{own[n] if value is None else value!r}</NoDataValue>'
+            f"{self._input(str(n), '')}</VRTRasterBand>"
             for n in selected
         )
         size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
         return f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>"
+
+    def _any_valid(self, numbers: Sequence[int]) -> str:
+        """XML of a VRT of one band: 0 where all of some bands hold their nodata value, 255 elsewhere."""
+        inside = self._nodata_view(numbers) if self.told else ""
+        masks = [self._input(f"mask,{i if self.told else n}", "", inside) for i, n in enumerate(numbers, 1)]
+        size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
+        return (
+            f'<VRTDataset {size}><VRTRasterBand dataType="Byte" subClass="VRTDerivedRasterBand">'
+            f"<PixelFunctionType>sum</PixelFunctionType>{''.join(masks)}</VRTRasterBand></VRTDataset>"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready facts about the file."""

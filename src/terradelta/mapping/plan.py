@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import terradelta
 from terradelta.card import ModelCard
 from terradelta.errors import InputError, RasterError
+from terradelta.geo.nodata import NODATA_BANDS, NodataBands, parse_nodata
 from terradelta.geo.overlap import Aoi, aoi_record
 from terradelta.geo.raster import Pair, Reading, open_pair
 from terradelta.geo.scaling import Scaling
@@ -82,6 +83,10 @@ class MapOptions:
     """Whether a VRT may name files outside its folder, and URLs."""
     values: str = "auto"
     """What stored values mean, see `terradelta.geo.sensors.parse_values`."""
+    nodata: str = "auto"
+    """Which values are no data, see `terradelta.geo.nodata.parse_nodata`."""
+    nodata_bands: NodataBands = "auto"
+    """Whether a nodata value must stand in ``all`` bands or in ``any``; ``auto``: in all where it could be measured."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     cascade: float | None = None
@@ -96,15 +101,23 @@ class MapOptions:
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; it must be above 0 and at most 1")
+        parse_nodata(self.nodata)
+        if self.nodata_bands not in NODATA_BANDS:
+            raise InputError(f"--nodata-bands is {self.nodata_bands!r}; it must be one of {', '.join(NODATA_BANDS)}")
 
     @property
     def reading(self) -> Reading:
         """How the files are read."""
-        return Reading(allow_outside=self.allow_outside, values=self.values)
+        return Reading(
+            allow_outside=self.allow_outside, values=self.values, nodata=self.nodata, nodata_bands=self.nodata_bands
+        )
 
     def record(self) -> dict[str, Any]:
         """What the receipt says of the options beside those that the card completes, JSON-ready."""
-        return {"min_area_m2": self.min_area_m2, "simplify_m": self.simplify_m, "aoi": aoi_record(self.aoi)}
+        return {"min_area_m2": self.min_area_m2, "simplify_m": self.simplify_m, "aoi": aoi_record(self.aoi)} | {
+            "nodata": self.nodata,
+            "nodata_bands": self.nodata_bands,
+        }
 
 
 @dataclass(frozen=True)
@@ -183,6 +196,7 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
     job = {
         "inputs": [input_stamp(source) for source in pair.sources],
         "bands": list(pair.bands),
+        "nodata": [options.nodata, options.nodata_bands],
         "values": [source.conversion and [list(each) for each in source.conversion] for source in pair.sources],
         "area of interest": options.record()["aoi"],
         "grid": grid_record(pair.grid),
