@@ -29,7 +29,7 @@ from terradelta.geo.layer import LARGEST, Layer
 from terradelta.geo.nodata import NodataBands, find_fill, parse_nodata
 from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest
 from terradelta.geo.preflight import Preflight, warnings_for
-from terradelta.geo.sensors import agree
+from terradelta.geo.sensors import agree, parse_values, told
 from terradelta.geo.shift import ShiftField
 from terradelta.geo.source import Source
 from terradelta.geo.stac import read_input
@@ -45,6 +45,10 @@ _SCAN_TILE = 512
 _NEGATIVE, _NEGATIVE_SHARE = -0.02, 0.05
 """Reflectance below which a value is no noise; the share of such values that is suspicious."""
 _SCAN_LIMIT_PX = 4096 * 4096
+_MOST, _BRIGHTEST = 99.0, 2.0
+"""Percentile of real numbers, and the largest reflectance that it may be (clouds and glint exceed 1)."""
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,43 @@ class Pair:
             for source, selected in zip(self.sources, (self._selection.before, self._selection.after), strict=True)
         )
         return first, second
+
+    @property
+    def spectral(self) -> tuple[str, ...]:
+        """The part of the spectrum of each selected band (``red``), by its name or its sensor; empty where unknown.
+
+        It counts as unknown where the dates contradict one another.
+        """
+        found = []
+        for numbers in zip(self._selection.before, self._selection.after, strict=True):
+            names = {s.bands[s.positions([n])[0]].spectral for s, n in zip(self.sources, numbers, strict=True)} - {""}
+            found.append(names.pop() if len(names) == 1 else "")
+        return tuple(found)
+
+    @functools.cached_property
+    def reflectance(self) -> tuple[tuple[Values, Values], tuple[Values, Values]] | None:
+        """For each date ``(gains, offsets)``, ``(C,)`` each, by which values as they are read become reflectance.
+
+        None where that is not known for both dates. Real numbers whose largest values are below 2 count as reflectance.
+        """
+        found = []
+        selected = (self._selection.before, self._selection.after)
+        for source, numbers, values in zip(self.sources, selected, self._dates_of_preview(), strict=True):
+            if source.conversion is not None:
+                pairs = ((1.0, 0.0),) * len(numbers)
+            elif source.meaning is not None and source.meaning.gain:
+                pairs = source.meaning.of(source.positions(numbers))
+            elif values.dtype.kind == "f" and values.size and np.percentile(values, _MOST) <= _BRIGHTEST:
+                pairs = ((1.0, 0.0),) * len(numbers)
+            else:
+                return None
+            gains, offsets = np.array(pairs, np.float64).T
+            found.append((gains, offsets))
+        return found[0], found[1]
+
+    def _dates_of_preview(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        preview = self.preview
+        return preview.before[:, preview.valid], preview.after[:, preview.valid]
 
     @functools.cached_property
     def preview(self) -> PairWindow:
@@ -365,6 +406,12 @@ def _comparable(
         (first.path, second.path),
         values,
     )
+    chosen = parse_values(values)
+    if chosen is not None:
+        first, second = (
+            dataclasses.replace(source, meaning=told(kind, len(source.bands)))
+            for source, kind in zip((first, second), chosen, strict=True)
+        )
     converted = (dataclasses.replace(first, conversion=before), dataclasses.replace(second, conversion=after))
     return converted, dataclasses.replace(selection, warnings=(*selection.warnings, *warnings))
 
