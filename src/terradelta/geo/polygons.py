@@ -20,7 +20,7 @@ from scipy import ndimage, sparse
 from terradelta.errors import GridError, InputError, ShapeError
 from terradelta.geo.grid import Grid
 
-__all__ = ["ChangePolygon", "PolygonStream", "ellipsoid_areas"]
+__all__ = ["ChangePolygon", "PolygonStream", "check_measurable", "ellipsoid_areas"]
 
 _LONGEST_EDGE_M = 1000.0
 """Longer edges get vertices in between before they are measured: a straight line of a projection is no geodesic."""
@@ -161,6 +161,12 @@ class PolygonStream:
             )
         if mask.shape != probability.shape:
             raise ShapeError(f"the mask has shape {mask.shape}, the probabilities {probability.shape}; they must agree")
+
+
+def check_measurable(grid: Grid) -> None:
+    """Raise GridError if areas on a grid are not known: before the work, not after it."""
+    if grid.crs is not None:
+        _Ellipsoid(grid)
 
 
 def ellipsoid_areas(grid: Grid, shapes: Polygons) -> NDArray[np.float64]:

@@ -106,7 +106,7 @@ def warnings_for(
     sources: tuple[Source, Source], placements: tuple[Placement, Placement], selection: BandSelection
 ) -> tuple[str, ...]:
     """What may make a comparison of two inputs wrong, as sentences without a full stop."""
-    found = list(selection.warnings)
+    found = [*selection.warnings, *(text for source in sources for text in source.warnings)]
     before, after = sources[0].dtype(selection.before), sources[1].dtype(selection.after)
     if before != after:
         found.append(

@@ -17,9 +17,11 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
+from rasterio.windows import Window
 
 from terradelta.errors import GridError, RasterError
 from terradelta.geo.access import (
@@ -36,6 +38,7 @@ from terradelta.geo.access import (
 from terradelta.geo.bands import Band
 from terradelta.geo.grid import Grid
 from terradelta.geo.nodata import NodataBands, Told, in_all_bands
+from terradelta.geo.placing import by_points, file_grid, refuse_unplaced, upright, warped_by_points
 from terradelta.geo.remote import RemoteFile, full_url, is_url, probe
 from terradelta.geo.sensors import Meaning, band_names, recognise
 from terradelta.geo.vrt import check_vrt, is_vrt
@@ -44,6 +47,8 @@ __all__ = ["Source", "gdal_type", "read_source"]
 
 _OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib has made one slash of two
 _REASON_CHARS = 500
+_ALPHA_WINDOW, _ALPHA_PLACES, _ALPHA_SHARE = 256, (0.0, 0.5, 1.0), 0.05
+"""Windows of an alpha band that are looked at, pixels and places; share of its values that may be half transparent."""
 
 _GDAL_TYPES = {
     "uint8": "Byte",
@@ -96,6 +101,10 @@ class Source:
     """In which bands a nodata value must stand to take a pixel out, see `terradelta.geo.nodata`."""
     files: tuple[str, ...] = ()
     """Real paths of all local files that the image consists of, in order."""
+    upright: Affine | None = None
+    """Where the pixels (col, row) of a plain picture that was taken sideways lie in its upright plane."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about how the file was understood, without a full stop."""
     remotes: tuple[RemoteFile, ...] = ()
     """All files behind URLs that it consists of, in order."""
 
@@ -139,6 +148,28 @@ class Source:
             nodata=(value,) * count,
             masks=("nodata",) * count,
         )
+
+    def rolled(self, columns: int) -> "Source":
+        """The same image with its first columns moved behind the last one, without masks of its own; `grid` stays."""
+        height, width = self.grid.shape
+        parts = ((columns, 0, width - columns), (0, width - columns, columns))
+        rects = [
+            f'<SrcRect xOff="{start}" yOff="0" xSize="{size}" ySize="{height}"/>'
+            f'<DstRect xOff="{to}" yOff="0" xSize="{size}" ySize="{height}"/>'
+            for start, to, size in parts
+        ]
+        numbers = [*(band.index for band in self.bands), *self.alpha]
+        nodata = dict(zip(numbers, self.nodata, strict=False))
+        dtypes = {band.index: band.dtype for band in self.bands}
+        bands = ""
+        for number in sorted(numbers):
+            value = "" if nodata.get(number) is None else f"<NoDataValue>{nodata[number]!r}</NoDataValue>"
+            colour = "<ColorInterp>Alpha</ColorInterp>" if number in self.alpha else ""
+            kind = _GDAL_TYPES[dtypes.get(number, self.bands[0].dtype)]
+            inputs = "".join(self._input(str(number), rect) for rect in rects)
+            bands += f'<VRTRasterBand dataType="{kind}">{value}{colour}{inputs}</VRTRasterBand>'
+        text = f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{bands}</VRTDataset>'
+        return dataclasses.replace(self, name=text, driver="VRT")
 
     def with_told(self, told: Told | None, rule: NodataBands) -> "Source":
         """The same image with what the user says of its nodata value in place of what the file declares.
@@ -347,6 +378,12 @@ def _opened(
 ) -> Source:
     try:
         with rasterio.Env(**settings(bool(remotes))), open_image(name, drivers) as dataset:
+            refuse_unplaced(dataset, path)
+            if by_points(dataset) and file_grid(dataset) is None:
+                text = warped_by_points(dataset, path)
+                found = _opened(path, text, ("VRT",), files, remotes)
+                note = f"{path} is placed by ground control points that no affine transform fits: it was warped by them"
+                return dataclasses.replace(found, warnings=(*found.warnings, note))
             _check(dataset, path)
             return dataclasses.replace(_describe(dataset, path), name=name, files=files, remotes=remotes)
     except GDAL_ERRORS as error:
@@ -381,8 +418,27 @@ def _local_file(path: str | Path) -> str:
     return name
 
 
+def _is_alpha(dataset: DatasetReader, number: int) -> bool:
+    return dataset.colorinterp[number - 1] == ColorInterp.alpha
+
+
+def _is_opacity(dataset: DatasetReader, number: int) -> bool:
+    """Whether an alpha band says how opaque pixels are: nearly all wholly or not at all.
+
+    A near infrared band that is flagged as alpha, as in NAIP, has other values. Some windows are looked at.
+    """
+    height, width = dataset.shape
+    side = _ALPHA_WINDOW
+    rows, cols = (sorted({round(at * max(0, n - side)) for at in _ALPHA_PLACES}) for n in (height, width))
+    parts = [dataset.read(number, window=Window(c, r, min(side, width), min(side, height))) for r in rows for c in cols]
+    values = np.concatenate([part.ravel() for part in parts])
+    dtype = np.dtype(dataset.dtypes[number - 1])
+    ends = {0, 1, 255, np.iinfo(dtype).max if dtype.kind in "iu" else 1}
+    return float(np.isin(values, sorted(ends), invert=True).mean()) <= _ALPHA_SHARE
+
+
 def _check(dataset: DatasetReader, name: str) -> None:
-    image = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+    image = [i for i in dataset.indexes if not _is_alpha(dataset, i)]
     if not image:
         what = f"{len(dataset.subdatasets)} subdatasets" if dataset.subdatasets else "no image band"
         raise RasterError(f"{name} holds {what}; extract the image to compare with gdal_translate first")
@@ -395,11 +451,13 @@ def _check(dataset: DatasetReader, name: str) -> None:
 
 
 def _describe(dataset: DatasetReader, name: str) -> Source:
-    image = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+    alpha = [i for i in dataset.indexes if _is_alpha(dataset, i) and _is_opacity(dataset, i)]
+    image = [i for i in dataset.indexes if i not in alpha]
     try:
-        grid = Grid(dataset.crs, dataset.transform, dataset.shape)
+        grid = file_grid(dataset)
     except GridError as error:
         raise GridError(f"{name}: {error}") from error
+    assert grid is not None  # else it was warped before
     bands = tuple(_band(dataset, i) for i in image)
     commons = band_names(name, [band.code for band in bands])
     scaled = [(dataset.scales[i - 1], dataset.offsets[i - 1]) for i in image]
@@ -412,9 +470,16 @@ def _describe(dataset: DatasetReader, name: str) -> Source:
         meaning=recognise(name, dataset.tags(), scaled, [band.dtype for band in bands]),
         alpha=tuple(i for i in dataset.indexes if i not in image),
         nodata=tuple(dataset.nodatavals[i - 1] for i in image),
-        masks=tuple(_mask(dataset.mask_flag_enums[i - 1]) for i in image),
+        masks=tuple(_mask(dataset.mask_flag_enums[i - 1], bool(alpha)) for i in image),
         driver=dataset.driver,
         block=dataset.block_shapes[0],
+        upright=upright(dataset),
+        warnings=tuple(
+            f"band {i} of {name} is flagged as alpha, but most of its values lie between transparent and opaque: it is "
+            f"taken for a band, as near infrared in NAIP; --bands chooses others"
+            for i in image
+            if _is_alpha(dataset, i)
+        ),
         palette=any(dataset.colorinterp[i - 1] == ColorInterp.palette for i in image),
     )
 
@@ -424,11 +489,11 @@ def _band(dataset: DatasetReader, number: int) -> Band:
     return Band(number, dataset.dtypes[number - 1], description, dataset.colorinterp[number - 1].name)
 
 
-def _mask(flags: Sequence[MaskFlags]) -> str:
+def _mask(flags: Sequence[MaskFlags], alpha: bool) -> str:
     if MaskFlags.all_valid in flags:
         return "all_valid"
     if MaskFlags.alpha in flags:
-        return "alpha"
+        return "alpha" if alpha else "all_valid"
     if MaskFlags.per_dataset in flags:
         return "mask"
     return "nodata" if MaskFlags.nodata in flags else "band_mask"

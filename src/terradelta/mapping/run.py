@@ -9,6 +9,7 @@ from typing import Any
 import terradelta
 from terradelta.errors import InputError
 from terradelta.geo.ground import ground_sampling_m
+from terradelta.geo.polygons import check_measurable
 from terradelta.geo.raster import Pair, open_pair
 from terradelta.geo.scaling import Scaling, range_warnings, scaling_of
 from terradelta.mapping.area import interval_from_scores
@@ -112,6 +113,7 @@ def map_change(
     wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
     with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi, reading=options.reading) as opened:
+        check_measurable(opened.grid)
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
         with clock.time("register"):
             alignment = align(pair, options.coregister)
