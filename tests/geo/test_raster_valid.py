@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 import skimage.io
 from affine import Affine
@@ -475,3 +476,50 @@ def test_a_fill_is_said_with_the_cure(tmp_path):
         assert not any("--nodata" in line for line in pair.preflight.lines())
         assert "nodata -9999 in any band" in pair.preflight.lines()[1]
         assert pair.preflight.valid_fraction == 0.9
+
+
+FORMATS = {
+    **{"a.tif": ("GTiff", 3, {}), "tiled.tif": ("GTiff", 3, {"tiled": True, "blockxsize": 32, "blockysize": 32})},
+    **{"a.png": ("PNG", 3, {}), "a.jpg": ("JPEG", 3, {}), "a.webp": ("WEBP", 3, {}), "a.bmp": ("BMP", 3, {})},
+    **{"a.gif": ("GIF", 1, {}), "a.ppm": ("PNM", 3, {}), "a.pgm": ("PNM", 1, {}), "a.img": ("HFA", 3, {})},
+    **{"bsq.dat": ("ENVI", 3, {}), "bip.dat": ("ENVI", 3, {"interleave": "bip"}), "a.ntf": ("NITF", 3, {})},
+    **{"bil.dat": ("ENVI", 3, {"interleave": "bil"}), "a.bil": ("EHdr", 3, {}), "one.bil": ("EHdr", 1, {})},
+    **{"a.asc": ("AAIGrid", 1, {}), "a.jp2": ("JP2OpenJPEG", 3, {"reversible": "yes", "quality": "100"})},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_truncated_file_of_any_format_is_no_image(tmp_path, name):
+    driver, count, options = FORMATS[name]
+    values = np.random.default_rng(0).integers(1, 255, (count, 64, 80)).astype("uint8")
+    path, source = tmp_path / name, tmp_path / "source.tif"
+    with rasterio.open(source, "w", driver="GTiff", count=count, height=64, width=80, dtype="uint8") as file:
+        file.write(values)
+    rasterio.shutil.copy(source, path, driver=driver, **options)
+    for beside in tmp_path.glob("*.aux.xml"):
+        beside.unlink()
+    with open_pair(path, path) as pair:
+        whole = pair.read(pair.grid.tile)
+        assert whole.valid.all()
+        if driver not in ("JPEG", "WEBP", "AAIGrid"):  # the last one turns what is not north up
+            np.testing.assert_array_equal(whole.before, values)
+    os.truncate(path, int(path.stat().st_size * 0.8))
+
+    def read():
+        with open_pair(path, path) as pair:
+            pair.read(pair.grid.tile)
+
+    for _ in range(2):  # what GDAL keeps of the first attempt must not pass for an image
+        with pytest.raises(RasterError, match=r"truncated|cannot be opened|cannot be read"):
+            read()
+
+
+def test_a_truncated_raw_file_names_both_sizes(tmp_path):
+    path = tmp_path / "a.dat"
+    size = {"count": 2, "height": 64, "width": 80, "dtype": "uint16"}
+    with rasterio.open(path, "w", driver="ENVI", crs=UTM, transform=AT_HOME, **size) as file:
+        file.write(np.ones((2, 64, 80), "uint16"))
+    os.truncate(path, 20479)
+    with pytest.raises(RasterError, match=r"has 20,479 of the 20,480 bytes that its header names: it is truncated"):
+        open_pair(path, path)

@@ -72,6 +72,10 @@ REMOTE: Mapping[str, str] = {
 }
 """GDAL's options while a URL is open: bounded waits (bytes a second, seconds), three more tries, no other file."""
 
+_WHOLE_OR_NOT = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
+"""GDAL's quick way to decode a PNG at once returns noise for a truncated file, without an error. It counts what is set
+when the file is opened."""
+
 _MAGIC = (
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # TIFF, BigTIFF
     *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\x89PNG\r\n", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8"),
@@ -86,7 +90,8 @@ _AUX_BYTES = 64 * 2**20
 
 def settings(remote: bool) -> dict[str, str]:
     """GDAL's options for an image by URL, or a local one. The environment may set others for URLs."""
-    return {key: value for key, value in REMOTE.items() if key not in os.environ} if remote else dict(SEALED)
+    found = {key: value for key, value in REMOTE.items() if key not in os.environ} if remote else dict(SEALED)
+    return {**found, **_WHOLE_OR_NOT}
 
 
 @contextmanager

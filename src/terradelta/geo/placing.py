@@ -67,7 +67,9 @@ def file_grid(dataset: DatasetReader) -> Grid | None:
         GridError: if its transform is degenerate.
     """
     if not by_points(dataset):
-        return Grid(dataset.crs, dataset.transform, dataset.shape)
+        # Without a world file, the transform of this driver is what happens to be in memory (GDAL 3.10).
+        nowhere = dataset.driver == "PNM" and len(dataset.files) == 1
+        return Grid(dataset.crs, Affine.identity() if nowhere else dataset.transform, dataset.shape)
     points, crs = dataset.gcps
     if len(points) < 3:
         raise GridError(f"{len(points)} ground control points do not place an image; give it three or more")

@@ -310,8 +310,7 @@ class Pair:
         """The lock and, as GDAL's settings belong to a thread, the settings."""
         stack = ExitStack()
         stack.enter_context(self._lock)
-        # GDAL's quick way to decode a PNG at once returns noise for a truncated file, without an error.
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=self._cache, GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"))
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=self._cache))
         if self._closed:
             stack.close()
             raise RasterError("this pair is closed; read inside the with block of open_pair")

@@ -47,6 +47,7 @@ __all__ = ["Source", "gdal_type", "read_source"]
 
 _OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib has made one slash of two
 _REASON_CHARS = 500
+_RAW_DRIVERS = ("ENVI", "EHdr")
 _ALPHA_WINDOW, _ALPHA_PLACES, _ALPHA_SHARE = 256, (0.0, 0.5, 1.0), 0.05
 """Windows of an alpha band that are looked at, pixels and places; share of its values that may be half transparent."""
 
@@ -385,6 +386,7 @@ def _opened(
                 note = f"{path} is placed by ground control points that no affine transform fits: it was warped by them"
                 return dataclasses.replace(found, warnings=(*found.warnings, note))
             _check(dataset, path)
+            _refuse_truncated(dataset, path)
             return dataclasses.replace(_describe(dataset, path), name=name, files=files, remotes=remotes)
     except GDAL_ERRORS as error:
         raise RasterError(
@@ -416,6 +418,30 @@ def _local_file(path: str | Path) -> str:
     if not is_utf8(name):
         raise RasterError(f"{name!r} is no UTF-8 file name, which GDAL needs; rename the file")
     return name
+
+
+def _refuse_truncated(dataset: DatasetReader, name: str) -> None:
+    """Refuse a raw file that is shorter than its header says: GDAL fills what is missing with zeros, without a word.
+
+    Raises:
+        RasterError: says both sizes.
+    """
+    if dataset.driver not in _RAW_DRIVERS or not os.path.isfile(name):
+        return
+    header = {key.lower(): value.strip() for key, value in dataset.tags(ns=dataset.driver).items()}
+    if header.get("file_compression", "0") not in ("", "0"):
+        return
+    pixels, offset = dataset.height * dataset.width, header.get("header_offset", "")
+    bits = [
+        int(dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS", 8 * np.dtype(dataset.dtypes[i - 1]).itemsize))
+        for i in dataset.indexes
+    ]
+    needed = sum(pixels * each // 8 for each in bits) + (int(offset) if offset.isdecimal() else 0)
+    size = os.path.getsize(name)
+    if size < needed:
+        raise RasterError(
+            f"{name} has {size:,} of the {needed:,} bytes that its header names: it is truncated; fetch it again"
+        )
 
 
 def _is_alpha(dataset: DatasetReader, number: int) -> bool:
