@@ -21,6 +21,7 @@ __all__ = [
     "DataError",
     "GridError",
     "InputError",
+    "LeftOutWarning",
     "MissingExtraError",
     "ModelError",
     "OutputError",
@@ -81,3 +82,7 @@ class MissingExtraError(TerradeltaError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs the optional dependencies [{extra}]; run: pip install 'terradelta[{extra}]'")
+
+
+class LeftOutWarning(UserWarning):
+    """A part of an input was passed over, as it is nothing that can be used."""
