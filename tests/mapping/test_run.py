@@ -376,3 +376,17 @@ def test_a_truncated_png_is_refused(tmp_path):
     with pytest.raises(RasterError, match=r"b\.png"):
         map_change(*paths, tmp_path / "out", PixelPredictor())
     assert not (tmp_path / "out").exists()
+
+
+def test_polygons_that_look_like_noise_are_named_with_the_cure(tmp_path, write_tiff: Writer, pair_values):
+    noise = pair_values[0].copy()
+    changed = np.random.default_rng(3).random((300, 420)) < 0.02
+    noise[:, changed] += 140
+    said = []
+    for name, after, noisy in (("out", noise, True), ("calm", pair_values[1], False)):
+        before, after = (write_tiff(f"{name}{n}.tif", v) for n, v in (("a", pair_values[0]), ("b", after)))
+        receipt = map_change(before, after, tmp_path / name, PixelPredictor(), announce=said.extend).receipt
+        warned = [line for line in receipt["preflight"] if "this looks like noise" in line]
+        assert len(warned) == noisy
+        assert set(warned) <= set(said)
+    assert any("changes have 1 pixels or fewer" in line and "--sieve N" in line for line in said)

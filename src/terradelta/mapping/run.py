@@ -131,7 +131,10 @@ def map_change(
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             trim()
-            made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
+            made, noisy = _Run(reader, plan, options, journal, work.product).make(progress, announce)
+            preflight += noisy
+            if announce is not None:
+                announce(noisy)
             predictor.rest()
             trim()
             receipt = {"preflight": preflight, **made, "registration": alignment.record()}
@@ -177,8 +180,8 @@ class _Run:
 
     def make(
         self, progress: Callable[[int, int], None] | None, announce: Callable[[Sequence[str]], None] | None
-    ) -> dict[str, Any]:
-        """Make the rasters and polygons; gives the receipt's entries."""
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Make the rasters and polygons; gives the receipt's entries, and warnings about the result."""
         rows = len(self.plan.tiles.row_spans)
         done = self.journal.finished(rows)
         if done and announce is not None:
@@ -187,11 +190,12 @@ class _Run:
             summary, notes = self._write(ready)
         self.plan.check_inputs()
         skipped = [note[SKIPPED] for note in notes if SKIPPED in note]
-        return self._record(summary) | {
+        record = self._record(summary) | {
             "damaged": [note for note in notes if SKIPPED not in note],
             "cascade": self._screened(skipped),
             "resumed_tile_rows": len(done),
         }
+        return record, summary.warnings()
 
     def _screened(self, skipped: list[list[int]]) -> dict[str, Any] | None:
         """What screening was to keep, and which tiles ``[row, col, height, width]`` it left out."""
