@@ -383,8 +383,8 @@ def test_polygons_that_look_like_noise_are_named_with_the_cure(tmp_path, write_t
     changed = np.random.default_rng(3).random((300, 420)) < 0.02
     noise[:, changed] += 140
     said = []
-    for name, after, noisy in (("out", noise, True), ("calm", pair_values[1], False)):
-        before, after = (write_tiff(f"{name}{n}.tif", v) for n, v in (("a", pair_values[0]), ("b", after)))
+    for name, later, noisy in (("out", noise, True), ("calm", pair_values[1], False)):
+        before, after = (write_tiff(f"{name}{n}.tif", v) for n, v in (("a", pair_values[0]), ("b", later)))
         receipt = map_change(before, after, tmp_path / name, PixelPredictor(), announce=said.extend).receipt
         warned = [line for line in receipt["preflight"] if "this looks like noise" in line]
         assert len(warned) == noisy
