@@ -8,8 +8,9 @@ import pytest
 import rasterio
 
 from terradelta.errors import InputError, RasterError
+from terradelta.geo.identity import input_stamp
 from terradelta.geo.source import read_source
-from terradelta.mapping.receipt import input_record, input_stamp, newest
+from terradelta.mapping.receipt import input_record, newest
 from terradelta.mapping.run import MapOptions, map_change
 
 from .conftest import BoxPredictor, PixelPredictor

@@ -27,6 +27,7 @@ __all__ = [
     "REMOTE",
     "REMOTE_DRIVERS",
     "SEALED",
+    "beside",
     "check_beside",
     "is_image",
     "is_inside",
@@ -86,6 +87,12 @@ _FOLLOWED = re.compile(rb"<(vrtdataset|gdal_w|wms_|wcs_|wmts|capabilities|mrf_me
 _HEAD_BYTES = 1024
 _BESIDE = (".ovr", ".msk", ".msk.ovr", ".ovr.ovr")
 _AUX_BYTES = 64 * 2**20
+_ADDED = (".aux.xml", ".hdr", ".prj", ".ovr", ".msk", ".msk.ovr", ".ovr.ovr", ".msk.aux.xml", ".aux", ".rrd")
+_REPLACED = (
+    *(".aux", ".rrd", ".ige", ".rde", ".prj", ".hdr", ".wld", ".tab", ".clr", ".stx", ".sta", ".rpb", ".imd", ".met"),
+    *(".aux.xml", "_rpc.txt", "-browse.aux.xml", "_metadata.txt"),
+)
+"""What GDAL looks for beside an image: these behind its name, or in place of its suffix."""
 
 
 def settings(remote: bool) -> dict[str, str]:
@@ -161,6 +168,18 @@ def _head(path: str) -> bytes:
         return stream.read(_HEAD_BYTES)
 
 
+def beside(image: str) -> Iterator[str]:
+    """The names beside an image that GDAL would look at, of those that are there, whatever they are."""
+    stem, suffix = os.path.splitext(image)
+    letters = suffix[1:]
+    world = [f".{letters[0]}{letters[-1]}w", f".{letters}w"] if letters else []
+    names = [image + end for end in _ADDED] + [stem + end for end in (*_REPLACED, *world)]
+    cases = (each for name in names for each in (name, stem + name[len(stem) :].upper()))
+    for name in dict.fromkeys(cases):
+        if name != image and os.path.lexists(name):
+            yield name
+
+
 def check_beside(path: str, folder: str | None) -> None:
     """Check the files beside an image that GDAL would open with it.
 
@@ -172,14 +191,17 @@ def check_beside(path: str, folder: str | None) -> None:
         RasterError: if one is no image, lies elsewhere, or names another file.
     """
     for suffix in _BESIDE:
-        beside = path + suffix
-        if not os.path.lexists(beside):
+        name = path + suffix
+        if not os.path.lexists(name):
             continue
-        target = os.path.realpath(beside)
+        target = os.path.realpath(name)
         if folder is not None and not is_inside(target, folder):
-            raise RasterError(f"{beside} leads to {target}, outside the folder of the image; remove it")
+            raise RasterError(f"{name} leads to {target}, outside the folder of the image; remove it")
         if not os.path.isfile(target) or not is_image(target):
-            raise RasterError(f"{beside} is no TIFF, but GDAL would take it for part of the image; remove it")
+            raise RasterError(f"{name} is no TIFF, but GDAL would take it for part of the image; remove it")
+    for name in beside(path):
+        if not os.path.isfile(name) and not os.path.isdir(name):
+            raise RasterError(f"{name} is no ordinary file, but GDAL would read it with the image; remove it")
     _check_aux(path + ".aux.xml")
 
 

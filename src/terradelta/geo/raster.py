@@ -25,6 +25,7 @@ from terradelta.errors import RasterError, ShapeError
 from terradelta.geo.bands import BandSelection, select_bands
 from terradelta.geo.common_grid import common_tile, on_reference
 from terradelta.geo.grid import Grid, Tile
+from terradelta.geo.identity import input_stamp
 from terradelta.geo.layer import LARGEST, Layer
 from terradelta.geo.nodata import NodataBands, find_fill, parse_nodata
 from terradelta.geo.overlap import Aoi, AreaOfInterest, area_of_interest
@@ -97,11 +98,14 @@ class Pair:
         self._cache = cache_bytes(self._before.source, self._after.source)
         self._lock = threading.Lock()
         self._closed = False
+        self._stamps: list[list[Any]] | None = None
 
     @classmethod
     def like(cls, pair: "Pair") -> Self:
         """The same open files, read in a subclass's way; closing either closes both."""
-        return cls((pair._before, pair._after), pair._selection, pair._aoi)
+        made = cls((pair._before, pair._after), pair._selection, pair._aoi)
+        made._stamps = pair._stamps
+        return made
 
     @property
     def grid(self) -> Grid:
@@ -117,6 +121,22 @@ class Pair:
     def paths(self) -> tuple[str, str]:
         """Absolute paths or URLs of the first and the second date's file, for people."""
         return self._before.source.path, self._after.source.path
+
+    @property
+    def stamps(self) -> list[list[Any]]:
+        """What tells whether both files are still the same, see `terradelta.geo.identity`; taken at the first use."""
+        self.keep_stamps()
+        assert self._stamps is not None
+        return self._stamps
+
+    def keep_stamps(self) -> None:
+        """Take `stamps` now.
+
+        Raises:
+            RasterError: if a file has vanished.
+        """
+        if self._stamps is None:
+            self._stamps = [input_stamp(source) for source in self.sources]
 
     @property
     def bands(self) -> tuple[str, ...]:

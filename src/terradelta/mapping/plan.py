@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import terradelta
 from terradelta.card import ModelCard
 from terradelta.errors import InputError, RasterError
+from terradelta.geo.identity import input_stamp
 from terradelta.geo.nodata import NODATA_BANDS, NodataBands, parse_nodata
 from terradelta.geo.overlap import Aoi, aoi_record
 from terradelta.geo.raster import Pair, Reading, open_pair
@@ -20,7 +21,7 @@ from terradelta.geo.source import Source
 from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
-from terradelta.mapping.receipt import grid_record, input_stamp
+from terradelta.mapping.receipt import grid_record
 from terradelta.mapping.scene import TRIM, TileReader
 from terradelta.mapping.stages import StageClock
 from terradelta.runtime.cascade import BLOCK_PX, Cascade, choose_cascade
@@ -194,7 +195,7 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
     if cascade is not None:
         _check_margin(tiles)
     job = {
-        "inputs": [input_stamp(source) for source in pair.sources],
+        "inputs": pair.stamps,
         "bands": list(pair.bands),
         "nodata": [options.nodata, options.nodata_bands],
         "values": [source.conversion and [list(each) for each in source.conversion] for source in pair.sources],

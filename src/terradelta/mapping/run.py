@@ -113,6 +113,7 @@ def map_change(
     wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
     with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi, reading=options.reading) as opened:
+        opened.keep_stamps()  # before anything is read: what changes from now on is noticed
         check_measurable(opened.grid)
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
         with clock.time("register"):
