@@ -10,6 +10,7 @@ VRTs, which exist to name other files, are the matter of `terradelta.geo.vrt`.
 
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ __all__ = [
     "open_image",
     "sealed_vectors",
     "settings",
+    "vector_name",
     "vsi_name",
 ]
 
@@ -86,6 +88,7 @@ _MAGIC = (
 _FOLLOWED = re.compile(rb"<(vrtdataset|gdal_w|wms_|wcs_|wmts|capabilities|mrf_meta|gdaltileindex|kml)", re.IGNORECASE)
 _HEAD_BYTES = 1024
 _BESIDE = (".ovr", ".msk", ".msk.ovr", ".ovr.ovr")
+_URI_MARKS = "!;"
 _AUX_BYTES = 64 * 2**20
 _ADDED = (".aux.xml", ".hdr", ".prj", ".ovr", ".msk", ".msk.ovr", ".ovr.ovr", ".msk.aux.xml", ".aux", ".rrd")
 _REPLACED = (
@@ -112,6 +115,27 @@ def sealed_vectors() -> Iterator[None]:
         yield
     finally:
         pyogrio.set_gdal_config_options(before)
+
+
+@contextmanager
+def vector_name(path: str | Path) -> Iterator[str]:
+    """A name of a vector file that pyogrio takes for a path, while the block runs.
+
+    It splits names at ``!`` and drops what follows ``;``, as in URIs of archives; folders with such names get a link.
+
+    Raises:
+        RasterError: if the file's own name has one of them.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    if any(mark in name for mark in _URI_MARKS):
+        raise RasterError(f"{path}: a vector file's name may hold neither '!' nor ';'; rename it")
+    if not any(mark in folder for mark in _URI_MARKS):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="terradelta-") as links:
+        link = os.path.join(links, "folder")
+        os.symlink(folder, link)
+        yield os.path.join(link, name)
 
 
 def vsi_name(url: str) -> str:

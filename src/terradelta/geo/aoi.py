@@ -20,7 +20,7 @@ from rasterio.errors import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from terradelta.errors import InputError, LeftOutWarning
-from terradelta.geo.access import is_utf8, sealed_vectors
+from terradelta.geo.access import is_utf8, sealed_vectors, vector_name
 from terradelta.geo.overlap import Aoi, Area
 
 __all__ = ["parse_area", "read_area"]
@@ -159,10 +159,10 @@ def _from_vector(path: str, layer: str | None, label: str) -> Area:
     from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
 
     errors = (DataSourceError, DataLayerError, FieldError, GeometryError, ValueError, RuntimeError)
-    with sealed_vectors():
+    with sealed_vectors(), vector_name(path) as name:
         try:
-            layer = layer or _polygon_layer(path, pyogrio.list_layers(path), label)
-            found = pyogrio.raw.read(path, layer=layer, columns=[], force_2d=True, max_features=_MAX_FEATURES + 1)
+            layer = layer or _polygon_layer(path, pyogrio.list_layers(name), label)
+            found = pyogrio.raw.read(name, layer=layer, columns=[], force_2d=True, max_features=_MAX_FEATURES + 1)
         except errors as error:
             raise InputError(f"{label} cannot be read ({str(error)[:200]}); check that the file is complete") from error
     meta, _, wkb, _ = found

@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
 
 from terradelta.errors import InputError, RasterError
-from terradelta.geo.access import GDAL_ERRORS, open_image, sealed_vectors
+from terradelta.geo.access import GDAL_ERRORS, open_image, sealed_vectors, vector_name
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.overlap import Area, AreaOfInterest, area_of_interest
 from terradelta.geo.polygons import ellipsoid_areas
@@ -197,8 +197,8 @@ def read_regions(path: Path, grid: Grid) -> list[Region]:
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
-        with sealed_vectors():
-            meta, _, shapes, fields = pyogrio.raw.read(path)
+        with sealed_vectors(), vector_name(path) as name:
+            meta, _, shapes, fields = pyogrio.raw.read(name)
     except (DataSourceError, DataLayerError, OSError) as error:
         raise InputError(
             f"{path} cannot be read as polygons ({error}); give a GeoPackage, GeoJSON or Shapefile"

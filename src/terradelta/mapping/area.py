@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import terradelta
 from terradelta.errors import InputError
 from terradelta.files import whole_file
+from terradelta.geo.access import vector_name
 from terradelta.geo.samples import Samples, draw_samples, read_samples, write_samples
 from terradelta.geo.tally import CLASSES, ChangeRaster, Region, Tally, read_regions, tally
 from terradelta.mapping.products import CHANGE
@@ -143,16 +144,17 @@ class AreaReport:
             )
             for name in rows[0]
         }
-        pyogrio.raw.write(
-            path,
-            geometry=shapely.to_wkb(np.array(self.shapes, object)),
-            field_data=list(columns.values()),
-            fields=list(columns),
-            layer="areas",
-            driver="GPKG",
-            geometry_type="Unknown",
-            crs=self.crs,
-        )
+        with vector_name(path) as name:
+            pyogrio.raw.write(
+                name,
+                geometry=shapely.to_wkb(np.array(self.shapes, object)),
+                field_data=list(columns.values()),
+                fields=list(columns),
+                layer="areas",
+                driver="GPKG",
+                geometry_type="Unknown",
+                crs=self.crs,
+            )
 
 
 def measure(

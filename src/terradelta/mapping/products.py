@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from terradelta.errors import RasterError
+from terradelta.errors import NoDataError
 from terradelta.geo.cog import change_writer, probability_writer, quantise
 from terradelta.geo.gpkg import GpkgWriter
 from terradelta.geo.grid import Grid
@@ -140,12 +140,12 @@ class ProductWriter:
         """Close the files and give the numbers.
 
         Raises:
-            RasterError: if not one pixel of the scene was valid.
+            NoDataError: if not one pixel of the scene was valid.
             OutputError: if writing fails.
         """
         summary, stream = self.summary, self._stream
         if not summary.valid_px:
-            raise RasterError(
+            raise NoDataError(
                 "no pixel is valid on both dates; check the nodata values and masks of both files, "
                 "and the area of interest"
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import terradelta
-from terradelta.errors import InputError
+from terradelta.errors import InputError, NoDataError
 from terradelta.geo.ground import ground_sampling_m
 from terradelta.geo.polygons import check_measurable
 from terradelta.geo.raster import Pair, open_pair
@@ -162,7 +162,8 @@ def _journal_of(work: WorkFolder, plan: ScenePlan) -> Iterator[Journal]:
     try:
         yield journal
     except BaseException as error:
-        work.keep = bool(journal.finished(rows))
+        # What has no valid pixel has none the next time.
+        work.keep = bool(journal.finished(rows)) and not isinstance(error, NoDataError)
         if work.keep:
             error.add_note("What is finished is kept: the same command goes on from there, --fresh starts anew.")
         raise
