@@ -49,7 +49,7 @@ _EDGE_RATIO = 1.5
 _SIGMA_PX = 1.0
 _THIN, _ENOUGH_PX = 8, 1000
 _OUTLINE_PX = 5  # a network's outline is off by some pixels: the strongest gradient of 5 x 5 pixels counts
-_RED, _NIR = ("red", "b04", "b4"), ("nir", "nir08", "nir1", "near infrared", "b08", "b8")
+_RED, _NIR = ("red",), ("nir", "nir08")
 _LARGEST = 1e100
 _ENVELOPES = {0: 0, 1: 32, 2: 48, 3: 48, 4: 64}
 _EXTRA = 7  # pixels, outline pixels, edges before and after, difference as read and shifted, shift
@@ -69,7 +69,8 @@ def add_evidence(pair: Pair, folder: Path, registration: Registration) -> dict[s
     """Add fields to the polygons of a finished product, and let its style show them.
 
     Fields: ``before_BAND`` and ``after_BAND`` (means of the raw values; the first 16 bands), ``ndvi_before`` and
-    ``ndvi_after`` where red and near infrared are named, ``edge_before`` and ``edge_after`` (gradient along the
+    ``ndvi_after`` (of mean reflectance, where that, red and near infrared are known),
+    ``edge_before`` and ``edge_after`` (gradient along the
     outline, in median gradients of the surroundings), ``outline_in`` (``after``, ``before`` or ``both``: where that is
     at least 1.5 times as strong) and ``shift_explains`` (1, 0; null where the shift is not known).
 
@@ -85,7 +86,7 @@ def add_evidence(pair: Pair, folder: Path, registration: Registration) -> dict[s
         RasterError: if a file cannot be read.
         OutputError: if the GeoPackage cannot be changed.
     """
-    fields = _Fields(pair.bands[:_MOST_BANDS], registration)
+    fields = _Fields(pair, registration)
     path = folder / POLYGONS
     try:
         with contextlib.closing(sqlite3.connect(path)) as database, database, ChangeRaster(folder / CHANGE) as change:
@@ -105,12 +106,13 @@ def add_evidence(pair: Pair, folder: Path, registration: Registration) -> dict[s
 class _Fields:
     """Names of the fields, and their values from sums."""
 
-    def __init__(self, bands: tuple[str, ...], registration: Registration) -> None:
-        names = [_plain(band) for band in bands]
+    def __init__(self, pair: Pair, registration: Registration) -> None:
+        names = _field_names(pair.bands[:_MOST_BANDS])
         self._bands, self._registration = len(names), registration
-        lowered = [band.lower() for band in bands]
-        self._red = next((lowered.index(name) for name in _RED if name in lowered), None)
-        self._nir = next((lowered.index(name) for name in _NIR if name in lowered), None)
+        self._reflectance, known = pair.reflectance, pair.spectral[:_MOST_BANDS]
+        known = known if self._reflectance is not None else ()
+        self._red = next((known.index(name) for name in _RED if name in known), None)
+        self._nir = next((known.index(name) for name in _NIR if name in known), None)
         numbers = [f"{date}_{name}" for date in ("before", "after") for name in names]
         numbers += ["ndvi_before", "ndvi_after"] if self._red is not None and self._nir is not None else []
         self.columns = dict.fromkeys([*numbers, "edge_before", "edge_after"], "REAL")
@@ -122,8 +124,10 @@ class _Fields:
         pixels, outline, edge_before, edge_after, *_ = sums.values[2 * n :].tolist()
         means = sums.values[: 2 * n] / pixels
         found: list[Any] = [None if not np.isfinite(value) else value for value in means.tolist()]
-        if self._red is not None and self._nir is not None:
-            found += [_ndvi(part[self._red], part[self._nir]) for part in (means[:n], means[n:])]
+        if self._red is not None and self._nir is not None and self._reflectance is not None:
+            for part, (gains, offsets) in zip((means[:n], means[n:]), self._reflectance, strict=True):
+                mean = part * gains[:n] + offsets[:n]
+                found.append(_ndvi(mean[self._red], mean[self._nir]))
         edges = [edge_before / outline if outline else None, edge_after / outline if outline else None]
         return [*found, *edges, _outline_in(*edges), self._explained(sums)]
 
@@ -342,6 +346,16 @@ def _ndvi(red: float, nir: float) -> float | None:
 
 def _plain(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_") or "band"
+
+
+def _field_names(bands: tuple[str, ...]) -> list[str]:
+    """A name for each band, no two alike: bands may share theirs, or differ in signs only."""
+    found: list[str] = []
+    for band in bands:
+        name = _plain(band)
+        tries = (f"{name}_{number}" for number in range(2, len(bands) + 2))
+        found.append(name if name not in found else next(each for each in tries if each not in found))
+    return found
 
 
 def _summary(database: sqlite3.Connection, known: bool) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from terradelta.geo.shift import ShiftField
 from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
-from terradelta.mapping.provenance import grid_record, input_stamp
+from terradelta.mapping.provenance import grid_record
 from terradelta.mapping.scene import TRIM, TileReader
 from terradelta.predict.cascade import BLOCK_PX, Cascade, choose_cascade
 from terradelta.predict.classical import Method
 from terradelta.predict.predictor import Predictor
+from terradelta.raster.identity import input_stamp
+from terradelta.raster.nodata import NODATA_BANDS, NodataBands, parse_nodata
 from terradelta.raster.overlap import Aoi, aoi_record
 from terradelta.raster.pair import Pair, Reading, open_pair
 from terradelta.raster.scaling import Scaling
@@ -82,6 +84,10 @@ class MapOptions:
     """Whether a VRT may name files outside its folder, and URLs."""
     values: str = "auto"
     """What stored values mean, see `terradelta.raster.values.parse_values`."""
+    nodata: str = "auto"
+    """Which values are no data, see `terradelta.raster.nodata.parse_nodata`."""
+    nodata_bands: NodataBands = "auto"
+    """Whether a nodata value must stand in ``all`` bands or in ``any``; ``auto``: in all where it could be measured."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     cascade: float | None = None
@@ -96,15 +102,23 @@ class MapOptions:
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; it must be above 0 and at most 1")
+        parse_nodata(self.nodata)
+        if self.nodata_bands not in NODATA_BANDS:
+            raise InputError(f"--nodata-bands is {self.nodata_bands!r}; it must be one of {', '.join(NODATA_BANDS)}")
 
     @property
     def reading(self) -> Reading:
         """How the files are read."""
-        return Reading(allow_outside=self.allow_outside, values=self.values)
+        return Reading(
+            allow_outside=self.allow_outside, values=self.values, nodata=self.nodata, nodata_bands=self.nodata_bands
+        )
 
     def record(self) -> dict[str, Any]:
         """What the receipt says of the options beside those that the card completes, JSON-ready."""
-        return {"min_area_m2": self.min_area_m2, "simplify_m": self.simplify_m, "aoi": aoi_record(self.aoi)}
+        return {"min_area_m2": self.min_area_m2, "simplify_m": self.simplify_m, "aoi": aoi_record(self.aoi)} | {
+            "nodata": self.nodata,
+            "nodata_bands": self.nodata_bands,
+        }
 
 
 @dataclass(frozen=True)
@@ -181,8 +195,9 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
     if cascade is not None:
         _check_margin(tiles)
     job = {
-        "inputs": [input_stamp(source) for source in pair.sources],
+        "inputs": pair.stamps,
         "bands": list(pair.bands),
+        "nodata": [options.nodata, options.nodata_bands],
         "values": [source.conversion and [list(each) for each in source.conversion] for source in pair.sources],
         "area of interest": options.record()["aoi"],
         "grid": grid_record(pair.grid),

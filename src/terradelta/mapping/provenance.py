@@ -17,14 +17,12 @@ from terradelta.errors import RasterError
 from terradelta.files import write_whole
 from terradelta.geo.grid import Grid
 from terradelta.geo.metres import ground_sampling_m
-from terradelta.raster.remote import probe
 from terradelta.raster.source import Source
 
 __all__ = [
     "file_sha256",
     "grid_record",
     "input_record",
-    "input_stamp",
     "model_record",
     "newest",
     "now",
@@ -46,20 +44,6 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise RasterError(f"{path} cannot be read ({error.strerror})") from error
-
-
-def input_stamp(source: Source, *, ask: bool = False) -> list[Any]:
-    """What tells whether an input is still the same one, without reading it, as JSON-ready values; first its path.
-
-    Args:
-        source: the input.
-        ask: ask servers again about files behind URLs, in place of what they said when the input was opened.
-
-    Raises:
-        RasterError: if a file has vanished.
-    """
-    remotes = [probe(remote.url) if ask else remote for remote in source.remotes]
-    return [source.path, *[list(_stat(file)) for file in source.files], *[remote.to_dict() for remote in remotes]]
 
 
 def input_record(source: Source) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import terradelta
 from terradelta.area.measure import interval_from_scores
-from terradelta.errors import InputError
+from terradelta.errors import InputError, NoDataError
 from terradelta.geo.metres import ground_sampling_m
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import add_evidence
@@ -31,9 +31,10 @@ from terradelta.mapping.staging import WorkFolder, check_free, work_folder
 from terradelta.predict.cascade import choose_cascade
 from terradelta.predict.classical import Method
 from terradelta.predict.predictor import Predictor
+from terradelta.products.polygons import check_measurable
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
 from terradelta.raster.pair import Pair, open_pair
-from terradelta.raster.scaling import Scaling, choose_scaling
+from terradelta.raster.scaling import Scaling, range_warnings, scaling_of
 from terradelta.registration.align import Alignment, align
 from terradelta.stages import StageClock
 
@@ -112,11 +113,13 @@ def map_change(
     wanted = None if isinstance(predictor, Method) else predictor.card.bands
     bands = None if options.bands is None else list(options.bands)
     with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi, reading=options.reading) as opened:
+        opened.keep_stamps()  # before anything is read: what changes from now on is noticed
+        check_measurable(opened.grid)
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
         with clock.time("register"):
             alignment = align(pair, options.coregister)
         with clock.time("read"):
-            scaling = None if isinstance(predictor, Method) else choose_scaling(pair, predictor.card.scale)
+            scaling = None if isinstance(predictor, Method) else scaling_of(pair, predictor.card)
             preflight = _preflight(pair, alignment, scaling, predictor)
             if options.cascade is not None and not isinstance(predictor, Method):
                 preflight.append(choose_cascade(predictor.card, options.cascade).line())
@@ -129,7 +132,10 @@ def map_change(
         reader = plan.reader(pair, predictor, clock)
         with work_folder(out, fresh=options.fresh) as work, _journal_of(work, plan) as journal:
             trim()
-            made = _Run(reader, plan, options, journal, work.product).make(progress, announce)
+            made, noisy = _Run(reader, plan, options, journal, work.product).make(progress, announce)
+            preflight += noisy
+            if announce is not None:
+                announce(noisy)
             predictor.release()
             trim()
             receipt = {"preflight": preflight, **made, "registration": alignment.record()}
@@ -156,7 +162,8 @@ def _journal_of(work: WorkFolder, plan: ScenePlan) -> Iterator[Journal]:
     try:
         yield journal
     except BaseException as error:
-        work.keep = bool(journal.finished(rows))
+        # What has no valid pixel has none the next time.
+        work.keep = bool(journal.finished(rows)) and not isinstance(error, NoDataError)
         if work.keep:
             error.add_note("What is finished is kept: the same command goes on from there, --fresh starts anew.")
         raise
@@ -175,8 +182,8 @@ class _Run:
 
     def make(
         self, progress: Callable[[int, int], None] | None, announce: Callable[[Sequence[str]], None] | None
-    ) -> dict[str, Any]:
-        """Make the rasters and polygons; gives the receipt's entries."""
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Make the rasters and polygons; gives the receipt's entries, and warnings about the result."""
         rows = len(self.plan.tiles.row_spans)
         done = self.journal.finished(rows)
         if done and announce is not None:
@@ -185,11 +192,12 @@ class _Run:
             summary, notes = self._write(ready)
         self.plan.check_inputs()
         skipped = [note[SKIPPED] for note in notes if SKIPPED in note]
-        return self._record(summary) | {
+        record = self._record(summary) | {
             "damaged": [note for note in notes if SKIPPED not in note],
             "cascade": self._screened(skipped),
             "resumed_tile_rows": len(done),
         }
+        return record, summary.warnings()
 
     def _screened(self, skipped: list[list[int]]) -> dict[str, Any] | None:
         """What screening was to keep, and which tiles ``[row, col, height, width]`` it left out."""
@@ -291,7 +299,7 @@ def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predic
     if isinstance(predictor, Method):
         return lines
     lines.append(f"The model {predictor.card.name} is run by {predictor.runtime}.")
-    return lines + resolution_warnings(predictor.card, pair.grid)
+    return [*lines, *resolution_warnings(predictor.card, pair.grid), *range_warnings(pair, predictor.card)]
 
 
 def _inputs(pair: Pair, clock: StageClock) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from terradelta.mapping.memory import trim
 from terradelta.predict.cascade import Cascade
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.pair import Pair
-from terradelta.raster.scaling import Scaling
+from terradelta.raster.scaling import Scaling, scaled_dates
 from terradelta.stages import StageClock
 
 __all__ = ["SKIPPED", "TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
@@ -73,11 +73,8 @@ class TileReader:
                 window = self.pair.read(tile)
             if not window.valid.any():
                 return _Loaded(None, window.valid, damage)
-            before, after = (_scaled(values, self.scaling) for values in (window.before, window.after))
-            if not window.valid.all():
-                fill = self.predictor.fill[:, :, None, None]  # where nothing is known, nothing looks changed
-                before, after = np.where(window.valid, before, fill[0]), np.where(window.valid, after, fill[1])
-            return _Loaded((before, after), window.valid, damage)
+            raw = (window.before, window.after)
+            return _Loaded(scaled_dates(raw, window.valid, self.scaling, self.predictor.fill), window.valid, damage)
 
 
 def predict_rows(
@@ -193,10 +190,6 @@ def write_rows(scene: SceneRows, write: Callable[[int, NDArray[np.float32]], Non
                 each.result()
         finally:
             background.shutdown(wait=True, cancel_futures=True)
-
-
-def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[Any]:
-    return values if scaling is None else scaling.apply(values)
 
 
 def _is_screened_out(reader: TileReader, loaded: _Loaded) -> bool:

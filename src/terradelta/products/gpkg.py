@@ -14,6 +14,7 @@ from terradelta.errors import InputError
 from terradelta.geo.grid import Grid
 from terradelta.products.polygons import ChangePolygon
 from terradelta.products.staged import StagedWriter
+from terradelta.raster.access import vector_name
 
 __all__ = ["LAYER", "GpkgWriter"]
 
@@ -90,11 +91,11 @@ class GpkgWriter(StagedWriter):
             "pixels": np.array([each.pixels for each in batch], np.int64),
         }
         shapes = np.array([each.geometry for each in batch], object)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.ExitStack() as opened:
             warnings.filterwarnings("ignore", message="'crs' was not provided")
             warnings.filterwarnings("ignore", message="Passed SRS uses")  # a variant of an EPSG CRS: written as it is
             pyogrio.raw.write(
-                self._temporary,
+                opened.enter_context(vector_name(self._temporary)),
                 geometry=shapely.to_wkb(shapes),
                 field_data=list(columns.values()),
                 fields=list(columns),

@@ -19,11 +19,15 @@ from scipy import ndimage, sparse
 
 from terradelta.errors import GridError, InputError, ShapeError
 from terradelta.geo.grid import Grid
+from terradelta.products.joining import joined
 
-__all__ = ["ChangePolygon", "PolygonStream", "ellipsoid_areas"]
+__all__ = ["ChangePolygon", "PolygonStream", "check_measurable", "ellipsoid_areas"]
 
 _LONGEST_EDGE_M = 1000.0
 """Longer edges get vertices in between before they are measured: a straight line of a projection is no geodesic."""
+
+SIZES = 64
+"""Polygons are counted by their number of pixels, up to this."""
 
 Polygons = NDArray[np.object_]
 
@@ -54,7 +58,8 @@ class PolygonStream:
     Pixels that share an edge belong together; pixels that only touch at a corner do not. Memory is that of a strip
     and of the components that have not ended yet.
 
-    ``dropped`` and ``dropped_area`` count the polygons below the smallest area, and their area.
+    ``dropped`` and ``dropped_area`` count the polygons below the smallest area, and their area; ``sizes`` counts all
+    polygons by their pixels, the last place those of as many or more.
 
     Areas that PROJ cannot place on the ellipsoid (pixels beyond the projection's domain) are NaN; such polygons are
     kept whatever the smallest area.
@@ -80,6 +85,7 @@ class PolygonStream:
         self._tolerance = simplify_m
         self.dropped = 0
         self.dropped_area = 0.0
+        self.sizes = np.zeros(SIZES, np.int64)
         self._rows = 0
         self._open: list[_Component] = []
         # For each pixel of the last row: the index of its component in _open, or -1.
@@ -137,6 +143,8 @@ class PolygonStream:
         a, b, c, d, e, f, *_ = self._grid.transform
         shapes = shapely.transform(outlines, lambda points: points @ [[a, d], [b, e]] + (c, f))
         areas, perimeters = self._ground.measure(shapes)
+        pixels = np.array([component.pixels for component in components])
+        self.sizes += np.bincount(np.minimum(pixels, SIZES - 1), minlength=SIZES)
         # Written so that NaN stays.
         small = areas < self._min_area
         self.dropped += int(small.sum())
@@ -161,6 +169,12 @@ class PolygonStream:
             )
         if mask.shape != probability.shape:
             raise ShapeError(f"the mask has shape {mask.shape}, the probabilities {probability.shape}; they must agree")
+
+
+def check_measurable(grid: Grid) -> None:
+    """Raise GridError if areas on a grid are not known: before the work, not after it."""
+    if grid.crs is not None:
+        _Ellipsoid(grid)
 
 
 def ellipsoid_areas(grid: Grid, shapes: Polygons) -> NDArray[np.float64]:
@@ -194,7 +208,7 @@ class _Component:
         """All pieces joined, without vertices on straight edges."""
         if len(self.pieces) == 1:
             return self.pieces[0]
-        return _without_straight_vertices(shapely.union_all(self.pieces))
+        return joined(self.pieces)
 
     def record(self, shape: shapely.Polygon, area: float, perimeter: float, unit: Literal["m", "px"]) -> ChangePolygon:
         """The finished polygon."""
@@ -240,16 +254,6 @@ def _polygons(rings: list[Any], owners: NDArray[np.intp], count: int) -> Polygon
     return made
 
 
-def _without_straight_vertices(polygon: shapely.Polygon) -> shapely.Polygon:
-    """Drop the vertices where an outline of horizontal and vertical edges does not turn."""
-    rings = []
-    for ring in (polygon.exterior, *polygon.interiors):
-        points = shapely.get_coordinates(ring)[:-1]
-        before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-        rings.append(points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]])
-    return shapely.Polygon(rings[0], rings[1:])
-
-
 class _Pixels:
     """Measures in pixels, for images without a CRS; their transform is the identity."""
 
@@ -287,15 +291,20 @@ class _Ellipsoid:
     def measure(self, shapes: Polygons) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Areas in m² and perimeters in metres."""
         longest = _LONGEST_EDGE_M / self._unit_m
-        west, south, east, north = shapely.bounds(shapes).T
-        if np.any(np.hypot(east - west, north - south) > longest):  # else no edge is longer
-            shapes = shapely.segmentize(shapes, longest)
         rings, owner = shapely.get_rings(shapes, return_index=True)
+        west, south, east, north = shapely.bounds(rings).T
+        large = np.hypot(east - west, north - south) > longest  # no edge of the others is longer
+        rings[large] = shapely.segmentize(rings[large], longest)  # whole polygons would be made valid, which takes long
         longitude, latitude = self._lonlat(shapely.get_coordinates(rings))
         ends = np.cumsum(shapely.get_num_coordinates(rings))
+        known = np.isfinite(longitude) & np.isfinite(latitude)
+        placed = np.logical_and.reduceat(known, np.r_[0, ends[:-1]]).tolist()
         areas, perimeters = np.zeros(len(shapes)), np.zeros(len(shapes))
         for ring, (start, stop) in enumerate(itertools.pairwise((0, *ends.tolist()))):
-            area, perimeter = self._measure_ring(longitude[start:stop], latitude[start:stop])
+            area, perimeter = np.nan, np.nan
+            if placed[ring]:
+                signed, perimeter = self._geod.polygon_area_perimeter(longitude[start:stop], latitude[start:stop])
+                area = abs(signed)
             outer = ring == 0 or owner[ring] != owner[ring - 1]
             areas[owner[ring]] += area if outer else -area
             perimeters[owner[ring]] += perimeter
@@ -315,12 +324,6 @@ class _Ellipsoid:
         """(x, y), ``(N, 2)``, to longitudes and latitudes in degrees; infinite where PROJ knows no place."""
         longitude, latitude = self._to_geographic.transform(points[:, 0], points[:, 1])
         return longitude * self._degrees, latitude * self._degrees
-
-    def _measure_ring(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> tuple[float, float]:
-        if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
-            return np.nan, np.nan
-        area, perimeter = self._geod.polygon_area_perimeter(longitude, latitude)
-        return abs(area), perimeter
 
     def _metres_per_unit(self, centres: NDArray[np.float64]) -> NDArray[np.float64]:
         """Matrices ``(N, 2, 2)`` that take small steps in (x, y) to metres (east, north)."""

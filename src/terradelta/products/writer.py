@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from terradelta.errors import RasterError
+from terradelta.errors import NoDataError
 from terradelta.geo.grid import Grid
 from terradelta.geo.metres import lonlat_transformer
 from terradelta.products.cog import change_writer, probability_writer, quantise
@@ -25,6 +25,8 @@ __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
 PROBABILITY, CHANGE, POLYGONS = "probability.tif", "change.tif", "change.gpkg"
 NO_DATA = 255
 LARGEST = 12
+NOISY_PX, NOISY_POLYGONS = 3, 200
+"""A median polygon of so many pixels, of so many polygons or more, is noise."""
 
 
 @dataclass
@@ -44,6 +46,18 @@ class Summary:
     small_area: float = 0.0
     largest: list[tuple[float, int, ChangePolygon]] = field(default_factory=list)
     """A heap of (area, id, polygon)."""
+    median_px: int = 0
+    """Pixels of the median polygon, small ones included; 0 without polygons."""
+
+    def warnings(self) -> list[str]:
+        """A sentence if the polygons look like noise."""
+        count = self.polygons + self.small_polygons
+        if count < NOISY_POLYGONS or self.median_px > NOISY_PX:
+            return []
+        return [
+            f"Warning: half of the {count:,} changes have {self.median_px} pixels or fewer: this looks like noise. "
+            "Patches of few pixels are left out with --sieve N; a higher threshold or another method may help."
+        ]
 
     def result(self) -> dict[str, Any]:
         """The ``result`` object of the receipt."""
@@ -126,12 +140,12 @@ class ProductWriter:
         """Close the files and give the numbers.
 
         Raises:
-            RasterError: if not one pixel of the scene was valid.
+            NoDataError: if not one pixel of the scene was valid.
             OutputError: if writing fails.
         """
         summary, stream = self.summary, self._stream
         if not summary.valid_px:
-            raise RasterError(
+            raise NoDataError(
                 "no pixel is valid on both dates; check the nodata values and masks of both files, "
                 "and the area of interest"
             )
@@ -139,6 +153,8 @@ class ProductWriter:
             self._add(stream.finish())
             summary.small_polygons, summary.small_area = stream.dropped, stream.dropped_area
             summary.changed_area += stream.dropped_area
+            if stream.sizes.any():
+                summary.median_px = int(np.searchsorted(np.cumsum(stream.sizes), stream.sizes.sum() / 2))
         with self._clock.time("rasters"):
             self._files.close()  # puts all three files in place
         return summary

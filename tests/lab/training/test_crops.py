@@ -373,3 +373,10 @@ def test_measured_bands_are_those_of_the_images(tmp_path: Path, write_pair: Call
     mean, std = measure_bands(_one(tmp_path, write_pair, image), PLAIN, samples=2)
     assert mean == pytest.approx((0.5, 0.2, 0.0), abs=1e-4)
     assert std == pytest.approx((0.5, 1e-3, 1e-3), abs=1e-4)
+
+
+def test_values_are_cut_off_only_where_colours_or_noise_were_changed() -> None:
+    decibels, label = torch.full((1, 3, 16, 16), -12.0), torch.zeros(1, 1, 16, 16)
+    still = Augmenter(replace(STILL, p_shift=1.0, p_blur=1.0))(decibels, decibels.clone(), label, 1)
+    torch.testing.assert_close(still[1], decibels)
+    assert (Augmenter(replace(STILL, p_noise=1.0))(decibels, decibels.clone(), label, 1)[0] == 0).all()

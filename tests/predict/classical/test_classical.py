@@ -396,3 +396,10 @@ def test_taizhou(shared_data, chosen, kappa, f1, oa):
     assert scores.kappa > kappa
     assert scores.f1 > f1
     assert scores.oa > oa
+
+
+def test_the_root_of_chi_square_in_pieces_is_that_of_all_pixels(monkeypatch):
+    monkeypatch.setattr("terradelta.predict.classical.irmad.PIECE_PX", 7)
+    x, y = (np.random.default_rng(seed).normal(size=(100, 4)) for seed in (0, 1))
+    mad = fit_irmad(x, x + 0.3 * y, IrMad()).mad
+    np.testing.assert_allclose(mad.root(x.T, y.T), np.sqrt(mad.chi_square(x, y)), rtol=1e-6)

@@ -203,6 +203,8 @@ class Augmenter:
         blur = [K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=config.p_blur)] if config.p_blur else []
         if colour or blur:
             self.colour = K.AugmentationSequential(*colour, *blur, data_keys=["input"])
+        # Colours and noise lead beyond 0 and 1, where no image has values; nothing else does, so decibels stay whole.
+        self.cuts_off = bool(config.p_colour or config.p_noise)
         if config.p_noise:
             self.noise = K.RandomGaussianNoise(0.0, config.noise, p=config.p_noise)
 
@@ -222,6 +224,8 @@ class Augmenter:
         elif self.config.p_colour:
             moves = torch.rand(x.shape[0], 1, 1, 1) < self.config.p_colour
             x = x * (1 + moves * (2 * torch.rand(x.shape[0], x.shape[1], 1, 1) - 1) * self.config.brightness)
+        if not self.cuts_off:
+            return x
         noisy: Tensor = x if self.noise is None else self.noise(x)
         return noisy.clamp(0, 1)
 

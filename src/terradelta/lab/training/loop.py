@@ -96,7 +96,17 @@ def _check(pairs: PairSource, recipe: Recipe, console: Console, *, decode: bool)
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        check_pairs(pairs, recipe.bands, decode=decode, workers=recipe.workers, progress=advance)
+        cut = recipe.augmentation.p_colour or recipe.augmentation.p_noise
+        warning = check_pairs(
+            pairs,
+            recipe.bands,
+            scale=recipe.scale if cut else math.inf,
+            decode=decode,
+            workers=recipe.workers,
+            progress=advance,
+        )
+    if warning:
+        console.print(f"Warning: {warning}", style="yellow", markup=False)
 
 
 def _train_in_process(
