@@ -8,7 +8,6 @@ Sources: STAC specification 1.0 and 1.1 with the extensions eo, projection and r
 """
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from terradelta.errors import BandError, GridError, RasterError
+from terradelta.foreign import read_json
 from terradelta.geo.access import is_inside, is_utf8
 from terradelta.geo.bands import Band, band_code
 from terradelta.geo.grid import Grid
@@ -126,7 +126,7 @@ def _text(file: str) -> str:
 
 def _parse(text: str, path: str, address: str, folder: str) -> _Item:
     try:
-        content = json.loads(text)
+        content = read_json(text)
     except (ValueError, RecursionError) as error:
         raise RasterError(f"{path} is no JSON ({str(error)[:200]}); give an image or a STAC item") from error
     content = _dict(content)

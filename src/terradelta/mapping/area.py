@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import terradelta
 from terradelta.errors import InputError
 from terradelta.files import whole_file
+from terradelta.foreign import read_json
 from terradelta.geo.access import vector_name
 from terradelta.geo.samples import Samples, draw_samples, read_samples, write_samples
 from terradelta.geo.tally import CLASSES, ChangeRaster, Region, Tally, read_regions, tally
@@ -264,9 +265,9 @@ def _scored(found: Tally, images: list[list[float]]) -> RegionArea:
 def _images(path: Path) -> list[list[float]]:
     """Counts of each image (tp, fp, fn, tn) of a receipt."""
     try:
-        counts = json.loads(path.read_text())["images"]["confusion_px"]
+        counts = read_json(path.read_bytes())["images"]["confusion_px"]
         return [[float(value) for value in counts[name]] for name in sorted(counts)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, OverflowError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is no receipt of `terradelta evaluate` with counts of each image; make one with -o"
         ) from error

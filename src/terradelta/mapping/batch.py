@@ -19,6 +19,7 @@ from typing import Any
 import terradelta
 from terradelta.errors import InputError, OutputError, OutputExistsError
 from terradelta.files import whole_file, write_whole
+from terradelta.foreign import read_json
 from terradelta.geo.access import is_utf8
 from terradelta.geo.aoi import parse_area
 from terradelta.geo.overlap import aoi_record
@@ -283,7 +284,7 @@ def _finished(row: PairRow, out: Path) -> Outcome | None:
     """What an earlier run has finished."""
     path = out / row.name / RECEIPT
     try:
-        receipt = json.loads(path.read_text(encoding="utf-8"))
+        receipt = read_json(path.read_bytes())
         outcome = Outcome(row, path.parent, receipt, resumed=True)
         outcome.record()
     except (OSError, ValueError, KeyError, TypeError):
