@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from terradelta.card import ModelCard
+from terradelta.card import STRETCH, ModelCard
 from terradelta.errors import ModelError
 
 CARD = ModelCard("x", "net", ("red", "green", "blue"), (0.5,) * 3, (0.25,) * 3, gsd_m=(0.3, 1.0), scores=({"a": 1},))
@@ -37,6 +37,7 @@ def test_round_trip():
         ("stride", True, "a whole number, 0 or more"),
         ("gsd_m", [1], "null or two finite numbers"),
         ("gsd_m", ["a", "b"], "null or two finite numbers"),
+        ("stretch", [99, 1], "null or two percentiles from 0 to 100, the lower one first"),
         ("scores", [1], "a list of objects"),
         ("training", 5, "an object"),
         ("symmetric", 1, "true or false"),
@@ -52,3 +53,10 @@ def test_wrong_fields_are_named(field, value, words):
 def test_no_card(text):
     with pytest.raises(ModelError, match="file: the model card is not readable; export the model again"):
         ModelCard.from_json(text, "file")
+
+
+@pytest.mark.parametrize(("scale", "stretch"), [(255.0, STRETCH), (10000.0, None)])
+def test_cards_of_before_the_stretch_are_used_as_they_were(scale, stretch):
+    fields = {**json.loads(CARD.to_json()), "scale": scale}
+    del fields["stretch"]
+    assert ModelCard.from_json(json.dumps(fields)).stretch == stretch

@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 
 from terradelta.errors import BandError, ModelError
 
-__all__ = ["CARD_KEY", "NO_LIMIT", "ModelCard", "nested_deeper"]
+__all__ = ["CARD_KEY", "EIGHT_BIT", "NO_LIMIT", "STRETCH", "ModelCard", "nested_deeper"]
 
 CARD_KEY = "terradelta_card"
 _CARD_VERSION = 1
 _DEEPEST = 32
+EIGHT_BIT = 255.0
+"""`ModelCard.scale` of networks for 8-bit pictures."""
+STRETCH = (1.0, 99.0)
+"""`ModelCard.stretch` of such networks."""
 
 NO_LIMIT = "No limit: the method has no weights; only the licences of the two images bind."
 """`ModelCard.licence` of a method that was fitted to nothing but the pair at hand."""
@@ -43,6 +47,9 @@ class ModelCard:
     """Standard deviation of each band, in units of ``scale``; above 0."""
     scale: float = 255.0
     """Raw sensor value that counts as 1: raw values are divided by it first."""
+    stretch: tuple[float, float] | None = None
+    """Percentiles of a pair's values that become 0 and ``scale`` where the images are not 8 bit: for networks that have
+    seen nothing but 8-bit pictures. None: values are taken as they are stored. See `terradelta.raster.scaling`."""
     network_args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the network's constructor."""
     stride: int = 16
@@ -87,6 +94,12 @@ class ModelCard:
             )
         if not all(x > 0 for x in (*self.std, self.scale, self.temperature)):  # not-a-number is refused too
             raise ModelError(f"model card {self.name!r}: std, scale and temperature must be above 0")
+
+    @property
+    def fill(self) -> NDArray[np.float32]:
+        """``(2, C)`` raw values of both dates for pixels without data: the means, so nothing looks changed there."""
+        mean = np.asarray(self.mean, np.float32) * np.float32(self.scale)
+        return np.stack([mean, mean])
 
     def normalise(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Raw sensor values to the network's input: ``(values / scale - mean) / std``.
@@ -138,8 +151,10 @@ class ModelCard:
         if version != _CARD_VERSION:
             raise ModelError(f"{source}: model card version {version!r}; this terradelta reads {_CARD_VERSION}")
         _check_fields(fields, source)
+        if "stretch" not in fields and fields.get("scale", EIGHT_BIT) == EIGHT_BIT:
+            fields["stretch"] = STRETCH  # cards of before the field: such networks were always used so
         try:
-            for name in ("bands", "mean", "std", "scores", "gsd_m"):
+            for name in ("bands", "mean", "std", "scores", "gsd_m", "stretch"):
                 if fields.get(name) is not None:
                     fields[name] = tuple(fields[name])
             return cls(**fields)
@@ -182,6 +197,10 @@ def _is_range(value: Any) -> bool:  # noqa: ANN401
     return value is None or (_list_of(_is_number)(value) and len(value) == 2)
 
 
+def _is_stretch(value: Any) -> bool:  # noqa: ANN401
+    return value is None or (_is_range(value) and 0 <= value[0] < value[1] <= 100)
+
+
 def _is_object(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, dict)
 
@@ -199,6 +218,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bands": (_list_of(_is_text), "a list of texts"),
     "threshold": (_is_share, "a number above 0 and at most 1"),
     "gsd_m": (_is_range, "null or two finite numbers"),
+    "stretch": (_is_stretch, "null or two percentiles from 0 to 100, the lower one first"),
     "symmetric": (lambda value: isinstance(value, bool), "true or false"),
     "scores": (_list_of(_is_object), "a list of objects"),
 }

@@ -3,6 +3,7 @@
     TerradeltaError
     ├── InputError            the caller's fault; the command line exits with 2
     │   ├── RasterError       a file is missing, is no raster, is truncated, has no valid pixel
+    │   │   └── NoDataError   no pixel is valid on both dates
     │   ├── RemoteError       a server failed while a file behind a URL was read; nothing is wrong with the file
     │   ├── GridError         two images do not share a place: no overlap, one without a CRS
     │   ├── BandError         bands that do not exist, or do not fit the model
@@ -21,8 +22,10 @@ __all__ = [
     "DataError",
     "GridError",
     "InputError",
+    "LeftOutWarning",
     "MissingExtraError",
     "ModelError",
+    "NoDataError",
     "OutputError",
     "OutputExistsError",
     "RasterError",
@@ -42,6 +45,10 @@ class InputError(TerradeltaError):
 
 class RasterError(InputError):
     """A raster cannot be read, or holds nothing."""
+
+
+class NoDataError(RasterError):
+    """Two rasters have no pixel that is valid on both dates."""
 
 
 class RemoteError(InputError):
@@ -81,3 +88,7 @@ class MissingExtraError(TerradeltaError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs the optional dependencies [{extra}]; run: pip install 'terradelta[{extra}]'")
+
+
+class LeftOutWarning(UserWarning):
+    """A part of an input was passed over, as it is nothing that can be used."""

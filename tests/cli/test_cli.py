@@ -86,7 +86,7 @@ def test_commands_and_options_are_frozen():
                 "--method",
                 "--min-area",
             ),
-            *("--model", "--out", "--overlap", "--pairs", "--precision", "--simplify"),
+            *("--model", "--nodata", "--nodata-bands", "--out", "--overlap", "--pairs", "--precision", "--simplify"),
             *("--skip-damaged", "--threshold", "--tile", "--values", "-o"),
         ],
         "area": ["--draw", "--out", "--receipt", "--regions", "--samples", "--seed", "-o"],

@@ -10,7 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from terradelta.card import ModelCard
+from terradelta.card import STRETCH, ModelCard
 from terradelta.predict.predictor import Predictor
 
 STRIDE = 16
@@ -27,6 +27,7 @@ class BoxPredictor(Predictor):
             bands=("red", "green", "blue"),
             mean=(0.5,) * 3,
             std=(0.25,) * 3,
+            stretch=STRETCH,
             stride=STRIDE,
             tile=256,
             overlap=128,

@@ -8,13 +8,14 @@ import numpy as np
 import pyogrio
 import pyogrio.raw
 import pytest
+import rasterio
 from rio_cogeo import cog_validate
 from scipy import ndimage
 
 from terradelta.lab.synthetic import SceneConfig, make_scene
 from terradelta.mapping.evidence import _is_outline
 from terradelta.mapping.run import ChangeMap, MapOptions, map_change
-from terradelta.raster.pair import open_pair
+from terradelta.predict.classical.cva import Cva
 
 from .conftest import PixelPredictor, Writer
 
@@ -75,23 +76,59 @@ def test_sums_do_not_depend_on_tiles(tmp_path, write_tiff: Writer):
             assert found[f"{date}_{name}"][0] == pytest.approx(mean)
 
 
-def test_vegetation_where_its_bands_are_named(tmp_path, write_tiff: Writer):
-    import rasterio
+S2 = "S2A_MSIL2A_2023{}01T101031_N0509_R022_T32TQM_20230701T130000_{}.tif"
+LANDSAT = "LC08_L2SP_232066_20200801_20200910_02_T1_{}_{}.tif"
 
-    before = np.full((3, 100, 100), 60, np.uint8)
+
+@pytest.mark.parametrize(
+    ("name", "bands", "stored", "values", "known"),
+    [
+        (S2, ("B04", "B08"), lambda r: r * 1e4 + 1000, "auto", True),
+        (LANDSAT, ("red", "nir"), lambda r: (r + 0.2) / 2.75e-5, "auto", True),
+        ("a{}{}.tif", ("red", "nir"), lambda r: r * 1e4 + 1000, "s2-offset,s2-offset", True),
+        ("a{}{}.tif", ("red", "nir"), lambda r: r.astype("float32"), "auto", True),
+        ("a{}{}.tif", ("red", "nir"), lambda r: r * 1e4, "auto", False),  # what the numbers mean is not known
+        (S2, ("B04", "B08"), lambda r: r * 1e4 + 1000, "raw", False),
+        ("a{}{}.tif", ("B4", "B8"), lambda r: r.astype("float32"), "auto", False),  # of whatever sensor
+        (S2, ("B03", "B08"), lambda r: r * 1e4 + 1000, "auto", False),
+    ],
+)
+def test_vegetation_from_reflectance_of_bands_that_are_known(
+    tmp_path, write_tiff: Writer, name, bands, stored, values, known
+):
+    before = np.broadcast_to(np.array([0.06, 0.30])[:, None, None], (2, 60, 60)).copy()
+    before[:, ::2] += 0.01
     after = before.copy()
-    after[:, 30:60, 30:60] = np.array([200, 100, 250])[:, None, None]
+    after[:, 20:40, 20:40] = np.array([0.15, 0.18])[:, None, None]
+    paths = []
+    for month, reflectance in (("06", before), ("07", after)):
+        raw = stored(reflectance)
+        raw = raw if raw.dtype == "float32" else np.round(raw).astype("uint16")
+        paths.append(write_tiff(name.format(month, month), raw))
+        with rasterio.open(paths[-1], "r+") as file:
+            file.descriptions = bands
+    made = map_change(*paths, tmp_path / "out", Cva(), MapOptions(min_area_m2=0, values=values))
+    found = attributes(made)
+    assert ("ndvi_before" in found) == known
+    if known:
+        assert found["ndvi_before"].tolist() == [pytest.approx(0.24 / 0.37, rel=1e-3)]
+        assert found["ndvi_after"].tolist() == [pytest.approx(0.03 / 0.33, rel=1e-3)]
+
+
+def test_bands_that_share_a_name_get_fields_of_their_own(tmp_path, write_tiff: Writer):
+    before = np.full((4, 60, 60), 60, np.uint16) + np.arange(60, dtype=np.uint16) % 3
+    after = before.copy()
+    after[:, 20:40, 20:40] = np.arange(100, 180, 20)[:, None, None]
     paths = [write_tiff("a.tif", before), write_tiff("b.tif", after)]
     for path in paths:
         with rasterio.open(path, "r+") as file:
-            file.descriptions = ("nir", "red", "green")
-    with open_pair(*paths) as pair:
-        names = pair.bands
-    made = map_change(*paths, tmp_path / "out", PixelPredictor(), MapOptions(min_area_m2=0, bands=(1, 2, 3)))
+            file.descriptions = ("Reflectance", "reflectance", "Reflectance 2", "reflectance")
+    made = map_change(*paths, tmp_path / "out", Cva(), MapOptions(min_area_m2=0))
     found = attributes(made)
-    assert {"nir", "red"} <= {name.lower() for name in names}
-    assert found["ndvi_after"].tolist() == [pytest.approx((200 - 100) / 300)]
-    assert found["ndvi_before"].tolist() == [0.0]
+    names = ("reflectance", "reflectance_2", "reflectance_2_2", "reflectance_3")
+    largest = found["pixels"].argmax()
+    assert [found[f"after_{name}"][largest] for name in names] == [100, 120, 140, 160]
+    assert not any("name their bands differently" in line for line in made.receipt.preflight)
 
 
 def test_a_pure_shift_is_flagged_and_real_change_is_not(tmp_path, write_tiff: Writer):

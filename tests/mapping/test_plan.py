@@ -12,7 +12,7 @@ from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import MapOptions, make_plan
 from terradelta.mapping.scene import SceneRows, predict_rows
 from terradelta.raster.pair import open_pair
-from terradelta.raster.scaling import choose_scaling
+from terradelta.raster.scaling import scaling_of
 from terradelta.stages import StageClock
 
 from .conftest import BoxPredictor, Writer
@@ -25,7 +25,7 @@ def paths(write_tiff: Writer, pair_values):
 
 def plan_of(paths, predictor, **options):
     with open_pair(*paths, wanted=predictor.card.bands) as pair:
-        scaling = choose_scaling(pair, predictor.card.scale)
+        scaling = scaling_of(pair, predictor.card)
         return make_plan(pair, predictor, scaling, MapOptions(tile=64, overlap=16, **options))
 
 

@@ -98,6 +98,6 @@ def test_evidence_does_not_read_the_images_again(tmp_path, write_tiff, pair_valu
     paths = [write_tiff(f"{n}.tif", values) for n, values in zip("ab", pair_values, strict=True)]
     options = MapOptions(tile=64, overlap=32)
     made = map_change(*paths, tmp_path / "out", PixelPredictor(), options)
-    assert made.receipt["result"]["polygons"] == 1
+    assert made.receipt.result.polygons == 1
     # Evidence is measured in one window, the whole; the one time it is read, a valid pixel is looked for.
     assert reads.count(Tile(0, 0, 300, 420)) == 1

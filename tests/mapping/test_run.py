@@ -12,6 +12,8 @@ from shapely.geometry import box
 
 from terradelta.errors import BandError, GridError, InputError, ModelError, OutputExistsError, RasterError, ShapeError
 from terradelta.mapping.run import MapOptions, map_change
+from terradelta.predict.classical.cva import Cva
+from terradelta.predict.classical.irmad import IrMad
 
 from .conftest import REACH, BoxPredictor, PixelPredictor, Writer
 
@@ -320,9 +322,22 @@ def test_areas_beyond_the_projection_are_null(tmp_path, write_tiff: Writer, pair
     assert "area on the ground is unknown" in made.report.read_text()
 
 
-def test_float64_beyond_float32(tmp_path, write_tiff: Writer, pair_values):
+@pytest.mark.parametrize("value", [1e300, 1.7e308, -3.4028234663852886e38, np.inf])
+@pytest.mark.parametrize("how", [PixelPredictor, IrMad, Cva])
+def test_values_that_nothing_can_count_with_are_no_data(tmp_path, write_tiff: Writer, pair_values, value, how):
+    before, after = (v.astype("float64") for v in pair_values)
+    before[0, 200:, :30] = value
+    before, after = (write_tiff(f"{n}.tif", v) for n, v in (("a", before), ("b", after)))
+    receipt = map_change(before, after, tmp_path / "out", how()).receipt
+    assert receipt["result"]["valid_px"] == 300 * 420 - 100 * 30
+    warning = f"0.79% of the values of {before} are infinite or beyond 1e+38"
+    assert any(warning in line for line in receipt["preflight"])
+
+
+def test_nothing_but_such_values(tmp_path, write_tiff: Writer, pair_values):
     before, after = (write_tiff(f"{n}.tif", v * 1e305) for n, v in zip("ab", pair_values, strict=True))
-    assert map_change(before, after, tmp_path / "out", PixelPredictor()).receipt.result.changed_px > 60 * 80
+    with pytest.raises(RasterError, match=r"no pixel is valid on both dates.*beyond 1e\+38"):
+        map_change(before, after, tmp_path / "out", PixelPredictor())
 
 
 def test_a_network_that_gives_nan_is_an_error(tmp_path, write_tiff: Writer, pair_values):
@@ -362,3 +377,17 @@ def test_a_truncated_png_is_refused(tmp_path):
     with pytest.raises(RasterError, match=r"b\.png"):
         map_change(*paths, tmp_path / "out", PixelPredictor())
     assert not (tmp_path / "out").exists()
+
+
+def test_polygons_that_look_like_noise_are_named_with_the_cure(tmp_path, write_tiff: Writer, pair_values):
+    noise = pair_values[0].copy()
+    changed = np.random.default_rng(3).random((300, 420)) < 0.02
+    noise[:, changed] += 140
+    said = []
+    for name, later, noisy in (("out", noise, True), ("calm", pair_values[1], False)):
+        before, after = (write_tiff(f"{name}{n}.tif", v) for n, v in (("a", pair_values[0]), ("b", later)))
+        receipt = map_change(before, after, tmp_path / name, PixelPredictor(), announce=said.extend).receipt
+        warned = [line for line in receipt.preflight if "this looks like noise" in line]
+        assert len(warned) == noisy
+        assert set(warned) <= set(said)
+    assert any("changes have 1 pixels or fewer" in line and "--sieve N" in line for line in said)

@@ -8,8 +8,9 @@ import pytest
 import rasterio
 
 from terradelta.errors import InputError, RasterError
-from terradelta.mapping.provenance import input_record, input_stamp, newest
+from terradelta.mapping.provenance import input_record, newest
 from terradelta.mapping.run import MapOptions, map_change
+from terradelta.raster.identity import input_stamp
 from terradelta.raster.preflight import Placement
 from terradelta.raster.source import read_source
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 from terradelta.errors import InputError, ModelError, OutputError, OutputExistsError, RasterError
 from terradelta.mapping.journal import Journal
@@ -301,3 +302,29 @@ def test_the_job_holds_what_the_rows_depend_on(tmp_path, pair):
     assert job["tiles"] == [64, 64, 16, 16]
     assert [Path(each[0]).name for each in job["inputs"]] == ["a.tif", "b.tif"]
     assert isinstance(Journal(work / "rows", job), Journal)
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+@pytest.mark.parametrize("what", ["mask", "nodata", "content"])
+def test_a_run_does_not_go_on_with_another_input(tmp_path, pair, what):
+    """Each changes what is read, and leaves the image's size and date as they were."""
+    with pytest.raises(KeyboardInterrupt):
+        map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL, progress=stop_after(20))
+    before = pair[0]
+    times = (before.stat().st_atime_ns, before.stat().st_mtime_ns)
+    if what == "content":
+        content = bytearray(before.read_bytes())
+        content[-1] ^= 1
+        before.write_bytes(content)
+    elif what == "mask":
+        with rasterio.open(before) as file:
+            size = {"height": file.height, "width": file.width}
+        with rasterio.open(f"{before}.msk", "w", driver="GTiff", count=1, dtype="uint8", **size) as file:
+            file.write(np.eye(*size.values(), dtype="uint8")[None] * 255)
+    else:
+        Path(f"{before}.aux.xml").write_text(
+            '<PAMDataset><PAMRasterBand band="1"><NoDataValue>70</NoDataValue></PAMRasterBand></PAMDataset>'
+        )
+    os.utime(before, ns=times)
+    with pytest.raises(InputError, match=r"differs from this one in: inputs"):
+        map_change(*pair, tmp_path / "out", BoxPredictor(), SMALL)

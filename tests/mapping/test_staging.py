@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from terradelta.errors import OutputError, OutputExistsError
+from terradelta.errors import InputError, OutputError, OutputExistsError
 from terradelta.mapping import staging
 from terradelta.mapping.staging import check_free, work_folder
 
@@ -51,7 +51,7 @@ def test_taken_while_working(tmp_path):
 
 def test_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="cannot be made"), work_folder(tmp_path / "file" / "out"):
+    with pytest.raises(InputError, match="cannot be made"), work_folder(tmp_path / "file" / "out"):
         pass
 
 
@@ -84,7 +84,7 @@ def test_a_name_as_long_as_the_system_allows(tmp_path):
     ("name", "words"), [("y" * 256, "File name too long"), ("\udcff", "no UTF-8 name"), ("a\0", "null byte")]
 )
 def test_impossible_names(tmp_path, name, words):
-    with pytest.raises(OutputError, match=words), work_folder(tmp_path / name):
+    with pytest.raises(InputError, match=words), work_folder(tmp_path / name):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -145,3 +145,35 @@ def test_a_lock_that_was_removed_does_not_count(tmp_path, monkeypatch):
     with work_folder(tmp_path / "out") as made:
         assert (made.path / "lock").exists()
     assert (tmp_path / "out").is_dir()
+
+
+def test_nothing_temporary_lies_in_a_product(tmp_path):
+    """What a writer left, as when nothing could be deleted for want of space, goes before the folder gets its name."""
+    with work_folder(tmp_path / "out") as work:
+        (work.product / "change.tif").write_text("a")
+        (work.product / ".change.tif.XXXX").mkdir()
+        (work.product / ".change.tif.XXXX" / "0").write_text("b")
+        (work.product / ".report.part").write_text("c")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["change.tif"]
+
+
+def test_temporary_files_that_stay_end_the_run(tmp_path, monkeypatch):
+    def refuse(path, ignore_errors=False):
+        if not ignore_errors:
+            raise OSError(28, "No space left on device")
+
+    def run():
+        with work_folder(tmp_path / "out") as work:
+            (work.product / ".change.tif.XXXX").mkdir()
+            monkeypatch.setattr("terradelta.mapping.staging.shutil.rmtree", refuse)
+
+    with pytest.raises(OutputError, match=r"temporary files that cannot be removed \(No space left"):
+        run()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["file/out", "file/a/b", "n" * 300, "nul\0"])
+def test_folders_that_can_never_be_are_the_users_fault(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        check_free(tmp_path / name)

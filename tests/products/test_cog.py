@@ -256,7 +256,7 @@ import resource, sys
 import numpy as np
 from affine import Affine
 from pathlib import Path
-from terradelta.geo import cog
+from terradelta.products import cog
 from terradelta.geo.grid import Grid
 height, width = int(sys.argv[1]), int(sys.argv[2])
 strip = np.random.default_rng(0).random((4, width), np.float32)

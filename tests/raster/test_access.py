@@ -4,12 +4,18 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyogrio.raw
 import pytest
 import rasterio
+import shapely
+from affine import Affine
 
 from terradelta.errors import RasterError
+from terradelta.geo.grid import Grid
+from terradelta.products.gpkg import GpkgWriter
+from terradelta.products.polygons import ChangePolygon
 from terradelta.raster import access
-from terradelta.raster.access import check_beside, open_image
+from terradelta.raster.access import check_beside, open_image, vector_name
 from terradelta.raster.pair import open_pair
 from terradelta.raster.source import read_source
 
@@ -148,3 +154,19 @@ def test_unreadable_files(tmp_path):
         pytest.skip("this user may read anything")
     with pytest.raises(RasterError, match="cannot be read"):
         read_source(path)
+
+
+@pytest.mark.parametrize("folder", ["a!b", "a;b", "plain", "a.zip!c"])
+def test_vector_files_in_folders_that_look_like_archives(tmp_path, folder):
+    (tmp_path / folder).mkdir()
+    path = tmp_path / folder / "x.gpkg"
+    grid = Grid(None, Affine.identity(), (5, 5))
+    polygon = ChangePolygon(shapely.box(0, 0, 2, 2), 4.0, 8.0, 0.5, 0.9, 4, "px")
+    with GpkgWriter(path, grid) as writer:
+        writer.add([polygon])
+    assert [each.name for each in (tmp_path / folder).iterdir()] == ["x.gpkg"]
+    with vector_name(path) as name:
+        shapes = pyogrio.raw.read(name, layer="change")[2]
+    assert shapely.from_wkb(shapes)[0].equals(polygon.geometry)
+    with pytest.raises(RasterError, match=r"may hold neither '!' nor ';'; rename it"), vector_name("a!b.gpkg"):
+        pass

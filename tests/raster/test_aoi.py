@@ -10,7 +10,7 @@ import pyproj
 import pytest
 import shapely
 
-from terradelta.errors import InputError
+from terradelta.errors import InputError, LeftOutWarning
 from terradelta.raster.aoi import parse_area, read_area
 from terradelta.raster.overlap import Area, aoi_record
 
@@ -116,7 +116,7 @@ def test_a_crossed_outline_is_repaired(tmp_path):
         ("{}", "neither GeoJSON nor WKT"),
         ("[" * 100_000, "neither GeoJSON nor WKT"),
         ('{"type": "Point", "coordinates": [1, 2]}', "holds no polygon"),
-        ('{"type": "Polygon", "coordinates": [[[0,0],[1e999,0],[1,1],[0,0]]]}', "number overflow"),
+        ('{"type": "Polygon", "coordinates": [[[0,0],[1e999,0],[1,1],[0,0]]]}', "Out of range float values"),
         ('{"type": "FeatureCollection", "features": []}', "holds no polygon"),
         (json.dumps({**feature(SQUARE), "crs": {"type": "link"}}), "its 'crs' member has no name"),
         (json.dumps({**feature(SQUARE), "crs": {"properties": {"name": "EPSG:0"}}}), "the CRS 'EPSG:0' is unknown"),
@@ -196,3 +196,17 @@ def test_the_record():
     assert aoi_record((1, 2, 3, 4)) == [1, 2, 3, 4]
     assert aoi_record(SQUARE) == SQUARE.wkt
     assert aoi_record(Area(SQUARE, UTM)) == f"EPSG:32614;{SQUARE.wkt}"
+
+
+@pytest.mark.parametrize("empty", [[{"type": "Feature", "properties": {}, "geometry": None}], [{"type": "Feature"}]])
+def test_features_without_a_geometry_are_left_out_with_a_note(tmp_path, empty):
+    """RFC 7946, section 3.2."""
+    whole = {"type": "Feature", "properties": None, "geometry": json.loads(shapely.to_geojson(shapely.box(0, 0, 1, 1)))}
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [*empty, whole]}))
+    with pytest.warns(LeftOutWarning, match="1 of 2 features have no geometry and were left out"):
+        area = parse_area(str(path))
+    assert area.shape.equals(shapely.box(0, 0, 1, 1))
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": empty}))
+    with pytest.warns(LeftOutWarning), pytest.raises(InputError, match="holds no polygon"):
+        parse_area(str(path))

@@ -5,16 +5,18 @@ import os
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 import skimage.io
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
-from terradelta.errors import BandError, GridError, RasterError
+from terradelta.errors import BandError, GridError, InputError, RasterError
 from terradelta.geo.grid import Grid, Tile
+from terradelta.raster.nodata import find_fill, parse_nodata
 from terradelta.raster.overlap import Area
-from terradelta.raster.pair import open_pair
+from terradelta.raster.pair import Reading, open_pair
 
 UTM = CRS.from_epsg(32614)
 X0, Y0 = 500000.0, 5200000.0
@@ -22,6 +24,7 @@ AT_HOME = Affine(5, 0, X0, 0, -5, Y0)
 # Moved by a part of a pixel, so that the file is warped; its pixel (r, c) is the nearest to the grid's (r, c).
 NEAR_HOME = Affine(5, 0, X0 - 1.5, 0, -5, Y0 + 1.0)
 SHAPE = (40, 50)
+AS_DECLARED = Reading()
 
 
 def write(path, values, transform=AT_HOME, crs=UTM, **profile):
@@ -43,14 +46,17 @@ def holes(seed=0, share=0.1):
     return np.random.default_rng(seed).random(SHAPE) < share
 
 
-def check(partner, path, expected, bands=(1,)):
+def check(partner, path, expected, bands=(1,), reading=AS_DECLARED):
     """Validity must be ``expected``; every valid value must be the constant 100, however close to a hole."""
-    with open_pair(path, path, bands=list(bands)) as pair:
+    with open_pair(path, path, bands=list(bands), reading=reading) as pair:
         assert (pair.grid.shape, pair.preflight.placements[0].warped) == (SHAPE, False)
         check_window(pair.read(pair.grid.tile), expected, tolerance=0)
+        small = pair.read_decimated(25)
+        np.testing.assert_array_equal(small.valid, expected[1::2, 1::2])
     with rasterio.open(path, "r+") as file:
         file.transform = NEAR_HOME
-    with open_pair(partner, path, bands=None if len(bands) == 1 else [*bands], grid=Grid(UTM, AT_HOME, SHAPE)) as pair:
+    grid = Grid(UTM, AT_HOME, SHAPE)
+    with open_pair(partner, path, bands=None if len(bands) == 1 else [*bands], grid=grid, reading=reading) as pair:
         assert pair.preflight.placements[1].warped
         rows, cols = pair.grid.shape
         check_window(pair.read(pair.grid.tile), expected[:rows, :cols], tolerance=0)
@@ -109,22 +115,23 @@ def test_infinity_is_never_a_value(tmp_path, partner, infinite):
 
 
 def test_a_pixel_is_valid_where_every_selected_band_is(tmp_path):
+    any_band = Reading(nodata_bands="any")
     partner = write(tmp_path / "partner.tif", np.full((3, *SHAPE), 7, "uint8"))
     values = np.full((3, *SHAPE), 100, "uint8")
     for band in range(3):
         values[band, holes(band)] = 0
     path = write(tmp_path / "a.tif", values, nodata=0)
-    check(partner, path, ~(holes(0) | holes(1) | holes(2)), bands=(1, 2, 3))
+    check(partner, path, ~(holes(0) | holes(1) | holes(2)), bands=(1, 2, 3), reading=any_band)
     with rasterio.open(path, "r+") as file:
         file.transform = AT_HOME
-    check(partner, path, ~(holes(0) | holes(2)), bands=(3, 1))
+    check(partner, path, ~(holes(0) | holes(2)), bands=(3, 1), reading=any_band)
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_an_alpha_band_is_a_mask_and_no_image(tmp_path, count, dtype):
     values = np.full((count + 1, *SHAPE), 100, dtype)
-    values[-1] = np.where(holes(), 0, np.random.default_rng(5).integers(1, 255, SHAPE))
+    values[-1] = np.where(holes(), 0, np.where(holes(7, 0.04), 120, 255))  # a few pixels are half transparent
     values[:-1, holes()] = 33
     path = write(tmp_path / "a.tif", values)
     with rasterio.open(path, "r+") as file:
@@ -352,3 +359,167 @@ def test_odd_file_names(tmp_path):
     path = write(tmp_path / "été & <fin> 'a' 100%?.tif", np.full((1, *SHAPE), 100, "uint8"))
     with open_pair(path, path) as pair:
         assert (pair.read(pair.grid.tile).before == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "rule", "one_is_enough"),
+    [
+        ("uint8", 0, "auto", False),
+        ("uint16", 65535, "auto", False),
+        ("float32", 0, "auto", False),
+        ("float32", 65535, "auto", True),
+        ("int16", -9999, "auto", True),
+        ("int16", -9999, "all", False),
+        ("float32", -9999, "all", False),
+        ("uint8", 0, "any", True),
+        ("float32", np.nan, "all", True),
+    ],
+)
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_value_that_could_be_measured_is_no_data_only_in_all_bands(
+    tmp_path, dtype, nodata, rule, one_is_enough, declared
+):
+    """Declared in the file or told; read as it is and through a warp."""
+    values = np.full((3, *SHAPE), 100, dtype)
+    values[:, holes(0)] = nodata
+    values[1, holes(1)] = nodata
+    reading = Reading(nodata_bands=rule, nodata="auto" if declared else f"{nodata}")
+    path = write(tmp_path / "a.tif", values, **({"nodata": nodata} if declared else {}))
+    partner = write(tmp_path / "b.tif", np.full((3, *SHAPE), 7, "uint8"))
+    expected = ~holes(0) & ~holes(1) if one_is_enough else ~holes(0)
+    with open_pair(path, partner, bands=[1, 2, 3], reading=reading) as pair:
+        np.testing.assert_array_equal(pair.read(pair.grid.tile).valid, expected)
+        np.testing.assert_array_equal(pair.read_decimated(25).valid, expected[1::2, 1::2])
+    with rasterio.open(path, "r+") as file:
+        file.transform = NEAR_HOME
+    grid = Grid(UTM, AT_HOME, SHAPE)
+    with open_pair(partner, path, bands=[1, 2, 3], grid=grid, reading=reading) as pair:
+        window = pair.read(pair.grid.tile)
+        rows, cols = pair.grid.shape
+        np.testing.assert_array_equal(window.valid, expected[:rows, :cols])
+        np.testing.assert_array_equal(window.after[0, window.valid & ~holes(1)[:rows, :cols]], 100)
+
+
+def test_what_is_told_takes_the_place_of_what_the_file_declares(tmp_path, partner):
+    values = np.full((1, *SHAPE), 100, "uint8")
+    values[0, holes(0)] = 0
+    path = write(tmp_path / "a.tif", values, nodata=100)
+    with open_pair(path, partner, reading=Reading(nodata="0,auto")) as pair:
+        np.testing.assert_array_equal(pair.read(pair.grid.tile).valid, ~holes(0))
+    for told in ("none", "none,auto", "-9999", "nan"):  # the last two are nothing that eight bits hold
+        with open_pair(path, partner, reading=Reading(nodata=told)) as pair:
+            assert pair.read(pair.grid.tile).valid.all()
+
+
+def test_masks_and_alpha_hold_beside_what_is_told(tmp_path):
+    values = np.full((2, *SHAPE), 100, "uint8")
+    values[0, holes(0)] = 3
+    values[1] = np.where(holes(1), 0, 255)
+    path = write(tmp_path / "a.tif", values, alpha="YES")
+    partner = write(tmp_path / "b.tif", values[:1])
+    with open_pair(path, partner, reading=Reading(nodata="3,none")) as pair:
+        np.testing.assert_array_equal(pair.read(pair.grid.tile).valid, ~holes(0) & ~holes(1))
+
+
+@pytest.mark.parametrize("text", ["", "x", "1,2,3", "1;2"])
+def test_nodata_that_is_not_understood(text):
+    with pytest.raises(InputError, match=r"--nodata .* is not understood. Value that means no data: auto"):
+        parse_nodata(text)
+
+
+def textured(seed=0, low=60, high=140, shape=(3, 60, 80)):
+    return np.random.default_rng(seed).integers(low, high, shape).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("value", "where", "collar"),
+    [
+        (-9999, np.s_[:, :4], False),
+        (-9999, np.s_[:, 30:33, 40:50], False),
+        (0, np.s_[:, :, :15], False),
+        (59, np.s_[:, :, :15], True),  # next to the other values, but along a border
+        (140, np.s_[:, 50:, 70:], True),  # a corner
+        (59, np.s_[:, 20:40, 20:40], None),  # a lake
+        (140, np.s_[:1, :, :15], None),  # in one band only
+        (255, np.s_[:, :1, :1], None),  # a single pixel
+    ],
+)
+def test_fills_that_nobody_declared(value, where, collar):
+    values = textured()
+    values[where] = value
+    found = find_fill(values, np.ones((60, 80), bool))
+    if collar is None:
+        assert found is None
+    else:
+        assert (found.value, found.collar) == (value, collar)
+        assert found.share == pytest.approx((values == value).all(axis=0).mean())
+
+
+def test_no_fill_in_plain_images():
+    assert find_fill(textured(), np.ones((60, 80), bool)) is None
+    assert find_fill(np.full((3, 60, 80), 7.0), np.ones((60, 80), bool)) is None
+    assert find_fill(textured(), np.zeros((60, 80), bool)) is None
+
+
+def test_a_fill_is_said_with_the_cure(tmp_path):
+    values = textured(shape=(3, *SHAPE))
+    filled = values.copy()
+    filled[:, :4] = -9999
+    first, second = write(tmp_path / "a.tif", values), write(tmp_path / "b.tif", filled)
+    with open_pair(first, second) as pair:
+        warning = pair.preflight.warnings[-1]
+    assert warning == (
+        "10.0% of the second date's valid pixels hold -9999 in all bands, far from all other values: if that means no "
+        "data, say so with --nodata auto,-9999"
+    )
+    with open_pair(first, second, reading=Reading(nodata="auto,-9999")) as pair:
+        assert not any("--nodata" in line for line in pair.preflight.lines())
+        assert "nodata -9999 in any band" in pair.preflight.lines()[1]
+        assert pair.preflight.valid_fraction == 0.9
+
+
+FORMATS = {
+    **{"a.tif": ("GTiff", 3, {}), "tiled.tif": ("GTiff", 3, {"tiled": True, "blockxsize": 32, "blockysize": 32})},
+    **{"a.png": ("PNG", 3, {}), "a.jpg": ("JPEG", 3, {}), "a.webp": ("WEBP", 3, {}), "a.bmp": ("BMP", 3, {})},
+    **{"a.gif": ("GIF", 1, {}), "a.ppm": ("PNM", 3, {}), "a.pgm": ("PNM", 1, {}), "a.img": ("HFA", 3, {})},
+    **{"bsq.dat": ("ENVI", 3, {}), "bip.dat": ("ENVI", 3, {"interleave": "bip"}), "a.ntf": ("NITF", 3, {})},
+    **{"bil.dat": ("ENVI", 3, {"interleave": "bil"}), "a.bil": ("EHdr", 3, {}), "one.bil": ("EHdr", 1, {})},
+    **{"a.asc": ("AAIGrid", 1, {}), "a.jp2": ("JP2OpenJPEG", 3, {"reversible": "yes", "quality": "100"})},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_truncated_file_of_any_format_is_no_image(tmp_path, name):
+    driver, count, options = FORMATS[name]
+    values = np.random.default_rng(0).integers(1, 255, (count, 64, 80)).astype("uint8")
+    path, source = tmp_path / name, tmp_path / "source.tif"
+    with rasterio.open(source, "w", driver="GTiff", count=count, height=64, width=80, dtype="uint8") as file:
+        file.write(values)
+    rasterio.shutil.copy(source, path, driver=driver, **options)
+    for beside in tmp_path.glob("*.aux.xml"):
+        beside.unlink()
+    with open_pair(path, path) as pair:
+        whole = pair.read(pair.grid.tile)
+        assert whole.valid.all()
+        if driver not in ("JPEG", "WEBP", "AAIGrid"):  # the last one turns what is not north up
+            np.testing.assert_array_equal(whole.before, values)
+    os.truncate(path, int(path.stat().st_size * 0.8))
+
+    def read():
+        with open_pair(path, path) as pair:
+            pair.read(pair.grid.tile)
+
+    for _ in range(2):  # what GDAL keeps of the first attempt must not pass for an image
+        with pytest.raises(RasterError, match=r"truncated|cannot be opened|cannot be read"):
+            read()
+
+
+def test_a_truncated_raw_file_names_both_sizes(tmp_path):
+    path = tmp_path / "a.dat"
+    size = {"count": 2, "height": 64, "width": 80, "dtype": "uint16"}
+    with rasterio.open(path, "w", driver="ENVI", crs=UTM, transform=AT_HOME, **size) as file:
+        file.write(np.ones((2, 64, 80), "uint16"))
+    os.truncate(path, 20479)
+    with pytest.raises(RasterError, match=r"has 20,479 of the 20,480 bytes that its header names: it is truncated"):
+        open_pair(path, path)

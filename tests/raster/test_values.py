@@ -7,10 +7,11 @@ import pytest
 import rasterio
 from affine import Affine
 
+from terradelta.card import STRETCH, ModelCard
 from terradelta.errors import InputError, RasterError
 from terradelta.raster.bands import Band, match_bands
 from terradelta.raster.pair import Reading, open_pair
-from terradelta.raster.scaling import choose_scaling
+from terradelta.raster.scaling import scaling_of
 from terradelta.raster.source import read_source
 from terradelta.raster.values import Meaning, agree, band_names, parse_values, recognise
 
@@ -18,6 +19,7 @@ OLD = "S2A_MSIL2A_20210701T101031_N0301_R022_T32UQD_20210701T134501.tif"
 NEW = "S2B_MSIL2A_20230701T101031_N0509_R022_T32UQD_20230701T134501.tif"
 UNKNOWN = "T32UQD_20230701T101031_B04_10m.tif"
 LANDSAT = "LC08_L2SP_193024_20200702_20200913_02_T1_SR_B4.TIF"
+CARD = ModelCard("m", "n", ("red",), (0.5,), (0.25,), stretch=STRETCH)
 DN = np.random.default_rng(0).integers(300, 3000, (1, 40, 50)).astype("uint16")
 
 
@@ -84,10 +86,15 @@ def test_two_baselines_are_the_classical_trap(tmp_path):
         lines = pair.preflight.lines()
         after_source = pair.preflight.sources[1]
         assert pair.dtypes == ("float32", "float32")
-        scaling = choose_scaling(pair)
+        scaling = scaling_of(pair, CARD)
+        as_trained = scaling_of(pair, CARD.replace(scale=10000.0, stretch=None))
     np.testing.assert_allclose(window.before, DN / 10000, rtol=1e-6)
     np.testing.assert_allclose(window.after, window.before, atol=1e-6)
     assert 0.03 < scaling.low[0] < scaling.high[0] < 0.3
+    np.testing.assert_allclose(as_trained.apply(window.after), DN, atol=0.1)  # not clipped, in units of the card
+    assert as_trained.lines(("red",)) == [
+        "The model takes reflectance times 10000, so both dates were multiplied by it."
+    ]
     name = "known from the product's name, processing baseline"
     assert f"The first date's values become reflectance: 0.0001 x value +0 ({name} 03.01)." in lines
     assert f"The second date's values become reflectance: 0.0001 x value -0.1 ({name} 05.09)." in lines

@@ -20,6 +20,7 @@ from terradelta.errors import InputError
 from terradelta.files import whole_file
 from terradelta.products.change import CLASSES, ChangeRaster
 from terradelta.products.writer import CHANGE
+from terradelta.raster.access import vector_name
 from terradelta.receipt import AreaReceipt, EvaluationReceipt, finite, read_receipt, to_json
 from terradelta.receipt.area_record import (
     AccuracyRecord,
@@ -136,16 +137,17 @@ class AreaReport:
             )
             for name in rows[0]
         }
-        pyogrio.raw.write(
-            path,
-            geometry=shapely.to_wkb(np.array(self.shapes, object)),
-            field_data=list(columns.values()),
-            fields=list(columns),
-            layer="areas",
-            driver="GPKG",
-            geometry_type="Unknown",
-            crs=self.crs,
-        )
+        with vector_name(path) as name:
+            pyogrio.raw.write(
+                name,
+                geometry=shapely.to_wkb(np.array(self.shapes, object)),
+                field_data=list(columns.values()),
+                fields=list(columns),
+                layer="areas",
+                driver="GPKG",
+                geometry_type="Unknown",
+                crs=self.crs,
+            )
 
 
 def measure(

@@ -17,7 +17,7 @@ from terradelta.errors import InputError
 from terradelta.files import whole_file
 from terradelta.geo.grid import Grid, Tile
 from terradelta.products.change import CLASSES, NO_DATA, ChangeRaster
-from terradelta.raster.access import sealed_vectors
+from terradelta.raster.access import sealed_vectors, vector_name
 
 __all__ = ["Samples", "draw_samples", "read_samples", "write_samples"]
 
@@ -177,11 +177,11 @@ def _write_gpkg(path: Path, x: Any, y: Any, ids: NDArray[np.int64], grid: Grid) 
 
     import pyogrio.raw  # slow to import
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), vector_name(path) as name:
         warnings.filterwarnings("ignore", message="'crs' was not provided")
         warnings.filterwarnings("ignore", message="Passed SRS uses")
         pyogrio.raw.write(
-            path,
+            name,
             geometry=shapely.to_wkb(shapely.points(x, y)),
             field_data=[ids, np.zeros(len(ids), np.int32)],
             fields=["id", "label"],
@@ -217,8 +217,8 @@ def _read_vector(path: Path, grid: Grid) -> tuple[NDArray[np.float64], NDArray[n
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
-        with sealed_vectors():
-            meta, _, shapes, fields = pyogrio.raw.read(path)
+        with sealed_vectors(), vector_name(path) as name:
+            meta, _, shapes, fields = pyogrio.raw.read(name)
     except (DataSourceError, DataLayerError, OSError) as error:
         raise InputError(f"{path} cannot be read as points ({error}); give a GeoPackage or a CSV file") from error
     columns: Mapping[str, Any] = {str(n).lower(): v for n, v in zip(meta["fields"], fields, strict=True)}

@@ -16,7 +16,7 @@ from terradelta.errors import InputError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.products.change import CLASSES, NO_DATA, ChangeRaster
 from terradelta.products.polygons import ellipsoid_areas
-from terradelta.raster.access import sealed_vectors
+from terradelta.raster.access import sealed_vectors, vector_name
 from terradelta.raster.overlap import Area, AreaOfInterest, area_of_interest
 
 __all__ = ["PixelAreas", "Region", "ZonalAreas", "read_regions", "zonal_areas"]
@@ -128,8 +128,8 @@ def read_regions(path: Path, grid: Grid) -> list[Region]:
     from pyogrio.errors import DataLayerError, DataSourceError
 
     try:
-        with sealed_vectors():
-            meta, _, shapes, fields = pyogrio.raw.read(path)
+        with sealed_vectors(), vector_name(path) as name:
+            meta, _, shapes, fields = pyogrio.raw.read(name)
     except (DataSourceError, DataLayerError, OSError) as error:
         raise InputError(
             f"{path} cannot be read as polygons ({error}); give a GeoPackage, GeoJSON or Shapefile"

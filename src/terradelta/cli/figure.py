@@ -96,7 +96,9 @@ def _row(pairs: "PairSource", index: int, predictors: "list[Predictor]") -> "Gri
     from terradelta.lab.figures.panels import GridRow
 
     pair = pairs.read(index)
-    found = tuple(WHOLE.predict(each, pair.before, pair.after) >= each.card.threshold for each in predictors)
+    found = tuple(
+        WHOLE.predict(each, pair.before, pair.after, pair.valid) >= each.card.threshold for each in predictors
+    )
     place = pairs.grid(index)
     metres = None if place is None else ground_sampling_m(place)
     return GridRow(pair.name, *to_rgb((pair.before, pair.after)), pair.label, found, pair.valid, metres)

@@ -219,17 +219,11 @@ def _read(
     pair: "Pair", tile: "Tile", card: "ModelCard"
 ) -> tuple[tuple[NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]:
     """Both dates as they are in the files, and as the network takes them: ``(C, H, W)`` each."""
-    from terradelta.raster.scaling import choose_scaling
+    from terradelta.raster.scaling import scaled_dates, scaling_of
 
     window = pair.read(tile)
     raw = (window.before, window.after)
-    scaling = choose_scaling(pair, card.scale)
-    fill = (np.asarray(card.mean, np.float32) * card.scale)[:, None, None]
-    before, after = (
-        np.where(window.valid, date if scaling is None else scaling.apply(date), fill).astype(np.float32)
-        for date in raw
-    )
-    return raw, (before, after)
+    return raw, scaled_dates(raw, window.valid, scaling_of(pair, card), card.fill)
 
 
 def _maps(

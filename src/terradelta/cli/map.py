@@ -61,6 +61,15 @@ def map_command(
             "GAIN:OFFSET, e.g. s2,s2-offset."
         ),
     ] = "auto",
+    nodata: Annotated[
+        str, typer.Option(help="Value that means no data: auto, none, a number, or two of these, e.g. -9999,none.")
+    ] = "auto",
+    nodata_bands: Annotated[
+        str,
+        typer.Option(
+            help="Whether that must stand in all bands or in any; auto: in all where it could be measured (0, 255)."
+        ),
+    ] = "auto",
     threshold: Annotated[float | None, typer.Option(help="Probability from which a pixel counts as changed.")] = None,
     min_area: Annotated[float, typer.Option(help="Leave out smaller polygons, m².")] = 10.0,
     simplify: Annotated[float, typer.Option(help="Tolerance for simpler outlines, m.")] = 0.0,
@@ -108,6 +117,8 @@ def map_command(
         skip_damaged=skip_damaged,
         allow_outside=allow_outside,
         values=values,
+        nodata=nodata,
+        nodata_bands=nodata_bands,  # type: ignore[arg-type]  # MapOptions checks it
     )
 
     def choose() -> "Predictor":

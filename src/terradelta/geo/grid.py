@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pyproj
 import rasterio
 import rasterio.warp
 from affine import Affine
@@ -12,7 +13,7 @@ from rasterio.crs import CRS
 
 from terradelta.errors import GridError, ShapeError
 
-__all__ = ["Grid", "Tile"]
+__all__ = ["Grid", "Tile", "is_local"]
 
 _ALIGNED_PX = 1e-3
 _LONLAT = CRS.from_epsg(4326)
@@ -191,6 +192,11 @@ class Grid:
         row, col = round(float(on_rows[0])), round(float(on_cols[0]))
         error = np.abs([on_rows - rows - row, on_cols - cols - col]).max()
         return (row, col) if error <= _ALIGNED_PX else None
+
+
+def is_local(crs: CRS) -> bool:
+    """Whether a CRS is a local plane (engineering CRS) without a place on the Earth."""
+    return bool(pyproj.CRS.from_wkt(crs.to_wkt()).is_engineering)
 
 
 def _apply(

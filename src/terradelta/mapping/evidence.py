@@ -43,7 +43,7 @@ _EDGE_RATIO = 1.5
 _SIGMA_PX = 1.0
 _THIN, _ENOUGH_PX = 8, 1000
 _OUTLINE_PX = 5  # a network's outline is off by some pixels: the strongest gradient of 5 x 5 pixels counts
-_RED, _NIR = ("red", "b04", "b4"), ("nir", "nir08", "nir1", "near infrared", "b08", "b8")
+_RED, _NIR = ("red",), ("nir", "nir08")
 _LARGEST = 1e100
 
 
@@ -51,9 +51,10 @@ class Evidence:
     """Fields of polygons, from both images.
 
     They are ``before_BAND`` and ``after_BAND`` (means of the raw values; the first 16 bands), ``ndvi_before`` and
-    ``ndvi_after`` where red and near infrared are named, ``edge_before`` and ``edge_after`` (gradient along the
-    outline, in median gradients of the surroundings), ``outline_in`` (``after``, ``before`` or ``both``: where that is
-    at least 1.5 times as strong) and ``shift_explains`` (null where the shift is not known).
+    ``ndvi_after`` (of mean reflectance, where that, red and near infrared are known), ``edge_before`` and
+    ``edge_after`` (gradient along the outline, in median gradients of the surroundings), ``outline_in`` (``after``,
+    ``before`` or ``both``: where that is at least 1.5 times as strong) and ``shift_explains`` (null where the shift is
+    not known).
 
     ``fields`` has their names and types.
 
@@ -65,11 +66,13 @@ class Evidence:
 
     def __init__(self, pair: Pair, registration: Registration, read: Callable[[Tile], PairWindow]) -> None:
         bands = pair.bands[:_MOST_BANDS]
-        names, lowered = [_plain(band) for band in bands], [band.lower() for band in bands]
+        names = _field_names(bands)
         self.grid = pair.grid
         self._registration, self._read, self._bands = registration, read, len(names)
-        self._red = next((lowered.index(name) for name in _RED if name in lowered), None)
-        self._nir = next((lowered.index(name) for name in _NIR if name in lowered), None)
+        self._reflectance = pair.reflectance
+        known = pair.spectral[:_MOST_BANDS] if self._reflectance is not None else ()
+        self._red = next((known.index(name) for name in _RED if name in known), None)
+        self._nir = next((known.index(name) for name in _NIR if name in known), None)
         numbers = [f"{date}_{name}" for date in ("before", "after") for name in names]
         numbers += ["ndvi_before", "ndvi_after"] if self._red is not None and self._nir is not None else []
         self.fields: dict[str, type] = dict.fromkeys([*numbers, "edge_before", "edge_after"], float)
@@ -106,8 +109,10 @@ class Evidence:
         outline, edge_before, edge_after, *_ = polygon.sums[2 * n :]
         means = [value / polygon.pixels for value in polygon.sums[: 2 * n]]
         found: list[Any] = [value if math.isfinite(value) else None for value in means]
-        if self._red is not None and self._nir is not None:
-            found += [_ndvi(part[self._red], part[self._nir]) for part in (means[:n], means[n:])]
+        if self._red is not None and self._nir is not None and self._reflectance is not None:
+            for part, (gains, offsets) in zip((means[:n], means[n:]), self._reflectance, strict=True):
+                red, nir = (part[band] * gains[band] + offsets[band] for band in (self._red, self._nir))
+                found.append(_ndvi(red, nir))
         edges = [edge_before / outline if outline else None, edge_after / outline if outline else None]
         outline_in, explained = _outline_in(*edges), self._is_explained(polygon)
         area = polygon.area if math.isfinite(polygon.area) else 0.0
@@ -253,3 +258,13 @@ def _ndvi(red: float, nir: float) -> float | None:
 
 def _plain(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_") or "band"
+
+
+def _field_names(bands: tuple[str, ...]) -> list[str]:
+    """A name for each band, no two alike: bands may share theirs, or differ in signs only."""
+    found: list[str] = []
+    for band in bands:
+        name = _plain(band)
+        tries = (f"{name}_{number}" for number in range(2, len(bands) + 2))
+        found.append(name if name not in found else next(each for each in tries if each not in found))
+    return found

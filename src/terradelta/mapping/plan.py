@@ -15,9 +15,11 @@ from terradelta.geo.shift import ShiftField
 from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
-from terradelta.mapping.provenance import field_record, grid_record, input_stamp
+from terradelta.mapping.provenance import field_record, grid_record
 from terradelta.mapping.scene import TileReader
 from terradelta.predict.predictor import Predictor
+from terradelta.raster.identity import input_stamp
+from terradelta.raster.nodata import NODATA_BANDS, NodataBands, parse_nodata
 from terradelta.raster.overlap import Aoi, aoi_record
 from terradelta.raster.pair import Pair, Reading, open_pair
 from terradelta.raster.scaling import Scaling
@@ -81,6 +83,10 @@ class MapOptions:
     """Whether a VRT may name files outside its folder, and URLs."""
     values: str = "auto"
     """What stored values mean, see `terradelta.raster.values.parse_values`."""
+    nodata: str = "auto"
+    """Which values are no data, see `terradelta.raster.nodata.parse_nodata`."""
+    nodata_bands: NodataBands = "auto"
+    """Whether a nodata value must stand in ``all`` bands or in ``any``; ``auto``: in all where it could be measured."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     fresh: bool = False
@@ -92,11 +98,16 @@ class MapOptions:
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; it must be above 0 and at most 1")
+        parse_nodata(self.nodata)
+        if self.nodata_bands not in NODATA_BANDS:
+            raise InputError(f"--nodata-bands is {self.nodata_bands!r}; it must be one of {', '.join(NODATA_BANDS)}")
 
     @property
     def reading(self) -> Reading:
         """How the files are read."""
-        return Reading(allow_outside=self.allow_outside, values=self.values)
+        return Reading(
+            allow_outside=self.allow_outside, values=self.values, nodata=self.nodata, nodata_bands=self.nodata_bands
+        )
 
 
 @dataclass(frozen=True)
@@ -167,8 +178,9 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
     tiles = _tiles(pair.grid.shape, card, options)
     _check_width(tiles)
     job = {
-        "inputs": [input_stamp(source) for source in pair.sources],
+        "inputs": pair.stamps,
         "bands": list(pair.bands),
+        "nodata": [options.nodata, options.nodata_bands],
         "values": [source.conversion and [list(each) for each in source.conversion] for source in pair.sources],
         "area of interest": aoi_record(options.aoi),
         "grid": plain(grid_record(pair.grid)),

@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from terradelta.card import ModelCard
 from terradelta.errors import RasterError
@@ -15,10 +14,10 @@ from terradelta.geo.grid import Grid
 from terradelta.geo.metres import ground_sampling_m
 from terradelta.geo.shift import ShiftField
 from terradelta.raster.preflight import Placement, Preflight
-from terradelta.raster.remote import RemoteFile, probe
+from terradelta.raster.remote import RemoteFile
 from terradelta.raster.scaling import Scaling
 from terradelta.raster.source import Source
-from terradelta.receipt import finite, plain
+from terradelta.receipt import finite
 from terradelta.receipt.map_record import (
     BandRecord,
     FieldRecord,
@@ -41,7 +40,6 @@ __all__ = [
     "file_sha256",
     "grid_record",
     "input_record",
-    "input_stamp",
     "model_record",
     "newest",
     "paired_record",
@@ -61,20 +59,6 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise RasterError(f"{path} cannot be read ({error.strerror})") from error
-
-
-def input_stamp(source: Source, *, ask: bool = False) -> list[Any]:
-    """What tells whether an input is still the same one, without reading it, as JSON-ready values; first its path.
-
-    Args:
-        source: the input.
-        ask: ask servers again about files behind URLs, in place of what they said when the input was opened.
-
-    Raises:
-        RasterError: if a file has vanished.
-    """
-    remotes = [probe(remote.url) if ask else remote for remote in source.remotes]
-    return [source.path, *[list(_stat(f)) for f in source.files], *[plain(_remote_record(each)) for each in remotes]]
 
 
 def input_record(source: Source, place: Placement) -> InputRecord:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import terradelta
 from terradelta.area.measure import interval_from_scores
+from terradelta.errors import NoDataError
 from terradelta.geo.metres import ground_sampling_m
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import MARGIN_PX, Evidence
@@ -35,10 +36,11 @@ from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
 from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
+from terradelta.products.polygons import check_measurable
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
 from terradelta.raster.overlap import aoi_record
 from terradelta.raster.pair import Pair, open_pair
-from terradelta.raster.scaling import Scaling, choose_scaling
+from terradelta.raster.scaling import Scaling, range_warnings, scaling_of
 from terradelta.receipt import MapReceipt, write_receipt
 from terradelta.receipt.map_record import AreaInterval, DamageRecord, EvidenceRecord, InputsRecord, OptionsRecord
 from terradelta.registration.align import Alignment, align
@@ -118,11 +120,13 @@ def map_change(
     with open_pair(
         before, after, bands=bands, wanted=predictor.wanted, aoi=options.aoi, reading=options.reading
     ) as opened:
+        opened.keep_stamps()  # before anything is read: what changes from now on is noticed
+        check_measurable(opened.grid)
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
         with clock.time("register"):
             alignment = align(pair, options.coregister)
         with clock.time("read"):
-            scaling = None if predictor.scale is None else choose_scaling(pair, predictor.scale)
+            scaling = None if predictor.scale is None else scaling_of(pair, predictor.card)
             preflight = _preflight(pair, alignment, scaling, predictor)
         if announce is not None:
             announce(preflight)
@@ -134,6 +138,10 @@ def map_change(
             trim()
             run = _Run(reader, plan, options, journal, work, alignment)
             made = run.make(progress, announce)
+            noisy = made.summary.warnings()
+            preflight += noisy
+            if announce is not None:
+                announce(noisy)
             found = None if scores is None else scores(work.product)
             trim()
             with clock.time("report"):
@@ -154,7 +162,8 @@ def _journal_of(work: WorkFolder, plan: ScenePlan) -> Iterator[Journal]:
     try:
         yield journal
     except BaseException as error:
-        work.keep = bool(journal.finished(rows))
+        # What has no valid pixel has none the next time.
+        work.keep = bool(journal.finished(rows)) and not isinstance(error, NoDataError)
         if work.keep:
             error.add_note("What is finished is kept: the same command goes on from there, --fresh starts anew.")
         raise
@@ -311,6 +320,8 @@ class _Run:
             tile=tiles.tile if isinstance(tiles.tile, int) else tiles.sides,
             overlap=tiles.overlap,
             bands=self.reader.pair.bands,
+            nodata=options.nodata,
+            nodata_bands=options.nodata_bands,
         )
 
 
@@ -318,4 +329,6 @@ def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predic
     lines = [*pair.preflight.lines(), *alignment.lines()]
     if scaling is not None:
         lines += scaling.lines(pair.bands)
-    return lines + predictor.remarks(pair.grid)
+    if not predictor.fitted:
+        return lines
+    return [*lines, *predictor.remarks(pair.grid), *range_warnings(pair, predictor.card)]

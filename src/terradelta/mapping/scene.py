@@ -20,7 +20,7 @@ from terradelta.mapping.memory import trim
 from terradelta.mapping.recent import RecentTiles
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.pair import Pair
-from terradelta.raster.scaling import Scaling
+from terradelta.raster.scaling import Scaling, scaled_dates
 from terradelta.receipt import plain
 from terradelta.receipt.map_record import DamageRecord
 from terradelta.stages import StageClock
@@ -76,11 +76,8 @@ class TileReader:
                 self.recent.keep(tile, window)
             if not window.valid.any():
                 return _Loaded(None, window.valid, damage)
-            before, after = (_scaled(values, self.scaling) for values in (window.before, window.after))
-            if not window.valid.all():
-                fill = self.predictor.fill[:, :, None, None]  # where nothing is known, nothing looks changed
-                before, after = np.where(window.valid, before, fill[0]), np.where(window.valid, after, fill[1])
-            return _Loaded((before, after), window.valid, damage)
+            raw = (window.before, window.after)
+            return _Loaded(scaled_dates(raw, window.valid, self.scaling, self.predictor.fill), window.valid, damage)
 
 
 def predict_rows(
@@ -192,10 +189,6 @@ def write_rows(scene: SceneRows, write: Callable[[int, NDArray[np.float32]], Non
                 each.result()
         finally:
             background.shutdown(wait=True, cancel_futures=True)
-
-
-def _scaled(values: NDArray[np.generic], scaling: Scaling | None) -> NDArray[Any]:
-    return values if scaling is None else scaling.apply(values)
 
 
 def _predicted(

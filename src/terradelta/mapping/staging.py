@@ -1,6 +1,7 @@
 """A product folder that appears whole or not at all, and what a killed run leaves to go on from."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from terradelta.errors import OutputError, OutputExistsError
+from terradelta.errors import InputError, OutputError, OutputExistsError
 from terradelta.files import take_lock
 from terradelta.raster.access import is_utf8
 
@@ -18,6 +19,7 @@ _NAME_CHARS = 40
 """Of the product's name in the temporary one: that must not be too long where the product's own is not."""
 LOCK, ROWS, PRODUCT, SCRATCH = "lock", "rows", "product", "scratch"
 LOCK_ATTEMPTS = 5
+_IMPOSSIBLE = {errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EEXIST, errno.ELOOP}
 
 
 @dataclass
@@ -73,11 +75,10 @@ def work_folder(out: Path, *, fresh: bool = False) -> Iterator[WorkFolder]:
             work.product.mkdir()
             work.scratch.mkdir()
         except (OSError, ValueError) as error:
-            raise OutputError(
-                f"{out} cannot be made ({_reason(error)}); give a folder that you may write to"
-            ) from error
+            raise _cannot_be_made(out, error) from error
         try:
             yield work
+            _sweep(work.product)
             try:
                 os.replace(work.product, out)
             except OSError as error:
@@ -123,16 +124,47 @@ def _remove_leftover(out: Path) -> None:
 def check_free(out: Path) -> None:
     """Raise OutputExistsError if ``out`` is a file, or a folder that holds something; OutputError if it cannot be."""
     if not is_utf8(str(out)):
-        raise OutputError(f"{str(out)!r} is no UTF-8 name, which GDAL needs; give another name")
+        raise InputError(f"{str(out)!r} is no UTF-8 name, which GDAL needs; give another name")
     try:
+        if "\0" in str(out):
+            raise ValueError("embedded null byte in its name")
         if out.is_dir() and not any(out.iterdir()):
             return
         taken = os.path.lexists(out)
+        above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+        if not taken and not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{above} is no folder")
     except (OSError, ValueError) as error:
-        raise OutputError(f"{out} cannot be made ({_reason(error)}); give a folder that you may write to") from error
+        raise _cannot_be_made(out, error) from error
     if taken:
         _remove_leftover(out)
         raise OutputExistsError(f"{out} is there already; nothing was overwritten. Remove it or give another name")
+
+
+def _sweep(product: Path) -> None:
+    """Remove what writers left in a finished product: nothing temporary gets a name that people see.
+
+    Raises:
+        OutputError: if it cannot be removed.
+    """
+    try:
+        for path in sorted(product.glob(".*")):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{product} holds temporary files that cannot be removed ({_reason(error)}); make room, then run the same "
+            "command again"
+        ) from error
+
+
+def _cannot_be_made(out: Path, error: OSError | ValueError) -> InputError | OutputError:
+    """The error for a folder that cannot be made: the user's where its name is impossible, else one of writing."""
+    impossible = isinstance(error, ValueError) or error.errno in _IMPOSSIBLE
+    kind = InputError if impossible else OutputError
+    return kind(f"{out} cannot be made ({_reason(error)}); give a folder that you may write to")
 
 
 def _reason(error: Exception) -> str:

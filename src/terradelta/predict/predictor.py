@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.card import ModelCard
-from terradelta.errors import ModelError, ShapeError
+from terradelta.errors import BandError, ModelError, ShapeError
 from terradelta.geo.grid import Grid
 from terradelta.geo.metres import ground_sampling_m
 
@@ -61,8 +61,7 @@ class Predictor(ABC):
 
         They make such a pixel look unchanged to its neighbours. By default they are the card's means.
         """
-        mean = np.asarray(self.card.mean, np.float32) * np.float32(self.card.scale)
-        return np.stack([mean, mean])
+        return self.card.fill
 
     def predict(self, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
         """Probability of change.
@@ -76,11 +75,12 @@ class Predictor(ABC):
 
         Raises:
             ShapeError: if the two shapes differ or are not ``(B, C, H, W)``.
-            BandError: if C is not what the card says.
+            BandError: if C is not what the card says, or a network of 8-bit pictures gets larger integers.
             ModelError: if the network gives another shape than its input's.
         """
         if before.ndim != 4 or before.shape != after.shape or 0 in before.shape:
             raise ShapeError(f"before {before.shape} and after {after.shape} must have one shape (B, C, H, W)")
+        self._check_range(before, after)
         height, width = before.shape[2:]
         padded = [pad_reflect(self.card.normalise(x), self.card.stride) for x in (before, after)]
         logits = self.logits(padded[0], padded[1])
@@ -90,6 +90,16 @@ class Predictor(ABC):
         scaled = logits[:, 0, :height, :width] / np.float32(self.card.temperature)
         scaled += np.float32(self.card.logit_bias)
         return sigmoid(scaled)
+
+    def _check_range(self, *dates: NDArray[Any]) -> None:
+        """Raise BandError for integers that must be stretched first; floats are what `Scaling.apply` gives."""
+        for values in dates:
+            wide = values.dtype.kind in "iu" and values.dtype.itemsize > 1
+            if self.card.stretch is not None and wide and values.max() > self.card.scale:
+                raise BandError(
+                    f"the values reach {values.max()}, but model {self.card.name!r} knows 0 to {self.card.scale:g} "
+                    "only: stretch both dates first, as `map` does, with terradelta.raster.scaling.choose_scaling"
+                )
 
     def prepare(self, height: int, width: int, count: int) -> int:
         """Get ready for ``count`` tiles of a size, and say how many of them `predict` best takes at once: 1 by default.

@@ -17,6 +17,7 @@ from terradelta.errors import InputError
 from terradelta.geo.grid import Grid
 from terradelta.products.polygons import ChangePolygon
 from terradelta.products.staged import StagedWriter
+from terradelta.raster.access import vector_name
 
 __all__ = ["LAYER", "GpkgWriter"]
 
@@ -115,11 +116,11 @@ class GpkgWriter(StagedWriter):
             filled = values if kind is str else [kind() if value is None else value for value in values]
             columns[name] = np.array(filled, object if kind is str else kind)
         shapes = np.array([each.geometry for each in polygons], object)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.ExitStack() as opened:
             warnings.filterwarnings("ignore", message="'crs' was not provided")
             warnings.filterwarnings("ignore", message="Passed SRS uses")  # a variant of an EPSG CRS: written as it is
             pyogrio.raw.write(
-                self._temporary,
+                opened.enter_context(vector_name(self._temporary)),
                 geometry=shapely.to_wkb(shapes),
                 field_data=list(columns.values()),
                 fields=list(columns),

@@ -20,13 +20,16 @@ from scipy import ndimage, sparse
 from terradelta.errors import GridError, InputError, ShapeError
 from terradelta.geo.grid import Grid, Tile
 
-__all__ = ["ChangePolygon", "PolygonStream", "ellipsoid_areas"]
+__all__ = ["ChangePolygon", "PolygonStream", "check_measurable", "ellipsoid_areas"]
 
 _LONGEST_EDGE_M = 1000.0
 """Longer edges get vertices in between before they are measured: a straight line of a projection is no geodesic."""
 _RIGHT, _DOWN, _ALONG = 1, 2, 4
 """Of a corner: its edges lead right and down (else left and up); with the component on the right hand, one walks along
 the row from here (else along the column)."""
+
+SIZES = 64
+"""Polygons are counted by their number of pixels, up to this."""
 
 Polygons = NDArray[np.object_]
 Integers = NDArray[np.intp]
@@ -64,7 +67,8 @@ class PolygonStream:
     Pixels that share an edge belong together; pixels that only touch at a corner do not. Memory is that of a tile, of
     a row of pixels, and of the components that have not ended yet.
 
-    ``dropped`` and ``dropped_area`` count the polygons below the smallest area, and their area.
+    ``dropped`` and ``dropped_area`` count the polygons below the smallest area, and their area; ``sizes`` counts all
+    polygons by their pixels, the last place those of as many or more.
 
     Areas that PROJ cannot place on the ellipsoid (pixels beyond the projection's domain) are NaN; such polygons are
     kept whatever the smallest area.
@@ -88,6 +92,7 @@ class PolygonStream:
         self._ground = _Pixels() if grid.crs is None else _Ellipsoid(grid)
         self._min_area = min_area_m2
         self._tolerance = simplify_m
+        self.sizes = np.zeros(SIZES, np.int64)
         self.dropped = 0
         self.dropped_area = 0.0
         self._row = self._col = self._height = 0
@@ -211,6 +216,7 @@ class PolygonStream:
         a, b, c, d, e, f, *_ = self._grid.transform
         shapes = shapely.transform(outlines, lambda points: points @ [[a, d], [b, e]] + (c, f))
         areas, perimeters = self._ground.measure(shapes)
+        self.sizes += np.bincount(np.minimum(ended.pixels, SIZES - 1).astype(np.int64), minlength=SIZES)
         # Written so that NaN stays.
         small = areas < self._min_area
         self.dropped += int(small.sum())
@@ -241,6 +247,12 @@ class PolygonStream:
                 f"the tile has shape {(tile.height, tile.width)}, the mask {mask.shape}, the probabilities "
                 f"{probability.shape}; they must agree"
             )
+
+
+def check_measurable(grid: Grid) -> None:
+    """Raise GridError if areas on a grid are not known: before the work, not after it."""
+    if grid.crs is not None:
+        _Ellipsoid(grid)
 
 
 def ellipsoid_areas(grid: Grid, shapes: Polygons) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from terradelta.errors import RasterError
+from terradelta.errors import NoDataError
 from terradelta.files import write_whole
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.metres import lonlat_transformer
@@ -31,6 +31,8 @@ PROBABILITY, CHANGE, POLYGONS, STYLES = "probability.tif", "change.tif", "change
 NO_DATA = 255
 LARGEST = 12
 _TILE = 1024
+NOISY_PX, NOISY_POLYGONS = 3, 200
+"""A median polygon of so many pixels, of so many polygons or more, is noise."""
 
 
 class Work(Protocol):
@@ -76,6 +78,18 @@ class Summary:
     small_area: float = 0.0
     largest: list[tuple[float, int, ChangePolygon]] = field(default_factory=list)
     """A heap of (area, id, polygon)."""
+    median_px: int = 0
+    """Pixels of the median polygon, small ones included; 0 without polygons."""
+
+    def warnings(self) -> list[str]:
+        """A sentence if the polygons look like noise."""
+        count = self.polygons + self.small_polygons
+        if count < NOISY_POLYGONS or self.median_px > NOISY_PX:
+            return []
+        return [
+            f"Warning: half of the {count:,} changes have {self.median_px} pixels or fewer: this looks like noise. "
+            "Patches of few pixels are left out with --sieve N; a higher threshold or another method may help."
+        ]
 
     def result(self, interval: AreaInterval) -> MapResult:
         """The ``result`` of the receipt, with the interval of the changed area."""
@@ -197,17 +211,19 @@ class ProductWriter:
         """Close the files and give the numbers.
 
         Raises:
-            RasterError: if not one pixel of the scene was valid.
+            NoDataError: if not one pixel of the scene was valid.
             OutputError: if writing fails.
         """
         summary, stream = self.summary, self._stream
         if not summary.valid_px:
-            raise RasterError(
+            raise NoDataError(
                 "no pixel is valid on both dates; check the nodata values and masks of both files, "
                 "and the area of interest"
             )
         summary.small_polygons, summary.small_area = stream.dropped, stream.dropped_area
         summary.changed_area += stream.dropped_area
+        if stream.sizes.any():
+            summary.median_px = int(np.searchsorted(np.cumsum(stream.sizes), stream.sizes.sum() / 2))
         with self._clock.time("rasters"):
             self._files.close()  # puts all three files in place
             write_whole(self._folder / STYLES, STYLE)

@@ -10,6 +10,7 @@ VRTs, which exist to name other files, are the matter of `terradelta.raster.vrt`
 
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ __all__ = [
     "REMOTE",
     "REMOTE_DRIVERS",
     "SEALED",
+    "beside",
     "check_beside",
     "is_image",
     "is_inside",
@@ -35,6 +37,7 @@ __all__ = [
     "open_image",
     "sealed_vectors",
     "settings",
+    "vector_name",
     "vsi_name",
 ]
 
@@ -72,6 +75,10 @@ REMOTE: Mapping[str, str] = {
 }
 """GDAL's options while a URL is open: bounded waits (bytes a second, seconds), three more tries, no other file."""
 
+_WHOLE_OR_NOT = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
+"""GDAL's quick way to decode a PNG at once returns noise for a truncated file, without an error. It counts what is set
+when the file is opened."""
+
 _MAGIC = (
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # TIFF, BigTIFF
     *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\x89PNG\r\n", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8"),
@@ -81,12 +88,20 @@ _MAGIC = (
 _FOLLOWED = re.compile(rb"<(vrtdataset|gdal_w|wms_|wcs_|wmts|capabilities|mrf_meta|gdaltileindex|kml)", re.IGNORECASE)
 _HEAD_BYTES = 1024
 _BESIDE = (".ovr", ".msk", ".msk.ovr", ".ovr.ovr")
+_URI_MARKS = "!;"
 _AUX_BYTES = 64 * 2**20
+_ADDED = (".aux.xml", ".hdr", ".prj", ".ovr", ".msk", ".msk.ovr", ".ovr.ovr", ".msk.aux.xml", ".aux", ".rrd")
+_REPLACED = (
+    *(".aux", ".rrd", ".ige", ".rde", ".prj", ".hdr", ".wld", ".tab", ".clr", ".stx", ".sta", ".rpb", ".imd", ".met"),
+    *(".aux.xml", "_rpc.txt", "-browse.aux.xml", "_metadata.txt"),
+)
+"""What GDAL looks for beside an image: these behind its name, or in place of its suffix."""
 
 
 def settings(remote: bool) -> dict[str, str]:
     """GDAL's options for an image by URL, or a local one. The environment may set others for URLs."""
-    return {key: value for key, value in REMOTE.items() if key not in os.environ} if remote else dict(SEALED)
+    found = {key: value for key, value in REMOTE.items() if key not in os.environ} if remote else dict(SEALED)
+    return {**found, **_WHOLE_OR_NOT}
 
 
 @contextmanager
@@ -100,6 +115,27 @@ def sealed_vectors() -> Iterator[None]:
         yield
     finally:
         pyogrio.set_gdal_config_options(before)
+
+
+@contextmanager
+def vector_name(path: str | Path) -> Iterator[str]:
+    """A name of a vector file that pyogrio takes for a path, while the block runs.
+
+    It splits names at ``!`` and drops what follows ``;``, as in URIs of archives; folders with such names get a link.
+
+    Raises:
+        RasterError: if the file's own name has one of them.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    if any(mark in name for mark in _URI_MARKS):
+        raise RasterError(f"{path}: a vector file's name may hold neither '!' nor ';'; rename it")
+    if not any(mark in folder for mark in _URI_MARKS):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="terradelta-") as links:
+        link = os.path.join(links, "folder")
+        os.symlink(folder, link)
+        yield os.path.join(link, name)
 
 
 def vsi_name(url: str) -> str:
@@ -156,6 +192,18 @@ def _head(path: str) -> bytes:
         return stream.read(_HEAD_BYTES)
 
 
+def beside(image: str) -> Iterator[str]:
+    """The names beside an image that GDAL would look at, of those that are there, whatever they are."""
+    stem, suffix = os.path.splitext(image)
+    letters = suffix[1:]
+    world = [f".{letters[0]}{letters[-1]}w", f".{letters}w"] if letters else []
+    names = [image + end for end in _ADDED] + [stem + end for end in (*_REPLACED, *world)]
+    cases = (each for name in names for each in (name, stem + name[len(stem) :].upper()))
+    for name in dict.fromkeys(cases):
+        if name != image and os.path.lexists(name):
+            yield name
+
+
 def check_beside(path: str, folder: str | None) -> None:
     """Check the files beside an image that GDAL would open with it.
 
@@ -167,14 +215,17 @@ def check_beside(path: str, folder: str | None) -> None:
         RasterError: if one is no image, lies elsewhere, or names another file.
     """
     for suffix in _BESIDE:
-        beside = path + suffix
-        if not os.path.lexists(beside):
+        name = path + suffix
+        if not os.path.lexists(name):
             continue
-        target = os.path.realpath(beside)
+        target = os.path.realpath(name)
         if folder is not None and not is_inside(target, folder):
-            raise RasterError(f"{beside} leads to {target}, outside the folder of the image; remove it")
+            raise RasterError(f"{name} leads to {target}, outside the folder of the image; remove it")
         if not os.path.isfile(target) or not is_image(target):
-            raise RasterError(f"{beside} is no TIFF, but GDAL would take it for part of the image; remove it")
+            raise RasterError(f"{name} is no TIFF, but GDAL would take it for part of the image; remove it")
+    for name in beside(path):
+        if not os.path.isfile(name) and not os.path.isdir(name):
+            raise RasterError(f"{name} is no ordinary file, but GDAL would read it with the image; remove it")
     _check_aux(path + ".aux.xml")
 
 

@@ -8,6 +8,8 @@ import json
 import math
 import os
 import re
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from terradelta.errors import InputError
-from terradelta.raster.access import is_utf8, sealed_vectors
+from terradelta.errors import InputError, LeftOutWarning
+from terradelta.raster.access import is_utf8, sealed_vectors, vector_name
 from terradelta.raster.overlap import Aoi, Area
 
 __all__ = ["parse_area", "read_area"]
@@ -105,10 +107,31 @@ def _from_text(text: str, label: str) -> Area:
         return _wkt_area(wkt, label)
     try:
         content = json.loads(text)
-        geometries = shapely.get_parts(shapely.from_geojson(text))
+        found = list(_geojson_geometries(content))
+        geometries = shapely.get_parts(
+            shapely.from_geojson([json.dumps(each, allow_nan=False) for each in found if each is not None])
+        )
     except (ValueError, RecursionError, shapely.errors.GEOSException) as error:
         raise InputError(f"{label}: neither GeoJSON nor WKT ({str(error)[:200]})") from error
+    _note_empty(label, found.count(None), len(found))
     return Area(_union(geometries, label), _known_crs(_geojson_crs(content, label), label))
+
+
+def _geojson_geometries(content: Any) -> Iterator[Any]:  # noqa: ANN401  any JSON value
+    """Geometries of a GeoJSON object; None for features without one (RFC 7946, section 3.2)."""
+    kind = content.get("type") if isinstance(content, dict) else None
+    if kind == "FeatureCollection" and isinstance(content.get("features"), list):
+        for feature in content["features"]:
+            yield from _geojson_geometries(feature)
+    elif kind == "Feature":
+        yield content.get("geometry")
+    else:
+        yield {} if content is None else content
+
+
+def _note_empty(label: str, empty: int, count: int) -> None:
+    if empty:
+        warnings.warn(f"{label}: {empty} of {count} features have no geometry and were left out", LeftOutWarning, 2)
 
 
 def _geojson_crs(content: Any, label: str) -> str:  # noqa: ANN401  any JSON value
@@ -136,10 +159,10 @@ def _from_vector(path: str, layer: str | None, label: str) -> Area:
     from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
 
     errors = (DataSourceError, DataLayerError, FieldError, GeometryError, ValueError, RuntimeError)
-    with sealed_vectors():
+    with sealed_vectors(), vector_name(path) as name:
         try:
-            layer = layer or _polygon_layer(path, pyogrio.list_layers(path), label)
-            found = pyogrio.raw.read(path, layer=layer, columns=[], force_2d=True, max_features=_MAX_FEATURES + 1)
+            layer = layer or _polygon_layer(path, pyogrio.list_layers(name), label)
+            found = pyogrio.raw.read(name, layer=layer, columns=[], force_2d=True, max_features=_MAX_FEATURES + 1)
         except errors as error:
             raise InputError(f"{label} cannot be read ({str(error)[:200]}); check that the file is complete") from error
     meta, _, wkb, _ = found
@@ -148,9 +171,11 @@ def _from_vector(path: str, layer: str | None, label: str) -> Area:
     if meta["crs"] is None:
         raise InputError(f"{label} has no CRS; assign it first (a Shapefile needs its .prj file beside it)")
     try:
-        geometries = shapely.from_wkb([each for each in (wkb if wkb is not None else []) if each is not None])
+        kept = [each for each in (wkb if wkb is not None else []) if each is not None]
+        geometries = shapely.from_wkb(kept)
     except shapely.errors.GEOSException as error:
         raise InputError(f"{label}: damaged geometry ({str(error)[:200]})") from error
+    _note_empty(label, len(wkb if wkb is not None else []) - len(kept), len(wkb if wkb is not None else []))
     return Area(_union(geometries, label), _known_crs(meta["crs"], label))
 
 

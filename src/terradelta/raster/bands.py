@@ -219,6 +219,8 @@ def _all(before: tuple[str, Sequence[Band]], after: tuple[str, Sequence[Band]]) 
     second = _same_names(before[1], after[1])
     if second is not None:
         return BandSelection(first, second, names)
+    if names == _labels(after[1], in_order):  # several bands of one name, in the same places
+        return BandSelection(first, in_order, names)
     warning = (
         f"the dates name their bands differently ({', '.join(names)}; {', '.join(_labels(after[1], in_order))}), "
         "so they were matched by position"

@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import pyproj
 from affine import Affine
 
 from terradelta.errors import GridError
-from terradelta.geo.grid import Grid, Tile
+from terradelta.geo.grid import Grid, Tile, is_local
+from terradelta.raster.longitudes import around, eastward
 from terradelta.raster.overlap import AreaOfInterest, footprint, tile_within
 from terradelta.raster.source import Source
 
@@ -22,6 +24,7 @@ def on_reference(sources: tuple[Source, Source], grid: Grid | None) -> tuple[Gri
     Raises:
         GridError: if only one date has a CRS, or none has and they are not of one size and place.
     """
+    _check_local(sources)
     first, second = sources
     lacking = [source.path for source in sources if source.grid.crs is None]
     if len(lacking) == 1:
@@ -32,18 +35,50 @@ def on_reference(sources: tuple[Source, Source], grid: Grid | None) -> tuple[Gri
     if not lacking:
         if grid is not None and grid.crs is None:
             raise GridError("the given grid has no CRS, but both images have one; give a grid with a CRS")
-        return grid or first.grid, sources
+        first = dataclasses.replace(first, grid=eastward(first.grid))
+        reference = grid or first.grid
+        return reference, (first, around(second, reference))
     if grid is not None:
         raise GridError("images without a CRS cannot be put on a given grid; leave grid out, or assign a CRS to both")
     _check_plain(first, second)
-    pixels = Grid(None, Affine.identity(), first.grid.shape)
-    return pixels, (dataclasses.replace(first, grid=pixels), dataclasses.replace(second, grid=pixels))
+    pixels = Grid(None, Affine.identity(), _upright_shape(first))
+    planes = (Grid(None, source.upright or Affine.identity(), source.grid.shape) for source in sources)
+    turned = [dataclasses.replace(source, grid=plane) for source, plane in zip(sources, planes, strict=True)]
+    return pixels, (turned[0], turned[1])
+
+
+def _upright_shape(source: Source) -> tuple[int, int]:
+    """(height, width) of a picture as viewers show it."""
+    height, width = source.grid.shape
+    return (width, height) if source.upright is not None and source.upright.a == 0 else (height, width)
+
+
+def _check_local(sources: tuple[Source, Source]) -> None:
+    """Raise GridError if one date's CRS is a local plane, which says no place on the Earth, and the other's is not."""
+    local = [source for source in sources if source.grid.crs is not None and is_local(source.grid.crs)]
+    if len(local) != 1:
+        return
+    (source,) = local
+    name = pyproj.CRS.from_wkt(source.grid.crs.to_wkt()).name  # type: ignore[union-attr]
+    raise GridError(
+        f"{source.path} has the local CRS {name!r:.100}, which says no place on the Earth, so it cannot be laid on the "
+        f"other date; if you know what it stands for, assign that: 'gdal_edit.py -a_srs {_code(name)} FILE'"
+    )
+
+
+def _code(name: str) -> str:
+    """The code of the CRS of a name, as ``EPSG:2154``."""
+    try:
+        found = pyproj.CRS.from_user_input(name).to_authority()
+    except pyproj.exceptions.CRSError:
+        found = None
+    return ":".join(found) if found else "EPSG:CODE"
 
 
 def _check_plain(first: Source, second: Source) -> None:
     """Two images without a CRS: nothing but equal sizes says that they show the same place."""
-    if first.grid.shape != second.grid.shape:
-        sizes = [f"{s.path} is {s.grid.height} x {s.grid.width}" for s in (first, second)]
+    if _upright_shape(first) != _upright_shape(second):
+        sizes = ["{} is {} x {}".format(s.path, *_upright_shape(s)) for s in (first, second)]
         raise GridError(
             f"without a CRS both images must have the same size, but {sizes[0]} and {sizes[1]} pixels (rows x columns);"
             " crop or resize one, or assign a CRS to both"

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
+import shapely.affinity
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -35,6 +36,7 @@ Aoi: TypeAlias = tuple[float, float, float, float] | BaseGeometry | Area
 
 _SEGMENTS = 64  # vertices along a side: a curved side is followed to well below a pixel for scenes of 100 km
 _SLACK_PX = 1e-3
+_HALF_TURN = 180.0
 
 
 def footprint(of: Grid, on: Grid) -> BaseGeometry:
@@ -154,6 +156,9 @@ def area_of_interest(aoi: Aoi, grid: Grid) -> AreaOfInterest:
         plane = Grid(CRS.from_user_input(crs), Affine.identity(), (1, 1))
     except CRSError as error:
         raise GridError(f"the area of interest's CRS {crs!r} is unknown ({error}); give e.g. 'EPSG:4326'") from error
+    if plane.crs is not None and plane.crs.is_geographic and grid.crs.is_geographic and grid.bounds[2] > _HALF_TURN:
+        # The grid counts longitudes from 0 to 360, people from -180 to 180.
+        geometry = geometry.union(shapely.affinity.translate(geometry, 2 * _HALF_TURN))
     nearby = _near(geometry, _moved(_dense(_outline(grid)), grid, plane))
     return AreaOfInterest(nearby if nearby.is_empty else _moved(_dense(nearby), plane, grid), grid)
 

@@ -26,12 +26,14 @@ from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.shift import ShiftField
 from terradelta.raster.bands import BandSelection, select_bands
 from terradelta.raster.common_grid import common_tile, on_reference
+from terradelta.raster.identity import input_stamp
+from terradelta.raster.nodata import NodataBands, find_fill, parse_nodata
 from terradelta.raster.overlap import Aoi, AreaOfInterest, area_of_interest
 from terradelta.raster.preflight import Preflight, warnings_for
 from terradelta.raster.source import Source
 from terradelta.raster.stac import read_input
-from terradelta.raster.values import agree
-from terradelta.raster.warp import Layer
+from terradelta.raster.values import agree, parse_values, told
+from terradelta.raster.warp import LARGEST, Layer
 
 __all__ = ["Pair", "PairWindow", "Reading", "cache_bytes", "open_pair"]
 
@@ -44,6 +46,10 @@ _SCAN_TILE = 512
 _NEGATIVE, _NEGATIVE_SHARE = -0.02, 0.05
 """Reflectance below which a value is no noise; the share of such values that is suspicious."""
 _SCAN_LIMIT_PX = 4096 * 4096
+_MOST, _BRIGHTEST = 99.0, 2.0
+"""Percentile of real numbers, and the largest reflectance that it may be (clouds and glint exceed 1)."""
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,10 @@ class Reading:
     """Whether a VRT may name files outside its folder, and URLs."""
     values: str = "auto"
     """What stored values mean, see `terradelta.raster.values.parse_values`."""
+    nodata: str = "auto"
+    """Which values are no data, see `terradelta.raster.nodata.parse_nodata`."""
+    nodata_bands: NodataBands = "auto"
+    """In which bands a nodata value takes a pixel out: ``all``, ``any``, or as `terradelta.raster.nodata` says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +98,14 @@ class Pair:
         self._cache = cache_bytes(self._before.source, self._after.source)
         self._lock = threading.Lock()
         self._closed = False
+        self._stamps: list[list[Any]] | None = None
 
     @classmethod
     def like(cls, pair: "Pair") -> Self:
         """The same open files, read in a subclass's way; closing either closes both."""
-        return cls((pair._before, pair._after), pair._selection, pair._aoi)
+        made = cls((pair._before, pair._after), pair._selection, pair._aoi)
+        made._stamps = pair._stamps
+        return made
 
     @property
     def grid(self) -> Grid:
@@ -108,6 +121,22 @@ class Pair:
     def paths(self) -> tuple[str, str]:
         """Absolute paths or URLs of the first and the second date's file, for people."""
         return self._before.source.path, self._after.source.path
+
+    @property
+    def stamps(self) -> list[list[Any]]:
+        """What tells whether both files are still the same, see `raster.identity`; taken at the first use."""
+        self.keep_stamps()
+        assert self._stamps is not None
+        return self._stamps
+
+    def keep_stamps(self) -> None:
+        """Take `stamps` now.
+
+        Raises:
+            RasterError: if a file has vanished.
+        """
+        if self._stamps is None:
+            self._stamps = [input_stamp(source) for source in self.sources]
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -128,6 +157,43 @@ class Pair:
         )
         return first, second
 
+    @property
+    def spectral(self) -> tuple[str, ...]:
+        """The part of the spectrum of each selected band (``red``), by its name or its sensor; empty where unknown.
+
+        It counts as unknown where the dates contradict one another.
+        """
+        found = []
+        for numbers in zip(self._selection.before, self._selection.after, strict=True):
+            names = {s.bands[s.positions([n])[0]].spectral for s, n in zip(self.sources, numbers, strict=True)} - {""}
+            found.append(names.pop() if len(names) == 1 else "")
+        return tuple(found)
+
+    @functools.cached_property
+    def reflectance(self) -> tuple[tuple[Values, Values], tuple[Values, Values]] | None:
+        """For each date ``(gains, offsets)``, ``(C,)`` each, by which values as they are read become reflectance.
+
+        None where that is not known for both dates. Real numbers whose largest values are below 2 count as reflectance.
+        """
+        found = []
+        selected = (self._selection.before, self._selection.after)
+        for source, numbers, values in zip(self.sources, selected, self._dates_of_preview(), strict=True):
+            if source.conversion is not None:
+                pairs = ((1.0, 0.0),) * len(numbers)
+            elif source.meaning is not None and source.meaning.gain:
+                pairs = source.meaning.of(source.positions(numbers))
+            elif values.dtype.kind == "f" and values.size and np.percentile(values, _MOST) <= _BRIGHTEST:
+                pairs = ((1.0, 0.0),) * len(numbers)
+            else:
+                return None
+            gains, offsets = np.array(pairs, np.float64).T
+            found.append((gains, offsets))
+        return found[0], found[1]
+
+    def _dates_of_preview(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        preview = self.preview
+        return preview.before[:, preview.valid], preview.after[:, preview.valid]
+
     @functools.cached_property
     def preview(self) -> PairWindow:
         """The whole pair with at most 1024 pixels a side, read once and kept."""
@@ -146,7 +212,12 @@ class Pair:
             aoi=self._aoi is not None,
             valid_fraction=float(self.preview.valid.mean()),
             sampled_px=self.preview.valid.size,
-            warnings=(*warnings_for(sources, placements, self._selection), *self._negative()),
+            warnings=(
+                *warnings_for(sources, placements, self._selection),
+                *self._negative(),
+                *self._too_large(),
+                *self._fills(),
+            ),
         )
 
     def _negative(self) -> list[str]:
@@ -160,6 +231,37 @@ class Pair:
                         f"{share:.0%} of the values of {source.path} are negative after its offset was added: it may "
                         "have been added before; look at both dates, and see --values"
                     )
+        return found
+
+    def _too_large(self) -> list[str]:
+        """Warnings where values are beyond what can be counted with, and not declared as no data."""
+        found = []
+        for source, values in zip(self.sources, (self.preview.before, self.preview.after), strict=True):
+            declared = any(value is not None and abs(value) >= LARGEST for value in source.nodata)
+            share = 0.0 if values.dtype.kind != "f" or declared else float((np.abs(values) >= LARGEST).mean())
+            if share:
+                found.append(
+                    f"{share:.2%} of the values of {source.path} are infinite or beyond {LARGEST:g}, which neither "
+                    "networks nor statistics can hold: they count as no data"
+                )
+        return found
+
+    def _fills(self) -> list[str]:
+        """Warnings about values that seem to stand for no data, and are not declared so."""
+        found = []
+        for k, (date, values) in enumerate((("first", self.preview.before), ("second", self.preview.after))):
+            source = self.sources[k]
+            fill = find_fill(values, self.preview.valid)
+            if fill is None:
+                continue
+            gains = source.conversion[0] if source.conversion else (1.0, 0.0)
+            stored = (fill.value - gains[1]) / gains[0]
+            where = "along the border" if fill.collar else "far from all other values"
+            option = f"{stored:g}" if date == "first" else f"auto,{stored:g}"
+            found.append(
+                f"{fill.share:.1%} of the {date} date's valid pixels hold {stored:g} in all bands, {where}: if that "
+                f"means no data, say so with --nodata {option}"
+            )
         return found
 
     def read(self, tile: Tile) -> PairWindow:
@@ -228,8 +330,7 @@ class Pair:
         """The lock and, as GDAL's settings belong to a thread, the settings."""
         stack = ExitStack()
         stack.enter_context(self._lock)
-        # GDAL's quick way to decode a PNG at once returns noise for a truncated file, without an error.
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=self._cache, GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"))
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=self._cache))
         if self._closed:
             stack.close()
             raise RasterError("this pair is closed; read inside the with block of open_pair")
@@ -294,6 +395,8 @@ def open_pair(
     """
     names = wanted if bands is None else bands
     first, second = (read_input(path, names, allow_outside=reading.allow_outside) for path in (before, after))
+    told = parse_nodata(reading.nodata)
+    first, second = (s.with_told(t, reading.nodata_bands) for s, t in zip((first, second), told, strict=True))
     sources = (first, second)
     selection = select_bands((first.path, first.bands), (second.path, second.bands), bands, wanted)
     sources, selection = _comparable(sources, selection, reading.values)
@@ -322,6 +425,12 @@ def _comparable(
         (first.path, second.path),
         values,
     )
+    chosen = parse_values(values)
+    if chosen is not None:
+        first, second = (
+            dataclasses.replace(source, meaning=told(kind, len(source.bands)))
+            for source, kind in zip((first, second), chosen, strict=True)
+        )
     converted = (dataclasses.replace(first, conversion=before), dataclasses.replace(second, conversion=after))
     return converted, dataclasses.replace(selection, warnings=(*selection.warnings, *warnings))
 
@@ -362,5 +471,5 @@ def _require_valid(pair: Pair) -> None:
     paths = " and ".join(pair.paths)
     raise RasterError(
         f"no pixel is valid on both dates where {paths} overlap; check the nodata value and the mask of both, "
-        "the bands chosen, and the area of interest"
+        f"the bands chosen, and the area of interest (values beyond {LARGEST:g} are no data, too)"
     )

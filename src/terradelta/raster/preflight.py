@@ -73,7 +73,7 @@ def warnings_for(
     sources: tuple[Source, Source], placements: tuple[Placement, Placement], selection: BandSelection
 ) -> tuple[str, ...]:
     """What may make a comparison of two inputs wrong, as sentences without a full stop."""
-    found = list(selection.warnings)
+    found = [*selection.warnings, *(text for source in sources for text in source.warnings)]
     before, after = sources[0].dtype(selection.before), sources[1].dtype(selection.after)
     if before != after:
         found.append(
@@ -98,7 +98,13 @@ def warnings_for(
 def _input_line(date: str, source: Source) -> str:
     dtypes = ", ".join(dict.fromkeys(band.dtype for band in source.bands))
     bands = ", ".join(band.label for band in source.bands)
-    nodata = ", ".join(dict.fromkeys(f"{value:g}" for value in source.nodata if value is not None))
+    shared = source.shared_nodata([band.index for band in source.bands])
+    words = [
+        f"{value:g} in {'all bands' if band.index in shared else 'any band'}" if len(source.bands) > 1 else f"{value:g}"
+        for band, value in zip(source.bands, source.nodata, strict=True)
+        if value is not None
+    ]
+    nodata = ", ".join(dict.fromkeys(words))
     masked = [f"nodata {nodata}"] if nodata else []
     masked += ["an alpha band"] if source.alpha else []
     masked += ["a mask"] if {"mask", "band_mask"} & set(source.masks) else []

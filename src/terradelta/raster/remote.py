@@ -5,6 +5,8 @@ time stamp and SHA-256. What a URL holds after ``?`` is often a signature that e
 nor recorded, nor does it count as part of the file's identity.
 """
 
+import dataclasses
+import hashlib
 import http.client
 import itertools
 import re
@@ -27,6 +29,7 @@ _TRIES = 3
 _PAUSE_S = 0.5
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 _TEXT_BYTES = 16 * 2**20
+_SAMPLE_BYTES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class RemoteFile:
     """The server's mark of this version of the file; may be empty."""
     modified: str
     """The server's date of the last change, as HTTP writes it; may be empty."""
+    sample: str = ""
+    """Hash of some of its bytes, where the server marks no versions."""
 
     @property
     def name(self) -> str:
@@ -91,7 +96,21 @@ def probe(url: str) -> RemoteFile:
                 f"{public_url(url)}: the server cannot send a part of the file (HTTP range requests), so all of it "
                 "would be fetched for every tile; download it first"
             )
-        return RemoteFile(url, int(total[1]), headers.get("ETag", ""), headers.get("Last-Modified", ""))
+        found = RemoteFile(url, int(total[1]), headers.get("ETag", ""), headers.get("Last-Modified", ""))
+    return found if found.etag else dataclasses.replace(found, sample=_sample(url, found.size))
+
+
+def _sample(url: str, size: int) -> str:
+    """A hash of the first, the middle and the last bytes of a file."""
+    digest = hashlib.sha256()
+    for start in sorted({0, max(0, (size - _SAMPLE_BYTES) // 2), max(0, size - _SAMPLE_BYTES)}):
+        stop = min(size, start + _SAMPLE_BYTES)
+        with _opened(url, {"Range": f"bytes={start}-{stop - 1}"}) as answer:
+            try:
+                digest.update(answer.read(_SAMPLE_BYTES))
+            except (OSError, http.client.HTTPException) as error:
+                raise RasterError(f"{public_url(url)} cannot be read ({_reason(error)}); try again later") from error
+    return digest.hexdigest()
 
 
 def fetch_text(url: str) -> str:

@@ -17,9 +17,11 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
+from rasterio.windows import Window
 
 from terradelta.errors import GridError, RasterError
 from terradelta.geo.grid import Grid
@@ -35,6 +37,8 @@ from terradelta.raster.access import (
     vsi_name,
 )
 from terradelta.raster.bands import Band
+from terradelta.raster.nodata import NodataBands, Told, in_all_bands
+from terradelta.raster.placing import by_points, file_grid, refuse_unplaced, upright, warped_by_points
 from terradelta.raster.remote import RemoteFile, full_url, is_url, probe
 from terradelta.raster.values import Meaning, band_names, recognise
 from terradelta.raster.vrt import check_vrt, is_vrt
@@ -43,6 +47,9 @@ __all__ = ["Source", "gdal_type", "read_source"]
 
 _OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # pathlib has made one slash of two
 _REASON_CHARS = 500
+_RAW_DRIVERS = ("ENVI", "EHdr")
+_ALPHA_WINDOW, _ALPHA_PLACES, _ALPHA_SHARE = 256, (0.0, 0.5, 1.0), 0.05
+"""Windows of an alpha band that are looked at, pixels and places; share of its values that may be half transparent."""
 
 _GDAL_TYPES = {
     "uint8": "Byte",
@@ -89,8 +96,16 @@ class Source:
     """What the values mean, where it is known."""
     conversion: tuple[tuple[float, float], ...] | None = None
     """(gain, offset) of each selected band, by which values become reflectance when read; None: they stay."""
+    told: bool = False
+    """Whether `nodata` is what the user says, and not in the file's own masks."""
+    nodata_bands: NodataBands = "auto"
+    """In which bands a nodata value must stand to take a pixel out, see `terradelta.raster.nodata`."""
     files: tuple[str, ...] = ()
     """Real paths of all local files that the image consists of, in order."""
+    upright: Affine | None = None
+    """Where the pixels (col, row) of a plain picture that was taken sideways lie in its upright plane."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about how the file was understood, without a full stop."""
     remotes: tuple[RemoteFile, ...] = ()
     """All files behind URLs that it consists of, in order."""
 
@@ -135,6 +150,55 @@ class Source:
             masks=("nodata",) * count,
         )
 
+    def rolled(self, columns: int) -> "Source":
+        """The same image with its first columns moved behind the last one, without masks of its own; `grid` stays."""
+        height, width = self.grid.shape
+        parts = ((columns, 0, width - columns), (0, width - columns, columns))
+        rects = [
+            f'<SrcRect xOff="{start}" yOff="0" xSize="{size}" ySize="{height}"/>'
+            f'<DstRect xOff="{to}" yOff="0" xSize="{size}" ySize="{height}"/>'
+            for start, to, size in parts
+        ]
+        numbers = [*(band.index for band in self.bands), *self.alpha]
+        nodata = dict(zip(numbers, self.nodata, strict=False))
+        dtypes = {band.index: band.dtype for band in self.bands}
+        bands = ""
+        for number in sorted(numbers):
+            value = "" if nodata.get(number) is None else f"<NoDataValue>{nodata[number]!r}</NoDataValue>"
+            colour = "<ColorInterp>Alpha</ColorInterp>" if number in self.alpha else ""
+            kind = _GDAL_TYPES[dtypes.get(number, self.bands[0].dtype)]
+            inputs = "".join(self._input(str(number), rect) for rect in rects)
+            bands += f'<VRTRasterBand dataType="{kind}">{value}{colour}{inputs}</VRTRasterBand>'
+        text = f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{bands}</VRTDataset>'
+        return dataclasses.replace(self, name=text, driver="VRT")
+
+    def with_told(self, told: Told | None, rule: NodataBands) -> "Source":
+        """The same image with what the user says of its nodata value in place of what the file declares.
+
+        Masks and alpha bands stay.
+
+        Args:
+            told: None: as the file says.
+            rule: in which bands a nodata value must stand.
+        """
+        if told is None:
+            return dataclasses.replace(self, nodata_bands=rule)
+        masks = tuple("all_valid" if mask == "nodata" else mask for mask in self.masks)
+        nodata = tuple(told.value if told.fits(band.dtype) else None for band in self.bands)
+        return dataclasses.replace(
+            self, nodata_bands=rule, nodata=nodata, masks=masks, told=any(value is not None for value in nodata)
+        )
+
+    def shared_nodata(self, selected: Sequence[int]) -> list[int]:
+        """Numbers of the selected bands whose nodata value takes a pixel out only where all of them hold theirs."""
+        found = []
+        for position in self.positions(selected):
+            value, band = self.nodata[position], self.bands[position]
+            declared = self.told or self.masks[position] == "nodata"
+            if declared and value is not None and in_all_bands(value, band.dtype, self.nodata_bands):
+                found.append(band.index)
+        return found if len(found) > 1 else []
+
     def positions(self, selected: Sequence[int]) -> list[int]:
         """Positions in `bands` of the bands with some numbers."""
         numbers = [band.index for band in self.bands]
@@ -145,7 +209,8 @@ class Source:
         if self.conversion is None:
             return values
         gain, offset = np.array(self.conversion, np.float64).T.reshape(2, -1, *[1] * (values.ndim - 1))
-        converted: NDArray[np.float32] = (values * gain + offset).astype(np.float32)
+        with np.errstate(over="ignore"):  # infinite values are no data
+            converted: NDArray[np.float32] = (values * gain + offset).astype(np.float32)
         return converted
 
     def mask_bands(self, selected: Sequence[int]) -> list[int]:
@@ -154,12 +219,18 @@ class Source:
         shared = [n for n in selected if kept[n] == "mask"][:1]
         return [n for n in dict.fromkeys(selected) if kept[n] in ("nodata", "band_mask")] + shared
 
-    def plain_nodata(self, number: int) -> int | None:
-        """The nodata value of a band that can be compared with the values; None where GDAL's mask must be read."""
-        position = [band.index for band in self.bands].index(number)
-        value, integers = self.nodata[position], np.dtype(self.bands[position].dtype).kind in "iu"
-        plain = integers and self.masks[position] == "nodata" and value is not None and float(value).is_integer()
-        return int(value) if plain and value is not None else None
+    def by_value(self, selected: Sequence[int]) -> dict[int, float]:
+        """Nodata values of the selected bands that can be compared with their values; others need GDAL's mask."""
+        found: dict[int, float] = {}
+        for number, position in zip(selected, self.positions(selected), strict=True):
+            value, integers = self.nodata[position], np.dtype(self.bands[position].dtype).kind in "iu"
+            if value is None or not (self.told or self.masks[position] == "nodata"):
+                continue
+            if integers and float(value).is_integer():
+                found[number] = int(value)
+            elif self.told:
+                found[number] = value
+        return found
 
     @property
     def row_bytes(self) -> int:
@@ -199,10 +270,16 @@ class Source:
 
     def _validity(self, selected: Sequence[int], rect: str) -> str:
         """The alpha band: the product of every mask that can be 0 somewhere."""
-        inputs = [self._input(f"mask,{n}", rect) for n in self.mask_bands(selected)]
+        shared = self.shared_nodata(selected)
+        inputs = [self._input(f"mask,{n}", rect) for n in self.mask_bands(selected) if n not in shared]
         inputs += [self._input(str(n), rect, ratio=255) for n in self.alpha]
+        if self.told and not shared:
+            told_view = self._nodata_view(selected)
+            inputs += [self._input(f"mask,{i}", rect, told_view) for i in range(1, len(selected) + 1)]
+        if shared:
+            inputs.append(self._input("1", rect, self._any_valid(shared)))
         if self.dtype(selected).kind == "f":
-            nan_view = self._nan_view(selected)
+            nan_view = self._nodata_view(selected, math.nan)
             inputs += [self._input(f"mask,{i}", rect, nan_view) for i in range(1, len(selected) + 1)]
         # The product even of one mask with itself: GDAL 3.10 reads the band in place of its mask when it meets
         # nothing but simple sources in a read of several bands.
@@ -213,15 +290,27 @@ class Source:
             f"<PixelFunctionType>mul</PixelFunctionType>{''.join(inputs)}</VRTRasterBand>"
         )
 
-    def _nan_view(self, selected: Sequence[int]) -> str:
-        """XML of a VRT whose masks are 0 where the values are NaN, whatever the file declares as nodata."""
+    def _nodata_view(self, selected: Sequence[int], value: float | None = None) -> str:
+        """XML of a VRT whose masks are 0 where the bands hold a value (their own nodata value by default)."""
+        own = dict(zip((band.index for band in self.bands), self.nodata, strict=True))
         kind = _GDAL_TYPES[self.dtype(selected).name]
         bands = (
-            f'<VRTRasterBand dataType="{kind}"><NoDataValue>nan</NoDataValue>{self._input(str(n), "")}</VRTRasterBand>'
+            f'<VRTRasterBand dataType="{kind}"><NoDataValue>{own[n] if value is None else value!r}</NoDataValue>'
+            f"{self._input(str(n), '')}</VRTRasterBand>"
             for n in selected
         )
         size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
         return f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>"
+
+    def _any_valid(self, numbers: Sequence[int]) -> str:
+        """XML of a VRT of one band: 0 where all of some bands hold their nodata value, 255 elsewhere."""
+        inside = self._nodata_view(numbers) if self.told else ""
+        masks = [self._input(f"mask,{i if self.told else n}", "", inside) for i, n in enumerate(numbers, 1)]
+        size = f'rasterXSize="{self.grid.width}" rasterYSize="{self.grid.height}"'
+        return (
+            f'<VRTDataset {size}><VRTRasterBand dataType="Byte" subClass="VRTDerivedRasterBand">'
+            f"<PixelFunctionType>sum</PixelFunctionType>{''.join(masks)}</VRTRasterBand></VRTDataset>"
+        )
 
 
 def gdal_type(dtype: str) -> str:
@@ -268,7 +357,14 @@ def _opened(
 ) -> Source:
     try:
         with rasterio.Env(**settings(bool(remotes))), open_image(name, drivers) as dataset:
+            refuse_unplaced(dataset, path)
+            if by_points(dataset) and file_grid(dataset) is None:
+                text = warped_by_points(dataset, path)
+                found = _opened(path, text, ("VRT",), files, remotes)
+                note = f"{path} is placed by ground control points that no affine transform fits: it was warped by them"
+                return dataclasses.replace(found, warnings=(*found.warnings, note))
             _check(dataset, path)
+            _refuse_truncated(dataset, path)
             return dataclasses.replace(_describe(dataset, path), name=name, files=files, remotes=remotes)
     except GDAL_ERRORS as error:
         raise RasterError(
@@ -302,8 +398,51 @@ def _local_file(path: str | Path) -> str:
     return name
 
 
+def _refuse_truncated(dataset: DatasetReader, name: str) -> None:
+    """Refuse a raw file that is shorter than its header says: GDAL fills what is missing with zeros, without a word.
+
+    Raises:
+        RasterError: says both sizes.
+    """
+    if dataset.driver not in _RAW_DRIVERS or not os.path.isfile(name):
+        return
+    header = {key.lower(): value.strip() for key, value in dataset.tags(ns=dataset.driver).items()}
+    if header.get("file_compression", "0") not in ("", "0"):
+        return
+    pixels, offset = dataset.height * dataset.width, header.get("header_offset", "")
+    bits = [
+        int(dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS", 8 * np.dtype(dataset.dtypes[i - 1]).itemsize))
+        for i in dataset.indexes
+    ]
+    needed = sum(pixels * each // 8 for each in bits) + (int(offset) if offset.isdecimal() else 0)
+    size = os.path.getsize(name)
+    if size < needed:
+        raise RasterError(
+            f"{name} has {size:,} of the {needed:,} bytes that its header names: it is truncated; fetch it again"
+        )
+
+
+def _is_alpha(dataset: DatasetReader, number: int) -> bool:
+    return bool(dataset.colorinterp[number - 1] == ColorInterp.alpha)
+
+
+def _is_opacity(dataset: DatasetReader, number: int) -> bool:
+    """Whether an alpha band says how opaque pixels are: nearly all wholly or not at all.
+
+    A near infrared band that is flagged as alpha, as in NAIP, has other values. Some windows are looked at.
+    """
+    height, width = dataset.shape
+    side = _ALPHA_WINDOW
+    rows, cols = (sorted({round(at * max(0, n - side)) for at in _ALPHA_PLACES}) for n in (height, width))
+    parts = [dataset.read(number, window=Window(c, r, min(side, width), min(side, height))) for r in rows for c in cols]
+    values = np.concatenate([part.ravel() for part in parts])
+    dtype = np.dtype(dataset.dtypes[number - 1])
+    ends = {0, 1, 255, np.iinfo(dtype).max if dtype.kind in "iu" else 1}
+    return float(np.isin(values, sorted(ends), invert=True).mean()) <= _ALPHA_SHARE
+
+
 def _check(dataset: DatasetReader, name: str) -> None:
-    image = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+    image = [i for i in dataset.indexes if not _is_alpha(dataset, i)]
     if not image:
         what = f"{len(dataset.subdatasets)} subdatasets" if dataset.subdatasets else "no image band"
         raise RasterError(f"{name} holds {what}; extract the image to compare with gdal_translate first")
@@ -316,11 +455,13 @@ def _check(dataset: DatasetReader, name: str) -> None:
 
 
 def _describe(dataset: DatasetReader, name: str) -> Source:
-    image = [i for i in dataset.indexes if dataset.colorinterp[i - 1] != ColorInterp.alpha]
+    alpha = [i for i in dataset.indexes if _is_alpha(dataset, i) and _is_opacity(dataset, i)]
+    image = [i for i in dataset.indexes if i not in alpha]
     try:
-        grid = Grid(dataset.crs, dataset.transform, dataset.shape)
+        grid = file_grid(dataset)
     except GridError as error:
         raise GridError(f"{name}: {error}") from error
+    assert grid is not None  # else it was warped before
     bands = tuple(_band(dataset, i) for i in image)
     commons = band_names(name, [band.code for band in bands])
     scaled = [(dataset.scales[i - 1], dataset.offsets[i - 1]) for i in image]
@@ -333,9 +474,16 @@ def _describe(dataset: DatasetReader, name: str) -> Source:
         meaning=recognise(name, dataset.tags(), scaled, [band.dtype for band in bands]),
         alpha=tuple(i for i in dataset.indexes if i not in image),
         nodata=tuple(dataset.nodatavals[i - 1] for i in image),
-        masks=tuple(_mask(dataset.mask_flag_enums[i - 1]) for i in image),
+        masks=tuple(_mask(dataset.mask_flag_enums[i - 1], bool(alpha)) for i in image),
         driver=dataset.driver,
         block=dataset.block_shapes[0],
+        upright=upright(dataset),
+        warnings=tuple(
+            f"band {i} of {name} is flagged as alpha, but most of its values lie between transparent and opaque: it is "
+            f"taken for a band, as near infrared in NAIP; --bands chooses others"
+            for i in image
+            if _is_alpha(dataset, i)
+        ),
         palette=any(dataset.colorinterp[i - 1] == ColorInterp.palette for i in image),
     )
 
@@ -345,11 +493,11 @@ def _band(dataset: DatasetReader, number: int) -> Band:
     return Band(number, dataset.dtypes[number - 1], description, dataset.colorinterp[number - 1].name)
 
 
-def _mask(flags: Sequence[MaskFlags]) -> str:
+def _mask(flags: Sequence[MaskFlags], alpha: bool) -> str:
     if MaskFlags.all_valid in flags:
         return "all_valid"
     if MaskFlags.alpha in flags:
-        return "alpha"
+        return "alpha" if alpha else "all_valid"
     if MaskFlags.per_dataset in flags:
         return "mask"
     return "nodata" if MaskFlags.nodata in flags else "band_mask"

@@ -16,7 +16,7 @@ from typing import Any
 
 from terradelta.errors import InputError, RasterError
 
-__all__ = ["VALUES_HELP", "Meaning", "agree", "band_names", "parse_values", "recognise", "sentinel_meaning"]
+__all__ = ["VALUES_HELP", "Meaning", "agree", "band_names", "parse_values", "recognise", "sentinel_meaning", "told"]
 
 _OFFSET_BASELINE = 400
 _STEP = 1e-4
@@ -237,6 +237,11 @@ def _kind(text: str) -> tuple[float, float] | None:
     if not (0 < abs(gain) < float("inf") and abs(offset) < float("inf")):
         raise ValueError(text)
     return gain, offset
+
+
+def told(kind: tuple[float, float] | None, count: int) -> Meaning | None:
+    """What the user says that the values of so many bands mean; None for raw values."""
+    return None if kind is None else Meaning("--values", (kind[0],) * count, (kind[1],) * count)
 
 
 def _as_told(chosen: tuple[Any, Any], counts: tuple[int, int]) -> tuple[Conversion, Conversion]:

@@ -26,11 +26,14 @@ from terradelta.raster.overlap import footprint, pixel_ratio
 from terradelta.raster.preflight import Placement
 from terradelta.raster.source import Source
 
-__all__ = ["Layer"]
+__all__ = ["LARGEST", "Layer"]
 
 # GDAL approximates the transform between sample points; 0.125 px by default, which would show between tiles.
 _WARP_TOLERANCE_PX = 0.01
 _SAME_SHIFT_PX = 0.01
+LARGEST = 1e38
+"""Values from here on are no data, as NaN is: networks and statistics count in float32, which ends at 3.4e38, and its
+lowest number is a common fill value."""
 _PLANE = CRS.from_epsg(3857)  # GDAL warps nothing without a CRS; here both sides have the same plane, whichever it is
 _PICKED_ROWS, _PICKED_PX = 512, 1 << 21
 """Rows, and pixels, that are read at once where single pixels are picked."""
@@ -163,7 +166,10 @@ class Layer:
     def _converted(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         values = self.source.convert(values)
         if values.dtype.kind == "f":
-            valid &= np.isfinite(values).all(axis=0)
+            held = (values > -LARGEST) & (values < LARGEST)  # False for NaN
+            if not held.all():
+                valid &= held.all(axis=0)
+                values[np.abs(values) >= LARGEST] = np.inf  # which float32 holds as well
         return values, valid
 
     def _read_plain(
@@ -175,15 +181,24 @@ class Layer:
             values = file.read(list(self.selected), window=window, out_shape=(len(self.selected), *shape))
         else:
             values = np.stack([file.read(n, window=window, out_shape=shape) for n in self.selected])
-        valid = np.ones(shape, np.bool_)
-        for number in self.source.mask_bands(self.selected):
-            nodata = self.source.plain_nodata(number)
-            if nodata is None:
-                valid &= file.read_masks(number, window=window, out_shape=shape) > 0
-            else:
-                # Comparing spares a second pass over the blocks.
-                valid &= values[self.selected.index(number)] != nodata
-        for number in self.source.alpha:
+        source, valid = self.source, np.ones(shape, np.bool_)
+        shared, by_value = source.shared_nodata(self.selected), source.by_value(self.selected)
+        known: dict[int, NDArray[np.bool_]] = {}  # where bands hold something else than their nodata values
+        for number in source.mask_bands(self.selected):
+            if source.told or number not in by_value:
+                mask = file.read_masks(number, window=window, out_shape=shape) > 0
+                if number in shared and not source.told:
+                    known[number] = mask
+                else:
+                    valid &= mask
+        for number, nodata in by_value.items():  # comparing spares a second pass over the blocks
+            known[number] = values[self.selected.index(number)] != nodata
+        for number, each in known.items():
+            if number not in shared:
+                valid &= each
+        if shared:
+            valid &= np.logical_or.reduce([known[number] for number in shared])
+        for number in source.alpha:
             valid &= file.read(number, window=window, out_shape=shape) > 0
         return values, valid
 

@@ -179,6 +179,10 @@ class OptionsRecord:
     overlap: int
     """Pixels that neighbouring tiles share."""
     bands: tuple[str, ...]
+    nodata: str = "auto"
+    """Which values were no data."""
+    nodata_bands: str = "auto"
+    """Whether a nodata value had to stand in ``all`` bands or in ``any``."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from terradelta.errors import DataError
+from terradelta.errors import DataError, LeftOutWarning
 from terradelta.lab.data import open_pairs
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -176,3 +176,12 @@ def test_the_real_archive(shared_data: Path) -> None:
     assert pair.before.shape == pair.after.shape == (3, 1024, 1024)
     assert pair.label.shape == (1024, 1024)
     assert 0.01 < pair.label.mean() < 0.5
+
+
+def test_hidden_files_are_no_images(root: Path) -> None:
+    """macOS puts them beside every file on other systems' disks."""
+    for part in ("A", "B", "label"):
+        (root / "train" / part / "._a.png").write_bytes(b"\0\x05\x16\x07Mac OS X")
+    with pytest.warns(LeftOutWarning, match=r"1 hidden files were left out, such as \._a\.png"):
+        pairs = open_pairs(root, "train")
+    assert [files.name for files in pairs.files] == ["a", "b"]

@@ -129,3 +129,43 @@ def test_a_missing_label_has_no_folder_to_train_from(noise: Path) -> None:
     with pytest.raises(DataError, match="no file for train/label/b"):
         open_pairs(noise, "train")
     assert replace(Recipe("x"), check_data=False).differences(Recipe("x").to_json()) == ["check_data"]
+
+
+def _images(folder: Path, low: float, high: float, dtype: str) -> PairList:
+    rng = np.random.default_rng(0)
+    for part in ("A", "B"):
+        (folder / "train" / part).mkdir(parents=True)
+        with rasterio.open(
+            folder / "train" / part / "a.tif", "w", driver="GTiff", height=20, width=20, count=3, dtype=dtype
+        ) as file:
+            file.write(rng.uniform(low, high, (3, 20, 20)).astype(dtype))
+    (folder / "train" / "label").mkdir()
+    with rasterio.open(
+        folder / "train" / "label" / "a.tif", "w", driver="GTiff", height=20, width=20, count=1, dtype="uint8"
+    ) as file:
+        file.write(np.zeros((1, 20, 20), "uint8"))
+    return open_pairs(folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype", "scale", "message"),
+    [
+        (900, 3800, "uint16", 255, r"values from 9\d\d to 3\d+, and 100% of them lie beyond 0 to 255.*Recipe.scale"),
+        (-25, -12, "float32", 255, r"values from -2.* lie beyond 0 to 255.*for decibels add an offset"),
+        (0, 1, "float32", 255, r"hold values from .*, but the recipe's scale is 255: the noise"),
+    ],
+)
+def test_values_that_the_augmentation_would_cut_off(tmp_path, low, high, dtype, scale, message) -> None:
+    pairs = _images(tmp_path, low, high, dtype)
+    with pytest.raises(DataError, match=message):
+        check_pairs(pairs, BANDS, scale=scale)
+    assert check_pairs(pairs, BANDS) == ""  # where nothing is cut off
+    assert check_pairs(pairs, BANDS, scale=scale, decode=False) == ""
+
+
+def test_some_values_beyond_the_scale_are_a_warning(tmp_path) -> None:
+    pairs = _images(tmp_path, 0, 4000, "uint16")
+    assert check_pairs(pairs, BANDS, scale=4000) == ""
+    warning = check_pairs(pairs, BANDS, scale=3600)
+    assert "train images hold values from" in warning
+    assert "% of them lie beyond 0 to 3600" in warning

@@ -391,3 +391,10 @@ def test_area_draws_large_images_more_often_and_change_is_looked_for_in_other_pa
     assert (np.abs(drawn(change_crops=0.0) - 60) < 25).all()
     assert abs(drawn(change_crops=0.0, sampling="area")[3] - 180) < 25
     assert drawn(change_crops=1.0)[2] > 200
+
+
+def test_values_are_cut_off_only_where_colours_or_noise_were_changed() -> None:
+    decibels, label = torch.full((1, 3, 16, 16), -12.0), torch.zeros(1, 1, 16, 16)
+    still = Augmenter(replace(STILL, p_shift=1.0, p_blur=1.0))(decibels, decibels.clone(), label, 1)
+    torch.testing.assert_close(still[1], decibels)
+    assert (Augmenter(replace(STILL, p_noise=1.0))(decibels, decibels.clone(), label, 1)[0] == 0).all()

@@ -476,3 +476,10 @@ def test_a_method_is_a_predictor_that_is_not_fitted_yet(files):
     assert ready.identity != found.identity
     assert (found.fitted, ready.fitted) == (False, True)
     assert steps[-1][0] == steps[-1][1] > 0
+
+
+def test_the_root_of_chi_square_in_pieces_is_that_of_all_pixels(monkeypatch):
+    monkeypatch.setattr("terradelta.predict.classical.irmad.PIECE_PX", 7)
+    x, y = (np.random.default_rng(seed).normal(size=(100, 4)) for seed in (0, 1))
+    mad = fit_irmad(x, x + 0.3 * y, IrMad()).mad
+    np.testing.assert_allclose(mad.root(x.T, y.T), np.sqrt(mad.chi_square(x, y)), rtol=1e-6)

@@ -82,7 +82,7 @@ class ThreeFolders(Layout):
     @property
     def splits(self) -> tuple[str, ...]:
         """Those that a list names, or ``all``."""
-        named = [path.stem for path in sorted((self.root / "list").glob("*.txt"))]
+        named = [path.stem for path in sorted((self.root / "list").glob("[!.]*.txt"))]
         return tuple(sorted(named, key=split_order)) or (ALL,)
 
     def hint(self, split: str) -> str:

@@ -1,6 +1,7 @@
 """Images as they lie in data sets: one file, or a folder with one file for each band; whole or in a window."""
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from terradelta.errors import DataError, GridError
+from terradelta.errors import DataError, GridError, LeftOutWarning
 from terradelta.geo.grid import Grid, Tile
 from terradelta.raster.access import GDAL_ERRORS, IMAGE_DRIVERS, SEALED, open_image
 
@@ -75,8 +76,13 @@ def by_stem(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Pat
         DataError: if two images have one name.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in suffixes:
+    images = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes]
+    hidden = [path for path in images if path.name.startswith(".")]
+    if hidden:
+        note = f"{folder}: {len(hidden)} hidden files were left out, such as {hidden[0].name}"
+        warnings.warn(note, LeftOutWarning, stacklevel=2)
+    for path in images:
+        if path.name.startswith("."):  # as macOS puts beside every file on other systems' disks
             continue
         if path.stem in found:
             raise DataError(f"{folder} holds both {found[path.stem].name} and {path.name}; keep one image of a name")

@@ -125,7 +125,7 @@ def evaluate(
     names = image_names(pairs)
     for index in range(len(pairs)):
         pair = pairs.read(index)
-        probability = protocol.predict(predictor, pair.before, pair.after)
+        probability = protocol.predict(predictor, pair.before, pair.after, pair.valid)
         result.histogram.add(probability, pair.label, pair.valid)
         result.images.append((names[index], confusion(probability >= cut, pair.label, pair.valid)))
         if details is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from terradelta.errors import InputError
 from terradelta.predict.predictor import Predictor
+from terradelta.raster.scaling import choose_scaling, scaled_dates
 
 __all__ = ["PROTOCOLS", "WHOLE", "Scoring"]
 
@@ -47,8 +48,23 @@ class Scoring:
         }
         return f"{how[self.name]}, one global confusion matrix over all pixels"
 
-    def predict(self, predictor: Predictor, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
-        """Probability of change ``(H, W)`` of one pair ``(C, H, W)`` of raw values."""
+    def predict(
+        self,
+        predictor: Predictor,
+        before: NDArray[Any],
+        after: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """Probability of change ``(H, W)`` of one pair ``(C, H, W)`` of raw values, scaled as `map_change` does.
+
+        Args:
+            predictor: whose card says how values are scaled.
+            before: ``(C, H, W)`` raw values of the first date.
+            after: the same of the second date.
+            valid: ``(H, W)``, False where a date has no data; None: valid everywhere.
+        """
+        scaling = choose_scaling(before, after, valid, predictor.card)
+        before, after = scaled_dates((before, after), valid, scaling, predictor.fill)
         if self.name == "whole":
             return np.asarray(predictor.predict(before[None], after[None])[0])
         height, width = before.shape[1:]

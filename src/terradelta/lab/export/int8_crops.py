@@ -17,7 +17,7 @@ from terradelta.lab.data.custom import ALL
 from terradelta.lab.data.opening import find_data
 from terradelta.lab.data.pair_table import read_rows
 from terradelta.raster.pair import Pair, open_pair
-from terradelta.raster.scaling import Scaling, choose_scaling
+from terradelta.raster.scaling import Scaling, choose_scaling, scaled_dates, scaling_of
 
 __all__ = ["CalibrationCrops", "read_calibration"]
 
@@ -112,7 +112,7 @@ def _open(location: str, card: ModelCard, stack: ExitStack) -> _Pairs:
     if len(images) == 2 and all(Path(image).expanduser().is_file() for image in images):
         names = f"{Path(images[0]).name}, {Path(images[1]).name}"
         return _Scenes(names, [(Path(images[0]).expanduser(), Path(images[1]).expanduser())], card, stack)
-    return _Labelled(location)
+    return _Labelled(location, card)
 
 
 def _beside(table: Path, before: str, after: str) -> tuple[Path, Path]:
@@ -123,7 +123,9 @@ def _beside(table: Path, before: str, after: str) -> tuple[Path, Path]:
 class _Labelled:
     """Pairs as for training; their labels are not decoded."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, card: ModelCard) -> None:
+        self._card = card
+        self._scaling: tuple[int, Scaling | None] | None = None
         _, layout = find_data(location)
         self._pairs = layout.pairs("train" if "train" in layout.splits else ALL)
         self.name = f"{self._pairs.name} {self._pairs.split}"
@@ -135,8 +137,20 @@ class _Labelled:
         return self._pairs.size(index)
 
     def crop(self, index: int, window: Tile) -> Dates | None:
-        before, after = self._pairs.read_dates(index, window)
-        return before.astype(np.float32), after.astype(np.float32)
+        if self._scaling is None or self._scaling[0] != index:
+            self._scaling = index, self._scaling_of(index)
+        found = scaled_dates(self._pairs.read_dates(index, window), None, self._scaling[1], self._card.fill)
+        return found[0].astype(np.float32), found[1].astype(np.float32)
+
+    def _scaling_of(self, index: int) -> Scaling | None:
+        """What the whole pair needs; most cards and 8-bit images need nothing, so nothing more is read."""
+        if self._card.stretch is None:
+            return None
+        height, width = self._pairs.size(index)
+        corner = self._pairs.read_dates(index, Tile(0, 0, 1, 1))
+        if choose_scaling(*corner, None, self._card) is None:
+            return None
+        return choose_scaling(*self._pairs.read_dates(index, Tile(0, 0, height, width)), None, self._card)
 
 
 class _Scenes:
@@ -159,17 +173,13 @@ class _Scenes:
         found = pair.read(window)
         if found.valid.mean() < 0.5:
             return None
-        mean = np.asarray(self._card.mean, np.float32)[:, None, None] * np.float32(self._card.scale)
-        before, after = (
-            np.where(found.valid, values.astype(np.float32) if scaling is None else scaling.apply(values), mean)
-            for values in (found.before, found.after)
-        )
-        return before, after
+        before, after = scaled_dates((found.before, found.after), found.valid, scaling, self._card.fill)
+        return before.astype(np.float32), after.astype(np.float32)
 
     def _pair(self, index: int) -> tuple[Pair, Scaling | None]:
         if self._open is None or self._open[0] != index:
             self._stack.close()  # one pair at a time: a table may list thousands
             before, after = self._files[index]
             pair = self._stack.enter_context(open_pair(before, after, wanted=self._card.bands))
-            self._open = index, pair, choose_scaling(pair, self._card.scale)
+            self._open = index, pair, scaling_of(pair, self._card)
         return self._open[1:]

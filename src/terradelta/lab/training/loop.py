@@ -119,8 +119,19 @@ def fit(
 
 
 def _check(pairs: PairSource, recipe: Recipe, shown: Shown, *, decode: bool) -> None:
+    chosen = recipe.augmentation
+    cut = any((chosen.p_colour, chosen.p_noise, chosen.p_cast, chosen.p_haze))
     with shown.progress(f"checking the {pairs.split} pairs") as advance:
-        check_pairs(pairs, recipe.bands, decode=decode, workers=recipe.workers, progress=advance)
+        warning = check_pairs(
+            pairs,
+            recipe.bands,
+            scale=recipe.scale if cut else math.inf,
+            decode=decode,
+            workers=recipe.workers,
+            progress=advance,
+        )
+    if warning:
+        shown.announce(f"Warning: {warning}")
 
 
 def _train_in_process(

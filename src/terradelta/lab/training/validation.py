@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import terradelta
-from terradelta.card import ModelCard
+from terradelta.card import EIGHT_BIT, STRETCH, ModelCard
 from terradelta.errors import DataError
+from terradelta.geo.grid import Tile
 from terradelta.lab.data.pairs import PairList, PairSource
 from terradelta.lab.evaluation import Evaluation, evaluate
 from terradelta.lab.networks import ChangeNetwork, model_info, receptive_field
@@ -57,6 +58,7 @@ def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: P
         mean=mean,
         std=std,
         scale=recipe.scale,
+        stretch=STRETCH if recipe.scale == EIGHT_BIT and _is_eight_bit(train) else None,
         stride=network.stride,
         symmetric=network.symmetric,
         tile=network.tile,
@@ -69,6 +71,11 @@ def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: P
         training=_training(recipe, network, train, val),
         code_version=terradelta.__version__,
     )
+
+
+def _is_eight_bit(train: PairSource) -> bool:
+    first = train.read_window(0, Tile(0, 0, 1, 1))
+    return first.before.dtype == first.after.dtype == "uint8"
 
 
 def _training(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: PairSource) -> dict[str, Any]:
