@@ -89,7 +89,7 @@ def test_commands_and_options_are_frozen():
             *("--model", "--out", "--overlap", "--pairs", "--precision", "--simplify"),
             *("--skip-damaged", "--threshold", "--tile", "--values", "-o"),
         ],
-        "area": ["--draw", "--out", "--receipt", "--regions", "--samples", "--seed", "-o"],
+        "area": ["--draw", "--out", "--regions", "--samples", "--seed", "-o"],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": [
             *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),

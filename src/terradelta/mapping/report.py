@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from terradelta.area.page import interval_sentence
 from terradelta.card import NO_LIMIT
 from terradelta.files import write_whole
 from terradelta.html.page import facts, page, section
@@ -19,6 +18,11 @@ from terradelta.registration.page import shift_figure
 __all__ = ["render_report", "write_report"]
 
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou_changed": "IoU of the changed class"}
+_AREA_NOTE = (
+    '<p class="muted">These are counts of the map, with its errors. For an area with an interval, label samples: '
+    '<code class="nobreak">terradelta area OUT --draw 200 -o samples.gpkg</code>, then '
+    '<code class="nobreak">terradelta area OUT --samples samples.gpkg</code>.</p>'
+)
 _COLUMNS = ("Id", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
 
 
@@ -78,8 +82,7 @@ def _answer(result: MapResult) -> str:
         (fraction(result.changed_fraction), f"of the {integer(result.valid_px)} pixels with data", ""),
     )
     cards = "".join(f'<div class="card {c}"><dt>{name}</dt><dd>{value}</dd></div>' for value, name, c in tiles)
-    interval = interval_sentence(result.changed_area_interval, result.unit == "px")
-    return section("answer", "The answer", f'<dl class="cards">{cards}</dl>{interval}')
+    return section("answer", "The answer", f'<dl class="cards">{cards}</dl>{_AREA_NOTE}')
 
 
 def _scores(scores: Mapping[str, float]) -> str:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import terradelta
-from terradelta.area.measure import interval_from_scores
-from terradelta.geo.metres import ground_sampling_m
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import add_evidence
 from terradelta.mapping.journal import Journal
@@ -35,7 +33,7 @@ from terradelta.raster.overlap import aoi_record
 from terradelta.raster.pair import Pair, open_pair
 from terradelta.raster.scaling import Scaling, choose_scaling
 from terradelta.receipt import MapReceipt, write_receipt
-from terradelta.receipt.map_record import AreaInterval, DamageRecord, EvidenceRecord, InputsRecord, OptionsRecord
+from terradelta.receipt.map_record import DamageRecord, EvidenceRecord, InputsRecord, OptionsRecord
 from terradelta.registration.align import Alignment, align
 from terradelta.stages import StageClock
 
@@ -216,7 +214,7 @@ class _Run:
             scaling=None if scaling is None else scaling_record(scaling),
             model=model_record(predictor.card, predictor.runtime),
             options=self._options(),
-            result=made.summary.result(self._interval(made.summary)),
+            result=made.summary.result(),
             largest_polygons=made.summary.largest_polygons(pair.grid),
             damaged=tuple(DamageRecord(**note) for note in made.notes),
             resumed_tile_rows=made.resumed,
@@ -279,16 +277,6 @@ class _Run:
     def _threshold(self) -> float:
         chosen = self.options.threshold
         return self.reader.predictor.card.threshold if chosen is None else chosen
-
-    def _interval(self, summary: Summary) -> AreaInterval:
-        """The changed area with the interval that the model's scores allow, or what is needed for one."""
-        changed, valid = summary.changed_px, summary.valid_px
-        each = (
-            summary.changed_area / changed if changed else float(ground_sampling_m(self.reader.pair.grid) or 1.0) ** 2
-        )
-        unchanged = (valid - changed) * each  # pixels of one scene are nearly equal; `terradelta area` is exact
-        scores = self.reader.predictor.card.scores
-        return interval_from_scores(scores, self._threshold, changed * each, unchanged)
 
     def _options(self) -> OptionsRecord:
         tiles, options = self.plan.tiles, self.options

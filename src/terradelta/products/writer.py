@@ -19,7 +19,7 @@ from terradelta.products.cog import change_writer, probability_writer, quantise
 from terradelta.products.gpkg import GpkgWriter
 from terradelta.products.polygons import ChangePolygon, PolygonStream
 from terradelta.receipt import finite
-from terradelta.receipt.map_record import AreaInterval, MapResult, PolygonRecord
+from terradelta.receipt.map_record import MapResult, PolygonRecord
 from terradelta.stages import StageClock
 
 __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
@@ -47,8 +47,8 @@ class Summary:
     largest: list[tuple[float, int, ChangePolygon]] = field(default_factory=list)
     """A heap of (area, id, polygon)."""
 
-    def result(self, interval: AreaInterval) -> MapResult:
-        """The ``result`` of the receipt, with the interval of the changed area."""
+    def result(self) -> MapResult:
+        """The ``result`` of the receipt."""
         metres, changed, small = self.unit == "m", finite(self.changed_area), finite(self.small_area)
         return MapResult(
             unit=self.unit,
@@ -61,7 +61,6 @@ class Summary:
             small_polygons=self.small_polygons,
             small_area_m2=small if metres else None,
             small_area_px=None if metres else small,
-            changed_area_interval=interval,
         )
 
     def largest_polygons(self, grid: Grid) -> tuple[PolygonRecord, ...]:

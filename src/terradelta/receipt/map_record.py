@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from terradelta.card import ModelCard
-from terradelta.receipt.area_record import EstimateRecord
 from terradelta.receipt.codec import Receipt
 
 __all__ = [
-    "AreaInterval",
     "BandRecord",
     "DamageRecord",
     "EvidenceRecord",
@@ -181,16 +179,6 @@ class OptionsRecord:
     bands: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class AreaInterval:
-    """The truly changed area by the scores in the model's card."""
-
-    area: EstimateRecord | None
-    """In m², or pixels; None where the card does not allow one."""
-    basis: str
-    """What it rests on and assumes, or what is needed for one."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class MapResult:
     """What the map says in numbers."""
@@ -214,7 +202,6 @@ class MapResult:
     """Of the small polygons."""
     small_area_px: float | None = None
     """In place of ``small_area_m2``."""
-    changed_area_interval: AreaInterval
 
 
 @dataclass(frozen=True, kw_only=True)
