@@ -79,7 +79,7 @@ RECEIPT = MapReceipt(
         scores=({"data": "set", "split": "test", "metrics": {"f1": 0.875}},),
         runtime="here",
     ),
-    options=OptionsRecord(10.0, 0.0, None, 0.4, 512, 64, ("red",)),
+    options=OptionsRecord(10.0, 4, 0, 0.0, None, 0.4, 512, 64, ("red",)),
     timings={"predict": 6.25, "write": 250.0},
     result=MapResult(
         unit="m",
@@ -88,8 +88,10 @@ RECEIPT = MapReceipt(
         valid_px=960000,
         changed_fraction=0.0559,
         polygons=71,
-        small_polygons=0,
-        small_area_m2=0.0,
+        sieved_px=0,
+        polygons_area_m2=13012.4,
+        small_polygons=9,
+        small_area_m2=400.0,
     ),
     largest_polygons=(
         PolygonRecord(
@@ -155,7 +157,9 @@ class Page(HTMLParser):
 def test_page_shows_every_part(quicklooks):
     text = Page(render_report(RECEIPT, quicklooks)).text
     for expected in (
-        "old.tif → new.tif", "Made 2026-01-02", "1.34 ha", "13,412 m², 53,650 pixels", "71", "5.6 %",
+        "old.tif → new.tif", "Made 2026-01-02", "1.34 ha", "changed in all (13,412 m², 53,650 pixels)", "71",
+        "polygons hold 1.30 ha (13,012 m²)", "5.6 %",
+        "9 smaller ones below 10 m² or 4 pixels (400 m²) are in the rasters only",
         "of the 960,000 pixels",
         "200 m", "Grid north is up.", "90.0 %", "73.5 %", "410 m²", "88 m", "0.93", "30.25000° N, 97.74000° W",
         "1 of 71; all are in change.gpkg", "The second image was resampled.", "Licence. Research only.",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import terradelta
+from terradelta.mapping.answer import pair_summary
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import add_evidence
 from terradelta.mapping.journal import Journal
@@ -28,7 +29,7 @@ from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
 from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
-from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
+from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Rules, Summary
 from terradelta.raster.overlap import aoi_record
 from terradelta.raster.pair import Pair, open_pair
 from terradelta.raster.scaling import Scaling, choose_scaling
@@ -74,7 +75,7 @@ class ChangeMap:
 def map_change(
     before: Path | str,
     after: Path | str,
-    out: Path,
+    out: Path | str,
     predictor: Predictor,
     options: MapOptions = DEFAULTS,
     *,
@@ -92,7 +93,8 @@ def map_change(
             `terradelta.predict.classical.load_method`, is fitted to the pair first.
         options: how.
         progress: called with (tiles done, tiles in all); it counts twice where a method is fitted first.
-        announce: called with the sentences of the pre-flight report before the first tile.
+        announce: called with the sentences of the pre-flight report before the first tile: what the model finds, the
+            warnings, and then the rest.
         scores: called with the folder of the finished rasters; gives metrics by name for the report, where the truth
             is known.
 
@@ -105,6 +107,7 @@ def map_change(
         ModelError: if the model cannot be run.
         OutputError: if writing failed.
     """
+    out = Path(out)
     check_free(out)
     clock = StageClock()
     bands = None if options.bands is None else list(options.bands)
@@ -112,6 +115,8 @@ def map_change(
         before, after, bands=bands, wanted=predictor.wanted, aoi=options.aoi, reading=options.reading
     ) as opened:
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
+        if not options.anyway:
+            predictor.check_resolution(pair.grid)
         with clock.time("register"):
             alignment = align(pair, options.coregister)
         with clock.time("read"):
@@ -256,14 +261,13 @@ class _Run:
             "MODEL": self.reader.predictor.card.name,
             "THRESHOLD": f"{self._threshold:g}",
         }
+        rules = Rules(self._threshold, *options.smallest(pair.grid), options.sieve_px, options.simplify_m)
         scene = SceneRows(self.journal, self.plan.tiles)
         with (
             ProductWriter(
                 self.folder,
                 pair.grid,
-                threshold=self._threshold,
-                min_area_m2=options.min_area_m2,
-                simplify_m=options.simplify_m,
+                rules=rules,
                 tags=tags,
                 date=newest(pair.sources),
                 clock=self.reader.clock,
@@ -281,8 +285,11 @@ class _Run:
     def _options(self) -> OptionsRecord:
         tiles, options = self.plan.tiles, self.options
         aoi = aoi_record(options.aoi)
+        least_area, least_px = options.smallest(self.reader.pair.grid)
         return OptionsRecord(
-            min_area_m2=options.min_area_m2,
+            min_area_m2=least_area,
+            min_px=least_px,
+            sieve_px=options.sieve_px,
             simplify_m=options.simplify_m,
             aoi=tuple(aoi) if isinstance(aoi, list) else aoi,
             threshold=self._threshold,
@@ -293,7 +300,8 @@ class _Run:
 
 
 def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor) -> list[str]:
-    lines = [*pair.preflight.lines(), *alignment.lines()]
-    if scaling is not None:
-        lines += scaling.lines(pair.bands)
-    return lines + predictor.remarks(pair.grid)
+    purpose, *remarks = predictor.remarks(pair.grid)
+    found = [*alignment.lines(), *pair.preflight.lines(), *([] if scaling is None else scaling.lines(pair.bands))]
+    warnings = [line for line in (*remarks, *found) if line.startswith("Warning")]
+    facts = [line for line in (pair_summary(pair.preflight), *found, *remarks) if line not in warnings]
+    return [purpose, *warnings, *facts]

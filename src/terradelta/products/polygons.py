@@ -57,11 +57,12 @@ class PolygonStream:
     ``dropped`` and ``dropped_area`` count the polygons below the smallest area, and their area.
 
     Areas that PROJ cannot place on the ellipsoid (pixels beyond the projection's domain) are NaN; such polygons are
-    kept whatever the smallest area.
+    kept whatever the smallest area, and ``dropped_area`` is NaN if one has too few pixels.
 
     Args:
         grid: place and size of the whole mask.
         min_area_m2: polygons with a smaller area are dropped; square pixels where the grid has no CRS.
+        min_px: polygons of fewer pixels are dropped, too.
         simplify_m: tolerance of the simplification, in metres on the ground in any CRS, or in pixels where the grid has
             none. Outlines move by about this much. 0 keeps the outlines of the pixels.
 
@@ -70,13 +71,13 @@ class PolygonStream:
         InputError: if a size is negative or no number.
     """
 
-    def __init__(self, grid: Grid, *, min_area_m2: float = 0.0, simplify_m: float = 0.0) -> None:
+    def __init__(self, grid: Grid, *, min_area_m2: float = 0.0, min_px: int = 0, simplify_m: float = 0.0) -> None:
         for name, value in (("min_area_m2", min_area_m2), ("simplify_m", simplify_m)):
             if not 0 <= value < np.inf:
                 raise InputError(f"{name} is {value}; it must be 0 or more")
         self._grid = grid
         self._ground = _Pixels() if grid.crs is None else _Ellipsoid(grid)
-        self._min_area = min_area_m2
+        self._min_area, self._min_px = min_area_m2, min_px
         self._tolerance = simplify_m
         self.dropped = 0
         self.dropped_area = 0.0
@@ -138,7 +139,7 @@ class PolygonStream:
         shapes = shapely.transform(outlines, lambda points: points @ [[a, d], [b, e]] + (c, f))
         areas, perimeters = self._ground.measure(shapes)
         # Written so that NaN stays.
-        small = areas < self._min_area
+        small = (areas < self._min_area) | (np.array([each.pixels for each in components]) < self._min_px)
         self.dropped += int(small.sum())
         self.dropped_area += float(areas[small].sum())
         keep = np.flatnonzero(~small)

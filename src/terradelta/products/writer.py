@@ -18,15 +18,32 @@ from terradelta.geo.metres import lonlat_transformer
 from terradelta.products.cog import change_writer, probability_writer, quantise
 from terradelta.products.gpkg import GpkgWriter
 from terradelta.products.polygons import ChangePolygon, PolygonStream
+from terradelta.products.sieve import Sieve
 from terradelta.receipt import finite
 from terradelta.receipt.map_record import MapResult, PolygonRecord
 from terradelta.stages import StageClock
 
-__all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
+__all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Rules", "Summary"]
 
 PROBABILITY, CHANGE, POLYGONS = "probability.tif", "change.tif", "change.gpkg"
 NO_DATA = 255
 LARGEST = 12
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts as a change; areas and lengths are in pixels where there is no CRS."""
+
+    threshold: float
+    """Probability from which a pixel counts as changed."""
+    min_area_m2: float = 0.0
+    """Smaller polygons are left out of the GeoPackage."""
+    min_px: int = 0
+    """Polygons of fewer pixels, too."""
+    sieve_px: int = 0
+    """Groups of fewer changed pixels become unchanged; 0: none."""
+    simplify_m: float = 0.0
+    """Tolerance for the outlines."""
 
 
 @dataclass
@@ -39,6 +56,8 @@ class Summary:
     changed_px: int = 0
     changed_area: float = 0.0
     """Area of all changed pixels, in m² on the ellipsoid or in pixels; small polygons included."""
+    sieved_px: int = 0
+    """Pixels that the sieve made unchanged."""
     polygons: int = 0
     """Polygons that were written."""
     small_polygons: int = 0
@@ -50,6 +69,7 @@ class Summary:
     def result(self) -> MapResult:
         """The ``result`` of the receipt."""
         metres, changed, small = self.unit == "m", finite(self.changed_area), finite(self.small_area)
+        held = finite(self.changed_area - self.small_area)
         return MapResult(
             unit=self.unit,
             valid_px=self.valid_px,
@@ -57,7 +77,10 @@ class Summary:
             changed_fraction=self.changed_px / self.valid_px if self.valid_px else 0.0,
             changed_area_m2=changed if metres else None,
             changed_area_px=None if metres else changed,
+            sieved_px=self.sieved_px,
             polygons=self.polygons,
+            polygons_area_m2=held if metres else None,
+            polygons_area_px=None if metres else held,
             small_polygons=self.small_polygons,
             small_area_m2=small if metres else None,
             small_area_px=None if metres else small,
@@ -75,9 +98,7 @@ class ProductWriter:
     Args:
         folder: where to write.
         grid: place and size of the scene.
-        threshold: probability from which a pixel counts as changed.
-        min_area_m2: polygons below it are left out of the GeoPackage (square pixels without a CRS).
-        simplify_m: tolerance for the outlines, metres (pixels without a CRS).
+        rules: what counts as a change.
         tags: metadata of the rasters.
         date: what the GeoPackage says about when it was made.
         clock: gets the busy seconds of ``rasters`` and ``polygons``.
@@ -92,15 +113,16 @@ class ProductWriter:
         folder: Path,
         grid: Grid,
         *,
-        threshold: float,
-        min_area_m2: float,
-        simplify_m: float,
+        rules: Rules,
         tags: dict[str, str],
         date: datetime.datetime,
         clock: StageClock,
     ) -> None:
-        self._threshold, self._clock = threshold, clock
-        self._stream = PolygonStream(grid, min_area_m2=min_area_m2, simplify_m=simplify_m)
+        self._threshold, self._clock = rules.threshold, clock
+        self._stream = PolygonStream(
+            grid, min_area_m2=rules.min_area_m2, min_px=rules.min_px, simplify_m=rules.simplify_m
+        )
+        self._sieve, self._rows = Sieve(rules.sieve_px), 0
         self.summary = Summary("px" if grid.crs is None else "m")
         self._files = ExitStack()
         with ExitStack() as opened:
@@ -117,14 +139,9 @@ class ProductWriter:
         """
         with self._clock.time("rasters"):
             probability = quantise(probability)  # what is stored is what is compared with the threshold
-            valid = np.isfinite(probability)
-            changed = probability >= np.float32(self._threshold)  # False for NaN
             self._probability.write(first_row, probability)
-            self._change.write(first_row, np.where(valid, changed.astype(np.uint8), np.uint8(NO_DATA)))
-        self.summary.valid_px += int(valid.sum())
-        self.summary.changed_px += int(changed.sum())
-        with self._clock.time("polygons"):
-            self._add(self._stream.push(first_row, changed, probability))
+            rows = self._sieve.push(probability >= np.float32(self._threshold), probability)  # False for NaN
+        self._write_changed(*rows)
 
     def finish(self) -> Summary:
         """Close the files and give the numbers.
@@ -134,6 +151,10 @@ class ProductWriter:
             OutputError: if writing fails.
         """
         summary, stream = self.summary, self._stream
+        rows = self._sieve.finish()
+        if rows is not None:
+            self._write_changed(*rows)
+        summary.sieved_px = self._sieve.removed
         if not summary.valid_px:
             raise RasterError(
                 "no pixel is valid on both dates; check the nodata values and masks of both files, "
@@ -146,6 +167,19 @@ class ProductWriter:
         with self._clock.time("rasters"):
             self._files.close()  # puts all three files in place
         return summary
+
+    def _write_changed(self, changed: NDArray[np.bool_], probability: NDArray[np.float32]) -> None:
+        """Write the next rows of change: ``(rows, width)``, any number of them."""
+        if not len(changed):
+            return
+        with self._clock.time("rasters"):
+            valid = np.isfinite(probability)
+            self._change.write(self._rows, np.where(valid, changed.astype(np.uint8), np.uint8(NO_DATA)))
+        self.summary.valid_px += int(valid.sum())
+        self.summary.changed_px += int(changed.sum())
+        with self._clock.time("polygons"):
+            self._add(self._stream.push(self._rows, changed, probability))
+        self._rows += len(changed)
 
     def _add(self, polygons: list[ChangePolygon]) -> None:
         self._polygons.add(polygons)

@@ -166,6 +166,10 @@ class OptionsRecord:
 
     min_area_m2: float
     """Smaller polygons were left out of the GeoPackage; pixels for images without georeference."""
+    min_px: int
+    """Polygons of fewer pixels were left out, too."""
+    sieve_px: int
+    """Groups of fewer changed pixels that share edges became unchanged before anything was counted; 0: none did."""
     simplify_m: float
     """Tolerance of the outlines, metres or pixels."""
     aoi: tuple[float, float, float, float] | str | None
@@ -194,8 +198,14 @@ class MapResult:
     measure."""
     changed_area_px: float | None = None
     """In place of ``changed_area_m2`` for images without georeference."""
+    sieved_px: int
+    """Pixels that the sieve made unchanged; they count as unchanged everywhere."""
     polygons: int
     """In the GeoPackage."""
+    polygons_area_m2: float | None = None
+    """Of the polygons in the GeoPackage: the changed area in all without that of the small ones."""
+    polygons_area_px: float | None = None
+    """In place of ``polygons_area_m2``."""
     small_polygons: int
     """Below the smallest area: in the rasters only."""
     small_area_m2: float | None = None
