@@ -214,7 +214,7 @@ class _Run:
             python=platform.python_version(),
             preflight=preflight,
             inputs=made.inputs,
-            grid=grid_record(pair.grid),
+            grid=grid_record(pair.grid.on_map),
             pair=paired_record(pair.preflight),
             scaling=None if scaling is None else scaling_record(scaling),
             model=model_record(predictor.card, predictor.runtime),
@@ -266,7 +266,7 @@ class _Run:
         with (
             ProductWriter(
                 self.folder,
-                pair.grid,
+                pair.grid.on_map,
                 rules=rules,
                 tags=tags,
                 date=newest(pair.sources),

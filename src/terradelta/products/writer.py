@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from terradelta.errors import RasterError
+from terradelta.files import write_whole
 from terradelta.geo.grid import Grid
 from terradelta.geo.metres import lonlat_transformer
-from terradelta.products.cog import change_writer, probability_writer, quantise
+from terradelta.products.cog import CHANGE_COLOURS, change_writer, probability_writer, quantise
 from terradelta.products.gpkg import GpkgWriter
 from terradelta.products.polygons import ChangePolygon, PolygonStream
 from terradelta.products.sieve import Sieve
@@ -26,6 +27,8 @@ from terradelta.stages import StageClock
 __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Rules", "Summary"]
 
 PROBABILITY, CHANGE, POLYGONS = "probability.tif", "change.tif", "change.gpkg"
+PALETTE = f"{CHANGE}.aux.xml"
+"""Where GDAL looks for what a file cannot hold: a TIFF's palette has no opacity, and unchanged ground is to be seen."""
 NO_DATA = 255
 LARGEST = 12
 
@@ -92,6 +95,19 @@ class Summary:
         return tuple(_record(number, polygon, to_lonlat) for _, number, polygon in sorted(self.largest, reverse=True))
 
 
+def _palette() -> str:
+    """`CHANGE_COLOURS` with all but change transparent, as GDAL's persistent auxiliary metadata."""
+    entries = "".join(
+        '<Entry c1="{}" c2="{}" c3="{}" c4="{}"/>\n'.format(*CHANGE_COLOURS.get(value, (0, 0, 0)), 255 * (value == 1))
+        for value in range(NO_DATA + 1)
+    )
+    band = f"<ColorInterp>Palette</ColorInterp>\n<ColorTable>\n{entries}</ColorTable>"
+    return f'<PAMDataset>\n<PAMRasterBand band="1">\n{band}\n</PAMRasterBand>\n</PAMDataset>\n'
+
+
+_TRANSPARENT = _palette()
+
+
 class ProductWriter:
     """Write ``probability.tif``, ``change.tif`` and ``change.gpkg`` into a folder; leave nothing if the block fails.
 
@@ -118,7 +134,7 @@ class ProductWriter:
         date: datetime.datetime,
         clock: StageClock,
     ) -> None:
-        self._threshold, self._clock = rules.threshold, clock
+        self._folder, self._threshold, self._clock = folder, rules.threshold, clock
         self._stream = PolygonStream(
             grid, min_area_m2=rules.min_area_m2, min_px=rules.min_px, simplify_m=rules.simplify_m
         )
@@ -166,6 +182,7 @@ class ProductWriter:
             summary.changed_area += stream.dropped_area
         with self._clock.time("rasters"):
             self._files.close()  # puts all three files in place
+            write_whole(self._folder / PALETTE, _TRANSPARENT)
         return summary
 
     def _write_changed(self, changed: NDArray[np.bool_], probability: NDArray[np.float32]) -> None:
@@ -217,6 +234,6 @@ def _record(number: int, polygon: ChangePolygon, to_lonlat: Transformer | None) 
         lat=finite(lat),
         x=point.x if in_crs else None,
         y=point.y if in_crs else None,
-        row=None if metres else point.y,
+        row=None if metres else -point.y,
         col=None if metres else point.x,
     )
