@@ -50,6 +50,7 @@ def recipe() -> Recipe:
         eval_every=200,
         precision="32-true",
         workers=0,
+        finds="buildings that appeared or disappeared",
         gsd_m=(0.4, 1.0),
         data="LEVIR-subset: part of LEVIR-CD (Chen & Shi 2020, Remote Sensing 12(10):1662), 578 training pairs",
         licence="Non-commercial research use only: the weights were fitted on LEVIR-CD images, which carry that limit.",

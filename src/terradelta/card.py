@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from terradelta.errors import BandError, ModelError
 
-__all__ = ["CARD_KEY", "EIGHT_BIT", "NO_LIMIT", "STRETCH", "ModelCard", "nested_deeper"]
+__all__ = ["CARD_KEY", "EIGHT_BIT", "NO_LIMIT", "STRETCH", "ModelCard", "method_purpose", "nested_deeper"]
 
 CARD_KEY = "terradelta_card"
 _CARD_VERSION = 1
@@ -60,6 +60,8 @@ class ModelCard:
     """Pixels by which neighbouring tiles overlap by default; chosen by measuring the seam."""
     tile: int = 512
     """Default side of a tile."""
+    finds: str = ""
+    """What it was trained to find, as the end of a sentence, e.g. ``changed buildings``; empty: not stated."""
     gsd_m: tuple[float, float] | None = None
     """Range of ground sampling distance in the training data, metres per pixel."""
     threshold: float = 0.5
@@ -161,6 +163,27 @@ class ModelCard:
         except TypeError as error:
             raise ModelError(f"{source}: the model card does not have the expected fields ({error})") from error
 
+    @property
+    def weightless(self) -> bool:
+        """Whether it belongs to a method that is fitted to the pair at hand alone."""
+        return self.licence == NO_LIMIT
+
+    def purpose(self) -> str:
+        """What it finds, and on what imagery, in one or two sentences."""
+        if self.weightless:
+            return method_purpose(self.name)
+        seen = f"images of {self.sizes}" if self.sizes else "images whose pixel size is not stated"
+        finds = f"finds {self.finds}, nothing else" if self.finds else "does not state what it was trained to find"
+        return f"The model {self.name} {finds}; trained on {seen} ({', '.join(self.bands)})."
+
+    @property
+    def sizes(self) -> str:
+        """Pixel sizes of the training data in words; empty: not stated."""
+        if self.gsd_m is None:
+            return ""
+        low, high = self.gsd_m
+        return f"{low:g} m per pixel" if low == high else f"{low:g} to {high:g} m per pixel"
+
     def replace(self, **changes: Any) -> "ModelCard":  # noqa: ANN401  any field may be replaced
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -175,6 +198,11 @@ def nested_deeper(value: Any, limit: int) -> bool:  # noqa: ANN401  any JSON val
             return False
         level = [each for group in inside for each in group]
     return True
+
+
+def method_purpose(name: str) -> str:
+    """As `ModelCard.purpose`, of a method that is fitted to the pair at hand."""
+    return f"The method {name} finds whatever looks different, whatever the cause: season and light, too."
 
 
 def _is_text(value: Any) -> bool:  # noqa: ANN401  from JSON, as below
@@ -210,7 +238,7 @@ def _list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("name", "network", "paper", "data", "licence", "code_version"), (_is_text, "a text")),
+    **dict.fromkeys(("name", "network", "finds", "paper", "data", "licence", "code_version"), (_is_text, "a text")),
     **dict.fromkeys(("mean", "std"), (_list_of(_is_number), "a list of finite numbers")),
     **dict.fromkeys(("scale", "temperature", "logit_bias"), (_is_number, "a finite number")),
     **dict.fromkeys(("stride", "receptive_field", "overlap", "tile"), (_is_size, "a whole number, 0 or more")),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from terradelta.area.estimate import Estimate, allocate, area_from_images, estimate_areas
+from terradelta.area.estimate import Estimate, allocate, estimate_areas
 from terradelta.errors import InputError, ShapeError
 
 # Olofsson et al. 2014, Table 8: deforestation, forest gain, stable forest, stable non-forest; pixels of 30 m.
@@ -55,20 +55,6 @@ def test_the_error_of_producers_accuracy_is_that_of_many_samples():
     assert np.mean([each.error for each in found]) == pytest.approx(np.std([each.value for each in found]), rel=0.08)
 
 
-def test_images_are_the_unit_of_scores():
-    rng = np.random.default_rng(2)
-    counts = rng.integers(1, 200, (12, 4)) * [3, 1, 1, 60]
-    found = area_from_images(counts, 500.0, 9500.0)
-    tp, fp, fn, tn = counts.sum(0)
-    assert found.value == pytest.approx(500 * tp / (tp + fp) + 9500 * fn / (fn + tn))
-    drawn = rng.integers(0, 12, (4000, 12))  # an independent way: the bootstrap
-    tp, fp, fn, tn = np.moveaxis(counts[drawn].sum(1), 1, 0)
-    spread = np.std(500 * tp / (tp + fp) + 9500 * fn / (fn + tn))
-    assert found.error == pytest.approx(spread, rel=0.15)
-    assert found.quantile == pytest.approx(2.201, abs=1e-3)  # Student's t, 11 degrees of freedom
-    assert area_from_images([[5, 5, 1, 9]] * 4, 10, 10).error == 0  # all images alike
-
-
 def test_allocation():
     assert allocate(PIXELS, 640, 75).sum() == 640
     assert allocate(PIXELS, 640, 75).tolist()[:2] == [75, 75]
@@ -97,12 +83,6 @@ def test_a_class_that_is_not_mapped_needs_no_sample():
     found = estimate_areas([[90, 10], [0, 0]], [1000.0, 0.0])
     assert found.area[1].value == pytest.approx(100)
     assert found.producers[1].value == 0
-
-
-@pytest.mark.parametrize("images", [[[1, 2, 3, 4]], [[0, 0, 1, 9]] * 3, [[1, 2, 0, 0]] * 3])
-def test_scores_that_give_no_interval(images):
-    with pytest.raises(InputError, match="two images or more and pixels of both kinds are needed"):
-        area_from_images(images, 1, 1)
 
 
 def test_the_interval_is_the_normal_one():

@@ -10,42 +10,15 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from tests.mapping.conftest import PixelPredictor, Writer
+from tests.mapping.conftest import PixelPredictor
 
-from terradelta.area.estimate import area_from_images, estimate_areas
-from terradelta.area.measure import area_receipt, draw, interval_from_scores, measure
+from terradelta.area.estimate import estimate_areas
+from terradelta.area.measure import area_receipt, draw, measure
 from terradelta.area.samples import read_samples
 from terradelta.errors import InputError, OutputError
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.products.change import ChangeRaster
-from terradelta.receipt import AreaReceipt, EvaluationReceipt, read_receipt, write_receipt
-from terradelta.receipt.evaluation_record import (
-    ConfusionRecord,
-    DataRecord,
-    ImagesRecord,
-    LogitScalingRecord,
-    MetricsRecord,
-    PerImageRecord,
-)
-
-EVALUATION = EvaluationReceipt(
-    model="m",
-    network="n",
-    scaling=LogitScalingRecord(1.0, 0.0),
-    data=DataRecord("d", "test", 3, "s"),
-    protocol="whole images",
-    threshold=0.5,
-    metrics=MetricsRecord(*[0.5] * 7),
-    confusion_px=ConfusionRecord(1, 1, 1, 1),
-    per_image=PerImageRecord(3, 0.5, 0.5, 0.5),
-)
-
-SCORE = {
-    "images_px": [[50, 10, 5, 900], [20, 9, 1, 800], [70, 3, 9, 990]],
-    "threshold": 0.5,
-    "data": "D",
-    "split": "val",
-}
+from terradelta.receipt import AreaReceipt, read_receipt
 
 
 @pytest.fixture(scope="module")
@@ -121,24 +94,6 @@ def test_regions_with_too_few_samples_say_so(product, labelled, regions):
     assert area_receipt(found).regions[0].changed_area is None
 
 
-def test_areas_from_a_receipt(product, tmp_path, regions):
-    receipt = tmp_path / "r.json"
-    counts = {f"i{n}": tuple(row) for n, row in enumerate(SCORE["images_px"])}
-    write_receipt(replace(EVALUATION, images=ImagesRecord(("tp", "fp", "fn", "tn"), counts)), receipt)
-    found = measure(product, receipt=receipt, regions=regions)
-    unchanged, changed = found.whole.tally.areas
-    assert found.whole.changed == area_from_images(SCORE["images_px"], changed, unchanged)
-    assert "assumes that the map errs here as the model did" in found.basis
-    write_receipt(EVALUATION, receipt)
-    with pytest.raises(InputError, match="holds no counts of single images; make it with `terradelta evaluate -o`"):
-        measure(product, receipt=receipt)
-    receipt.write_text("{}")
-    with pytest.raises(InputError, match="is no receipt of `terradelta evaluate`: it has no schema version; make one"):
-        measure(product, receipt=receipt)
-    with pytest.raises(InputError, match="exclude each other"):
-        measure(product, receipt=receipt, samples=receipt)
-
-
 def test_files(product, labelled, regions, tmp_path):
     found = measure(product, samples=labelled, regions=regions)
     for suffix in ("json", "csv", "html", "gpkg"):
@@ -177,26 +132,10 @@ def test_without_a_basis_it_says_what_is_needed(product):
     assert "label samples of this map: draw them with --draw" in found.whole.note
 
 
-def test_the_receipt_of_a_map_holds_an_interval_or_what_is_needed(tmp_path, write_tiff: Writer, pair_values):
-    before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
-    predictor = PixelPredictor()
-    plain = map_change(before, after, tmp_path / "plain", predictor)
-    interval = plain.receipt.result.changed_area_interval
-    assert interval.area is None
-    assert "terradelta area OUT --draw 200" in interval.basis
-    assert "The changed area has no interval." in plain.report.read_text()
-    predictor.card = predictor.card.replace(scores=(SCORE,))
-    scored = map_change(before, after, tmp_path / "scored", predictor)
-    interval = scored.receipt.result.changed_area_interval
-    changed = scored.receipt.result.changed_area_m2
-    expected = area_from_images(SCORE["images_px"], changed, changed / 4816 * (300 * 420 - 4816))
-    assert interval.area.value == pytest.approx(expected.value)
-    assert interval.area.high == pytest.approx(expected.high)
-    assert interval.basis.startswith("Scores of 3 images (D, val). It assumes")
-    assert "Truly changed, by the model’s scores" in scored.report.read_text()
-
-
-def test_scores_at_another_threshold_do_not_count():
-    assert interval_from_scores([SCORE, "x", {}], 0.5, 1.0, 9.0).area is not None
-    assert interval_from_scores([SCORE], 0.4, 1.0, 9.0).area is None
-    assert interval_from_scores([SCORE | {"images_px": [[1, 2, 3, 4]]}], 0.5, 1.0, 9.0).area is None
+def test_no_interval_of_labelled_images_is_put_on_one_map(product):
+    """It was one of a mean over many images, and held the truth of one scene in 4 of 20: only samples give one."""
+    assert "interval" not in (product / "receipt.json").read_text()
+    page = (product / "report.html").read_text()
+    assert "Truly changed" not in page
+    assert "95 %" not in page
+    assert "terradelta area OUT --draw 200" in page

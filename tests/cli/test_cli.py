@@ -77,6 +77,7 @@ def test_commands_and_options_are_frozen():
         "map": [
             *(
                 "--allow-outside",
+                "--anyway",
                 "--aoi",
                 "--bands",
                 "--cluster",
@@ -86,10 +87,10 @@ def test_commands_and_options_are_frozen():
                 "--method",
                 "--min-area",
             ),
-            *("--model", "--nodata", "--nodata-bands", "--out", "--overlap", "--pairs", "--precision", "--simplify"),
-            *("--skip-damaged", "--threshold", "--tile", "--values", "-o"),
+            *("--model", "--nodata", "--nodata-bands", "--out", "--overlap", "--pairs", "--precision", "--sieve"),
+            *("--simplify", "--skip-damaged", "--threshold", "--tile", "--values", "--verbose", "-o", "-v"),
         ],
-        "area": ["--draw", "--out", "--receipt", "--regions", "--samples", "--seed", "-o"],
+        "area": ["--draw", "--out", "--regions", "--samples", "--seed", "-o"],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": [
             *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),
@@ -120,7 +121,7 @@ def test_commands_and_options_are_frozen():
 
 
 def test_map_prints_the_report_and_the_preflight(run, pair, tmp_path):
-    code, out, err = run("map", *pair, "-o", tmp_path / "out")
+    code, out, err = run("map", *pair, "-o", tmp_path / "out", "--verbose")
     assert code == 0
     assert Path(out.strip()) == tmp_path / "out" / "report.html"
     assert "The first date is" in err
@@ -130,6 +131,27 @@ def test_map_prints_the_report_and_the_preflight(run, pair, tmp_path):
     precision = "bf16" if cpu_has_bf16() else "f32"
     assert f"The model {DEFAULT_MODEL} is run by OpenVINOPredictor, {precision}." in receipt["preflight"]
     assert f"{DEFAULT_MODEL} is run by" in err
+
+
+def test_what_is_said_before_a_run_fits_into_six_lines(monkeypatch, capsys):
+    from rich.console import Console
+
+    from terradelta.cli import map as command
+
+    monkeypatch.setattr(command, "console", Console(stderr=True, width=80, highlight=False))
+
+    def said(*lines: str) -> list[str]:
+        command._say_first(lines)
+        return capsys.readouterr().err.splitlines()
+
+    purpose, warning, fact = "The model finds " + "x " * 40, "Warning: " + "y " * 60, "Fact."
+    assert said(purpose, fact) == [*said(purpose), fact]
+    assert len(said(purpose, warning, fact, fact)) == 6
+    assert len(said(purpose, warning, warning, *[fact] * 20)) == 5
+    assert said(purpose, warning, warning, *[fact] * 20)[-1] == "1 more warning: see the report, or --verbose"
+    assert said(purpose, warning, *[warning] * 3)[-1] == "3 more warnings: see the report, or --verbose"
+    assert len(said(purpose, *[fact] * 20)) == 6
+    assert said(purpose, *[fact] * 20)[-1] == "More of the inputs: the report, or --verbose"
 
 
 @pytest.mark.parametrize("method", ["cva", "irmad", "pca-kmeans"])

@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 from rasterio.io import MemoryFile
 
-from terradelta.area.page import interval_sentence
 from terradelta.card import NO_LIMIT
 from terradelta.errors import OutputError, ShapeError
 from terradelta.html.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
-from terradelta.html.text import area, area_range, fraction, metres, number, place, seconds
+from terradelta.html.text import area, fraction, metres, number, place, seconds
 from terradelta.mapping.report import render_report, write_report
 from terradelta.receipt import MapReceipt, from_json, to_json
-from terradelta.receipt.area_record import EstimateRecord
 from terradelta.receipt.map_record import (
-    AreaInterval,
     BandRecord,
     EvidenceRecord,
     GridRecord,
@@ -82,7 +79,7 @@ RECEIPT = MapReceipt(
         scores=({"data": "set", "split": "test", "metrics": {"f1": 0.875}},),
         runtime="here",
     ),
-    options=OptionsRecord(10.0, 0.0, None, 0.4, 512, 64, ("red",)),
+    options=OptionsRecord(10.0, 4, 0, 0.0, None, 0.4, 512, 64, ("red",)),
     timings={"predict": 6.25, "write": 250.0},
     result=MapResult(
         unit="m",
@@ -91,9 +88,10 @@ RECEIPT = MapReceipt(
         valid_px=960000,
         changed_fraction=0.0559,
         polygons=71,
-        small_polygons=0,
-        small_area_m2=0.0,
-        changed_area_interval=AreaInterval(None, "Label samples."),
+        sieved_px=0,
+        polygons_area_m2=13012.4,
+        small_polygons=9,
+        small_area_m2=400.0,
     ),
     largest_polygons=(
         PolygonRecord(
@@ -159,13 +157,15 @@ class Page(HTMLParser):
 def test_page_shows_every_part(quicklooks):
     text = Page(render_report(RECEIPT, quicklooks)).text
     for expected in (
-        "old.tif → new.tif", "Made 2026-01-02", "1.34 ha", "13,412 m², 53,650 pixels", "71", "5.6 %",
+        "old.tif → new.tif", "Made 2026-01-02", "1.34 ha", "changed in all (13,412 m², 53,650 pixels)", "71",
+        "polygons hold 1.30 ha (13,012 m²)", "5.6 %",
+        "9 smaller ones below 10 m² or 4 pixels (400 m²) are in the rasters only",
         "of the 960,000 pixels",
         "200 m", "Grid north is up.", "90.0 %", "73.5 %", "410 m²", "88 m", "0.93", "30.25000° N, 97.74000° W",
         "1 of 71; all are in change.gpkg", "The second image was resampled.", "Licence. Research only.",
         "Score on set, test F1 87.5 %", "sha256 abab", "800 × 1,200 pixels (rows × columns), EPSG:32614", "tile: 512",
         "6.25 s", "4 min 10 s", "terradelta 1.2.3", "changed from 0.40 on", "QGIS",
-        "after in 40 (9,000 m²), before in 30 (4,000 m²)", "has no interval. Label samples.",
+        "after in 40 (9,000 m²), before in 30 (4,000 m²)", "label samples: terradelta area OUT --draw 200",
     ):  # fmt: skip
         assert expected in text, expected
 
@@ -188,17 +188,6 @@ def test_each_score_of_a_card_has_its_line(quicklooks):
     assert all(line in text for line in lines)
     assert "Threshold 0.1235" in text
     assert "threshold: 0.1235" in text
-
-
-def test_an_interval_has_its_unit_once_and_no_line_ends_in_an_option():
-    estimate = EstimateRecord(9000.0, 400.0, 8000.0, 9500.0)
-    interval = AreaInterval(estimate, "See (terradelta area --draw) --x <b>.")
-    said = interval_sentence(interval, pixels=False)
-    assert "95 % interval 8,000 to 9,500 m²." in said
-    assert 'area <span class="nobreak">--draw)</span> <span class="nobreak">--x</span> &lt;b&gt;.' in said
-    assert area_range(8000.0, 12000.0) == "8,000 m² to 1.20 ha"
-    assert area_range(None, 12000.0) == "– to 1.20 ha"
-    assert "8,000 to 9,500 pixels" in interval_sentence(interval, pixels=True)
 
 
 def test_nothing_is_loaded_from_outside(quicklooks):

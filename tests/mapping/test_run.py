@@ -40,6 +40,7 @@ def test_product_of_a_known_change(tmp_path, write_tiff: Writer, pair_values):
         "change.gpkg",
         "change.qml",
         "change.tif",
+        "change.tif.aux.xml",
         "probability.tif",
         "receipt.json",
         "report.html",
@@ -210,7 +211,7 @@ def test_resolution_far_from_the_models_is_said(tmp_path, write_tiff: Writer, pa
     coarse = rasterio.Affine(30, 0, 600000, 0, -30, 3400000)
     before, after = (write_tiff(f"{n}.tif", v, transform=coarse) for n, v in zip("ab", pair_values, strict=True))
     lines: list[str] = []
-    map_change(before, after, tmp_path / "out", PixelPredictor(), announce=lines.extend)
+    map_change(before, after, tmp_path / "out", PixelPredictor(), MapOptions(anyway=True), announce=lines.extend)
     assert any("30 m wide" in line and "0.4 to 0.8 m" in line for line in lines)
 
 

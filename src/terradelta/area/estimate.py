@@ -2,8 +2,7 @@
 
 P. Olofsson, G. M. Foody, M. Herold, S. V. Stehman, C. E. Woodcock, M. A. Wulder, "Good practices for estimating area
 and assessing accuracy of land change", Remote Sensing of Environment 148, 42-57, 2014, doi:10.1016/j.rse.2014.02.015.
-Numbers of equations are those of that paper. W. G. Cochran, "Sampling Techniques", 3rd ed., 1977, for ratios over
-clusters.
+Numbers of equations are those of that paper.
 
 The area of a map's class is biased by the map's errors. The sample says, for each class of the map, which share is what
 in truth; weighted with the classes' areas, these shares give the true areas without bias.
@@ -14,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri, stdtrit  # quantiles, without the long import of scipy.stats
+from scipy.special import ndtri  # quantiles, without the long import of scipy.stats
 
 from terradelta.errors import InputError, ShapeError
 
-__all__ = ["AreaEstimate", "Estimate", "allocate", "area_from_images", "estimate_areas"]
+__all__ = ["AreaEstimate", "Estimate", "allocate", "estimate_areas"]
 
 Array = NDArray[np.float64]
 
@@ -103,38 +102,6 @@ def estimate_areas(counts: ArrayLike, areas: ArrayLike) -> AreaEstimate:
         _estimates(producers, producers_error),
         Estimate(float(right.sum()), overall_error),
     )
-
-
-def area_from_images(images: ArrayLike, changed_area: float, unchanged_area: float) -> Estimate:
-    """The truly changed area of a map, if it errs as the model did on labelled images.
-
-    The share of the mapped change that is change, and of the mapped rest that is change, are those of the images. Their
-    errors count image by image, since the pixels of one image are far from independent: ratios over clusters,
-    linearised (Cochran 1977, section 6.4), with Student's t. It says nothing of how different the mapped scene is from
-    the images.
-
-    Args:
-        images: ``(m, 4)`` pixels of each image: true positives, false positives, false negatives, true negatives.
-        changed_area: mapped as changed, any unit.
-        unchanged_area: mapped as unchanged.
-
-    Raises:
-        InputError: if there are fewer than two images, or no pixel of a class of the map.
-    """
-    rows = np.asarray(images, np.float64).reshape(-1, 4)
-    tp, fp, fn, tn = rows.T
-    changed, unchanged = tp + fp, fn + tn
-    if len(rows) < 2 or not changed.sum() or not unchanged.sum():
-        raise InputError(
-            f"the scores rest on {len(rows)} images with {changed.sum():.0f} pixels predicted as changed and "
-            f"{unchanged.sum():.0f} as unchanged; two images or more and pixels of both kinds are needed"
-        )
-    share, missed = tp.sum() / changed.sum(), fn.sum() / unchanged.sum()
-    pull = changed_area * (tp - share * changed) / changed.sum()
-    pull += unchanged_area * (fn - missed * unchanged) / unchanged.sum()
-    error = math.sqrt(len(rows) / (len(rows) - 1) * float((pull**2).sum()))
-    quantile = float(stdtrit(len(rows) - 1, 0.5 + _LEVEL / 2))
-    return Estimate(float(changed_area * share + unchanged_area * missed), error, quantile)
 
 
 def allocate(areas: ArrayLike, total: int, least: int = 50) -> NDArray[np.int64]:

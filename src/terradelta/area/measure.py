@@ -1,9 +1,8 @@
-"""What a finished change map says of areas, with the interval that samples or scores allow."""
+"""What a finished change map says of areas, with the interval that samples of it allow."""
 
 import csv
 import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from terradelta.area.estimate import AreaEstimate, Estimate, allocate, area_from_images, estimate_areas
+from terradelta.area.estimate import AreaEstimate, Estimate, allocate, estimate_areas
 from terradelta.area.page import area_page
 from terradelta.area.samples import Samples, draw_samples, read_samples, write_samples
 from terradelta.area.zonal import Region, ZonalAreas, read_regions, zonal_areas
@@ -21,7 +20,7 @@ from terradelta.files import whole_file
 from terradelta.products.change import CLASSES, ChangeRaster
 from terradelta.products.writer import CHANGE
 from terradelta.raster.access import vector_name
-from terradelta.receipt import AreaReceipt, EvaluationReceipt, finite, read_receipt, to_json
+from terradelta.receipt import AreaReceipt, finite, to_json
 from terradelta.receipt.area_record import (
     AccuracyRecord,
     ClassAccuracies,
@@ -31,18 +30,10 @@ from terradelta.receipt.area_record import (
     EstimateRecord,
     RegionRecord,
 )
-from terradelta.receipt.map_record import AreaInterval
 
-__all__ = ["ASSUMPTION", "AreaReport", "RegionArea", "area_receipt", "draw", "interval_from_scores", "measure"]
+__all__ = ["AreaReport", "RegionArea", "area_receipt", "draw", "measure"]
 
-ASSUMPTION = (
-    "It assumes that the map errs here as the model did on the labelled images; where ground, season or sensor differ, "
-    "label samples of this map (terradelta area --draw)."
-)
-_NEEDED = (
-    "For an interval, label samples of this map: draw them with --draw, give them back with --samples; or give a "
-    "receipt of `terradelta evaluate` with --receipt"
-)
+_NEEDED = "For an interval, label samples of this map: draw them with --draw, give them back with --samples"
 _FEW = 20
 
 
@@ -150,25 +141,19 @@ class AreaReport:
             )
 
 
-def measure(
-    product: Path, *, samples: Path | None = None, receipt: Path | None = None, regions: Path | None = None
-) -> AreaReport:
+def measure(product: Path, *, samples: Path | None = None, regions: Path | None = None) -> AreaReport:
     """Areas of a finished change map.
 
     Args:
         product: the folder that `map` made.
         samples: labelled samples, see `terradelta.area.samples.read_samples`.
-        receipt: of `terradelta evaluate` with counts of each image; in place of samples.
         regions: polygons, see `terradelta.area.zonal.read_regions`.
 
     Raises:
-        InputError: if a file cannot be used, or both ``samples`` and ``receipt`` are given.
+        InputError: if a file cannot be used.
     """
-    if samples is not None and receipt is not None:
-        raise InputError("--samples and --receipt exclude each other; samples of this map are the better basis")
     with ChangeRaster(product / CHANGE) as change:
         areas = [] if regions is None else read_regions(regions, change.grid)
-        images = None if receipt is None else _images(receipt)
         found = zonal_areas(change, areas)
         labelled = None if samples is None else read_samples(samples, change)
         t = change.grid.transform
@@ -185,9 +170,6 @@ def measure(
             _sampled(found[0], labelled, None),
             [_sampled(each, labelled, region) for each, region in zip(found[1:], areas, strict=True)],
         )
-    elif images is not None:
-        basis = f"The scores of {len(images)} labelled images. {ASSUMPTION}"
-        whole, *parts = (_scored(each, images) for each in found)
     else:
         whole, *parts = (RegionArea(each, note=f"{_NEEDED}.") for each in found)
     return AreaReport(product, whole, tuple(parts), basis, accuracy, tuple(notes), tuple(shapes), crs)
@@ -220,33 +202,6 @@ def draw(product: Path, count: int, out: Path, seed: int = 0) -> NDArray[np.int6
         counts = np.minimum(allocate(found.areas, count), found.pixels)
         write_samples(out, draw_samples(change, counts.tolist(), seed), change.grid)
     return counts
-
-
-def interval_from_scores(
-    scores: Sequence[Any], threshold: float, changed_area: float, unchanged_area: float
-) -> AreaInterval:
-    """The ``changed_area_interval`` of a map's receipt, from the scores in the model's card.
-
-    The last score with counts of each image at the map's threshold is taken. The record says what it assumes, or,
-    without such a score, what is needed.
-    """
-    for score in reversed(scores):
-        images = score.get("images_px") if isinstance(score, dict) else None
-        if not images or abs(float(score.get("threshold", -1)) - threshold) > 1e-9:
-            continue
-        try:
-            estimate = area_from_images(images, changed_area, unchanged_area)
-        except (InputError, ValueError):
-            continue
-        if not math.isfinite(estimate.value):
-            return AreaInterval(None, "The area of the pixels on the ground cannot be measured in this CRS.")
-        data = f"{score.get('data', 'unnamed data')}, {score.get('split', 'unknown split')}"
-        return AreaInterval(_estimate(estimate), f"Scores of {len(images)} images ({data}). {ASSUMPTION}")
-    return AreaInterval(
-        None,
-        "The model's card holds no counts of single images at this threshold. For an interval, label samples "
-        "of this map: terradelta area OUT --draw 200 -o samples.gpkg, then terradelta area OUT --samples samples.gpkg.",
-    )
 
 
 def _estimate(estimate: Estimate) -> EstimateRecord:
@@ -295,15 +250,3 @@ def _sampled(found: ZonalAreas, samples: Samples, region: Region | None) -> Regi
     few = min(counts[i].sum() for i in range(2) if found.areas[i] > 0) < _FEW
     note = f"A class has fewer than {_FEW} samples: the interval is rough." if few else ""
     return RegionArea(found, number, estimate_areas(counts, found.areas).area[1], note)
-
-
-def _scored(found: ZonalAreas, images: list[list[float]]) -> RegionArea:
-    return RegionArea(found, None, area_from_images(images, float(found.areas[1]), float(found.areas[0])))
-
-
-def _images(path: Path) -> list[list[float]]:
-    """Counts of each image (tp, fp, fn, tn) of a receipt."""
-    images = read_receipt(EvaluationReceipt, path).images
-    if images is None or not images.confusion_px:
-        raise InputError(f"{path} holds no counts of single images; make it with `terradelta evaluate -o`")
-    return [[float(value) for value in counts] for _, counts in sorted(images.confusion_px.items())]

@@ -4,9 +4,8 @@ from terradelta.html.page import data_table, page, section
 from terradelta.html.text import area, area_range, fraction, integer, sentence, text
 from terradelta.receipt import AreaReceipt
 from terradelta.receipt.area_record import EstimateRecord, RegionRecord
-from terradelta.receipt.map_record import AreaInterval
 
-__all__ = ["area_page", "interval_sentence"]
+__all__ = ["area_page"]
 
 
 def area_page(receipt: AreaReceipt) -> str:
@@ -20,17 +19,6 @@ def area_page(receipt: AreaReceipt) -> str:
     notes = [f'<p class="warning">{text(note)}.</p>' for note in receipt.notes]
     made_by = f"Made by terradelta {text(receipt.version)}."
     return page("Area report", f"Changed area of {receipt.map}", notes + sections, made_by)
-
-
-def interval_sentence(interval: AreaInterval, pixels: bool) -> str:
-    """The interval of the changed area in a map's receipt, as a paragraph."""
-    estimate, basis = interval.area, sentence(interval.basis)
-    if estimate is None:
-        return f'<p class="muted">The changed area has no interval. {basis}</p>'
-    return (
-        f"<p>Truly changed, by the model’s scores: <strong>{_size(estimate.value, pixels)}</strong>, 95 % interval "
-        f'{_interval(estimate, pixels)}. <span class="muted">{basis}</span></p>'
-    )
 
 
 def _answer(whole: RegionRecord, pixels: bool, basis: str) -> str:

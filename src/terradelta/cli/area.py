@@ -23,9 +23,6 @@ def area_command(
     samples: Annotated[
         Path | None, typer.Option(help="Labelled samples: points with a field label, or a CSV with lon,lat,label.")
     ] = None,
-    receipt: Annotated[
-        Path | None, typer.Option(help="In place of samples, a receipt of `evaluate`: assumes equal errors here.")
-    ] = None,
     regions: Annotated[Path | None, typer.Option(help="Polygons: areas for each of them too.")] = None,
     draw: Annotated[int | None, typer.Option(help="Draw so many samples to be labelled, and write them to -o.")] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
@@ -40,13 +37,13 @@ def area_command(
     if out is not None:
         check_new(out)
     if draw is not None:
-        if out is None or samples or receipt or regions:
-            raise InputError("--draw only writes samples: give -o SAMPLES.gpkg, and no --samples, --receipt, --regions")
+        if out is None or samples or regions:
+            raise InputError("--draw only writes samples: give -o SAMPLES.gpkg, and no --samples, --regions")
         unchanged, changed = draw_samples(product, draw, out, seed)
         say(f"drew {changed} samples among changed and {unchanged} among unchanged pixels. Label each: 0 or 1 in label")
         print(out)
         return
-    found = measure(product, samples=samples, receipt=receipt, regions=regions)
+    found = measure(product, samples=samples, regions=regions)
     console.print(_table(found))
     for line in _lines(found):
         say(line)

@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import itertools
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from terradelta.cli._base import Device, app, console, free_name, progress, say
 from terradelta.errors import InputError, MissingExtraError
@@ -15,9 +17,11 @@ from terradelta.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     from terradelta.mapping.run import ChangeMap, MapOptions
     from terradelta.predict.predictor import Predictor
-    from terradelta.receipt.map_record import MapResult
 
 __all__ = ["demo", "map_command"]
+
+MOST_ROWS = 6
+"""Of what is said before a run, without --verbose."""
 
 
 @app.command("map")
@@ -71,7 +75,10 @@ def map_command(
         ),
     ] = "auto",
     threshold: Annotated[float | None, typer.Option(help="Probability from which a pixel counts as changed.")] = None,
-    min_area: Annotated[float, typer.Option(help="Leave out smaller polygons, m².")] = 10.0,
+    min_area: Annotated[
+        float | None, typer.Option(help="Leave out smaller polygons, m².  [default: below 10 m² or 4 pixels]")
+    ] = None,
+    sieve: Annotated[int, typer.Option(help="Make groups of fewer changed pixels unchanged, in the raster too.")] = 0,
     simplify: Annotated[float, typer.Option(help="Tolerance for simpler outlines, m.")] = 0.0,
     device: Device = "cpu",
     precision: Annotated[
@@ -92,6 +99,12 @@ def map_command(
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Let VRTs and STAC files name files outside their folder, and URLs.")
     ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Use a model on pixels more than 4 times larger or smaller than it knows.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say all that the report says of the inputs.")
+    ] = False,
     cluster: Annotated[
         str | None,
         typer.Option(help="Work on a dask cluster: a scheduler's address, or local or local:N for N processes here."),
@@ -109,6 +122,8 @@ def map_command(
         aoi=None if aoi is None else parse_area(aoi),
         threshold=threshold,
         min_area_m2=min_area,
+        sieve_px=sieve,
+        anyway=anyway,
         simplify_m=simplify,
         tile=tile,
         overlap=overlap,
@@ -129,7 +144,7 @@ def map_command(
             _map_pairs(pairs, out, options, choose)
     elif before is not None and after is not None and pairs is None:
         with _workers(options, cluster) as options:
-            _say_result(_map(before, after, out, options, choose))
+            _say_result(_map(before, after, out, options, choose, verbose=verbose))
     else:
         raise InputError("give two images, BEFORE and AFTER, or a table of many with --pairs FILE.csv")
 
@@ -175,6 +190,8 @@ def _map(
     options: "MapOptions",
     choose: Callable[[], "Predictor"],
     scores: Callable[[Path], dict[str, float]] | None = None,
+    *,
+    verbose: bool = False,
 ) -> "ChangeMap":
     from terradelta.mapping.run import map_change
     from terradelta.mapping.staging import check_free
@@ -183,11 +200,21 @@ def _map(
     with console.status("loading the model"):
         predictor = choose()
     with progress("mapping") as advance:
-        return map_change(before, after, out, predictor, options, progress=advance, announce=_say_lines, scores=scores)
+        return map_change(
+            before,
+            after,
+            out,
+            predictor,
+            options,
+            progress=advance,
+            announce=_say_lines if verbose else _say_first,
+            scores=scores,
+        )
 
 
 def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor"]) -> None:
     """Map the pairs of a table; exit code 2 if one failed."""
+    from terradelta.mapping.answer import answer_lines
     from terradelta.mapping.batch import SUMMARY, map_pairs, read_pairs
 
     count, failed = len(read_pairs(table)), 0
@@ -201,7 +228,7 @@ def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[
             if outcome.receipt is None:
                 line += f"failed: {outcome.message}"
             else:
-                line += f"changed: {_area_words(outcome.receipt.result)}" + " (done before)" * outcome.resumed
+                line += answer_lines(outcome.receipt)[0] + " (done before)" * outcome.resumed
             console.print(line, style="red" if outcome.receipt is None else None, markup=False)
     print(out / SUMMARY)
     if failed:
@@ -246,18 +273,22 @@ def _say_lines(lines: Sequence[str]) -> None:
         console.print(line, style=style, markup=False)
 
 
+def _say_first(lines: Sequence[str]) -> None:
+    """The first sentences that fit into six lines of the terminal; two of them are said whatever their length."""
+    rows = [len(Text(line).wrap(console, console.width)) for line in lines]
+    fitting = sum(total <= MOST_ROWS - 1 for total in itertools.accumulate(rows))
+    shown = len(lines) if sum(rows) <= MOST_ROWS else max(2, fitting)
+    _say_lines(lines[:shown])
+    left = lines[shown:]
+    warned = sum(line.startswith("Warning") for line in left)
+    if left:
+        more = f"{warned} more warning{'' if warned == 1 else 's'}: see" if warned else "More of the inputs:"
+        console.print(f"{more} the report, or --verbose", style="yellow" if warned else "dim", markup=False)
+
+
 def _say_result(made: "ChangeMap") -> None:
-    result = made.receipt.result
-    console.print(
-        f"changed: {_area_words(result)} ({result.changed_fraction:.2%} of what both dates show) "
-        f"in {result.polygons:,} polygons, {made.receipt.timings['total']:.1f} s",
-        markup=False,
-    )
+    from terradelta.mapping.answer import answer_lines
+
+    for line in answer_lines(made.receipt):
+        console.print(line, markup=False)
     print(made.report)
-
-
-def _area_words(result: "MapResult") -> str:
-    if result.changed_area_px is not None:
-        return f"{result.changed_area_px:,.0f} pixels"
-    area = result.changed_area_m2
-    return f"{result.changed_px:,} pixels of unknown area" if area is None else f"{area:,.0f} m²"

@@ -52,7 +52,8 @@ class Tile:
 class Grid:
     """CRS, affine transform and shape (height, width): one value, never taken apart.
 
-    ``crs`` is None for images without georeference; the transform is then the identity and one unit is one pixel.
+    ``crs`` is None for images without georeference; the transform is then the identity and one unit is one pixel, but
+    for products, see `on_map`.
     The transform maps (col, row) pixel corners to (x, y) in the CRS's units, as rasterio does.
     """
 
@@ -114,6 +115,11 @@ class Grid:
                 f"the extent {self.bounds} in {self.crs} has no longitude and latitude ({error})"
             ) from error
         return west, south, east, north
+
+    @property
+    def on_map(self) -> "Grid":
+        """Where GIS programs draw it: row r of an image without georeference at y = -r, any other grid where it is."""
+        return self if self.crs is not None else Grid(None, Affine.scale(1, -1) @ self.transform, self.shape)
 
     def crop(self, tile: Tile) -> "Grid":
         """The grid of one tile."""

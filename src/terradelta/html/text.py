@@ -8,7 +8,9 @@ from terradelta.receipt import finite
 
 __all__ = [
     "area",
+    "area_both",
     "area_range",
+    "count",
     "fraction",
     "integer",
     "metres",
@@ -67,6 +69,17 @@ def area(value: float | None) -> str:
     if abs(amount) < 1e4:
         return f"{amount:,.0f} m²"
     return f"{amount / 1e4:,.2f} ha" if abs(amount) < 1e6 else f"{amount / 1e6:,.2f} km²"
+
+
+def area_both(value: float | None) -> str:
+    """As `area`, with the square metres beside it where the unit is another."""
+    amount, words = finite(value), area(value)
+    return words if amount is None or abs(amount) < 1e4 else f"{words} ({amount:,.0f} m²)"
+
+
+def count(number: float | None, name: str) -> str:
+    """A number of things: ``1 pixel``, ``2 pixels``."""
+    return f"{integer(number)} {name}{'' if number == 1 else 's'}"
 
 
 def area_range(low: float | None, high: float | None) -> str:

@@ -36,7 +36,8 @@ _REQUIRED, _OPTIONAL = ("before", "after"), ("name", "aoi", "bands", "threshold"
 _NAME = re.compile(r"[\w-][\w.-]{0,99}")
 _MAX_BYTES, _MAX_PAIRS, _MAX_PATH = 64 * 2**20, 1_000_000, 4096
 _COLUMNS = (
-    *("name", "status", "changed_area_m2", "changed_area_px", "changed_fraction", "polygons", "valid_px", "seconds"),
+    *("name", "status", "changed_area_m2", "changed_area_px", "changed_fraction", "polygons", "polygons_area_m2"),
+    *("polygons_area_px", "valid_px", "seconds"),
     *("before", "after", "report", "message"),
 )
 

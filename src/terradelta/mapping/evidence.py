@@ -62,12 +62,15 @@ class Evidence:
         pair: as it is mapped.
         registration: the shift between the dates of ``pair`` as it is read.
         read: gives both dates in a tile, as ``pair.read`` does.
+        on_map: the grid that the polygons are on.
     """
 
-    def __init__(self, pair: Pair, registration: Registration, read: Callable[[Tile], PairWindow]) -> None:
+    def __init__(
+        self, pair: Pair, registration: Registration, read: Callable[[Tile], PairWindow], on_map: Grid
+    ) -> None:
         bands = pair.bands[:_MOST_BANDS]
         names = _field_names(bands)
-        self.grid = pair.grid
+        self.grid, self._on_map = pair.grid, on_map
         self._registration, self._read, self._bands = registration, read, len(names)
         self._reflectance = pair.reflectance
         known = pair.spectral[:_MOST_BANDS] if self._reflectance is not None else ()
@@ -144,7 +147,7 @@ class Evidence:
         if length < _LEAST_SHIFT_PX or shifted > _EXPLAINED * plain:
             return False
         limit = length + 2 * (self._registration.scatter_px or 0.0) + 1
-        return bool(_in_pixels(polygon.geometry, self.grid).buffer(-limit / 2).is_empty)
+        return bool(_in_pixels(polygon.geometry, self._on_map).buffer(-limit / 2).is_empty)
 
 
 def _in_pixels(shape: shapely.Polygon, grid: Grid) -> shapely.Polygon:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import terradelta
 from terradelta.card import ModelCard
 from terradelta.errors import InputError, RasterError
+from terradelta.geo.grid import Grid
 from terradelta.geo.shift import ShiftField
 from terradelta.geo.windows import TilePlan, fit_tiles
 from terradelta.mapping.damage import TolerantPair
@@ -29,6 +30,7 @@ from terradelta.stages import StageClock
 
 __all__ = ["MapOptions", "ScenePlan", "Workers", "make_plan"]
 
+_LEAST_M2, _LEAST_PX = 10.0, 4
 COLUMN_BYTES = 2048
 """Memory that the writers need for each column of the scene."""
 
@@ -69,8 +71,11 @@ class MapOptions:
     """Area of interest: (west, south, east, north) or a shapely polygon in degrees, or an `Area`."""
     threshold: float | None = None
     """Probability in (0, 1] from which a pixel counts as changed."""
-    min_area_m2: float = 10.0
-    """Smaller polygons are left out of the GeoPackage; pixels for images without georeference."""
+    min_area_m2: float | None = None
+    """Smaller polygons are left out of the GeoPackage; pixels for images without georeference. None: those of fewer
+    than 4 pixels or, on the ground, of less than 10 m²."""
+    sieve_px: int = 0
+    """Groups of fewer changed pixels that share edges become unchanged, before polygons are made; 0: none."""
     simplify_m: float = 0.0
     """Tolerance for simpler outlines, metres (pixels without georeference); 0: outlines follow the pixels."""
     tile: int | None = None
@@ -79,6 +84,8 @@ class MapOptions:
     """Pixels that neighbouring tiles share."""
     coregister: bool = False
     """Move the second date by the measured shift."""
+    anyway: bool = False
+    """Use a model although the pixels differ by more than a factor of 4 from those that it was trained on."""
     allow_outside: bool = False
     """Whether a VRT may name files outside its folder, and URLs."""
     values: str = "auto"
@@ -101,6 +108,12 @@ class MapOptions:
         parse_nodata(self.nodata)
         if self.nodata_bands not in NODATA_BANDS:
             raise InputError(f"--nodata-bands is {self.nodata_bands!r}; it must be one of {', '.join(NODATA_BANDS)}")
+
+    def smallest(self, grid: Grid) -> tuple[float, int]:
+        """Area (m², or pixels without a CRS) and number of pixels below which a polygon is left out."""
+        if self.min_area_m2 is not None:
+            return self.min_area_m2, 0
+        return (0.0 if grid.crs is None else _LEAST_M2), _LEAST_PX
 
     @property
     def reading(self) -> Reading:

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from terradelta.area.page import interval_sentence
-from terradelta.card import NO_LIMIT
 from terradelta.files import write_whole
 from terradelta.html.page import facts, page, section
 from terradelta.html.pictures import Quicklooks
-from terradelta.html.text import area, fraction, integer, metres, number, place, seconds, text
+from terradelta.html.text import area, count, fraction, integer, metres, number, place, seconds, text
+from terradelta.mapping.answer import nothing_stands_out, polygon_words, smaller_words
 from terradelta.mapping.evidence_note import evidence_note
 from terradelta.mapping.report_maps import maps, swipe
 from terradelta.receipt import MapReceipt, plain
@@ -19,6 +18,11 @@ from terradelta.registration.page import shift_figure
 __all__ = ["render_report", "write_report"]
 
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou_changed": "IoU of the changed class"}
+_AREA_NOTE = (
+    '<p class="muted">These are counts of the map, with its errors. For an area with an interval, label samples: '
+    '<code class="nobreak">terradelta area OUT --draw 200 -o samples.gpkg</code>, then '
+    '<code class="nobreak">terradelta area OUT --samples samples.gpkg</code>.</p>'
+)
 _COLUMNS = ("Id", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
 
 
@@ -40,7 +44,7 @@ def render_report(receipt: MapReceipt, quicklooks: Quicklooks) -> str:
     """The report as a string; arguments as for `write_report`."""
     before, after = _names(receipt.inputs)
     sections = (
-        _answer(receipt.result),
+        _answer(receipt),
         swipe(quicklooks, (text(before), text(after)), receipt.grid),
         maps(quicklooks, receipt.options.threshold, receipt.grid),
         _scores(receipt.scores or {}),
@@ -64,22 +68,36 @@ def _names(inputs: InputsRecord) -> tuple[str, str]:
     return before.name, after.name
 
 
-def _answer(result: MapResult) -> str:
-    """The changed area in large figures, then the number of polygons and the share."""
-    changed_m2, pixels = result.changed_area_m2, f"{integer(result.changed_px)} pixels"
+def _answer(receipt: MapReceipt) -> str:
+    """What the model finds, the warnings, then the changed area in large figures."""
+    said = "".join(
+        f'<p class="warning"><strong>Warning:</strong> {text(line.removeprefix("Warning: "))}</p>'
+        for line in receipt.preflight
+        if line.startswith("Warning")
+    )
+    purpose, nothing = f"<p>{text(receipt.model.purpose())}</p>", nothing_stands_out(receipt.model)
+    body = _figures(receipt) if nothing is None else f'<p class="none">{text(nothing[0])}</p><p>{text(nothing[1])}</p>'
+    return section("answer", "The answer", purpose + said + body)
+
+
+def _figures(receipt: MapReceipt) -> str:
+    """The changed area in all, what the polygons hold of it, and its share."""
+    result = receipt.result
+    changed_m2, pixels = result.changed_area_m2, count(result.changed_px, "pixel")
     if changed_m2 is None:
         why = "their area on the ground is unknown" if result.unit == "m" else "the images carry no ground units"
         figure, note = pixels, f"changed; {why}"
     else:
-        figure, note = area(changed_m2), f"changed ({number(changed_m2, 0)} m², {pixels})"
+        figure, note = area(changed_m2), f"changed in all ({number(changed_m2, 0)} m², {pixels})"
+    number_of, held = polygon_words(result).split(" ", 1)
     tiles = (
         (figure, note, "main"),
-        (integer(result.polygons), "separate changes (polygons)", ""),
+        (number_of, text(held), ""),
         (fraction(result.changed_fraction), f"of the {integer(result.valid_px)} pixels with data", ""),
     )
     cards = "".join(f'<div class="card {c}"><dt>{name}</dt><dd>{value}</dd></div>' for value, name, c in tiles)
-    interval = interval_sentence(result.changed_area_interval, result.unit == "px")
-    return section("answer", "The answer", f'<dl class="cards">{cards}</dl>{interval}')
+    rest = smaller_words(result, receipt.options)
+    return f'<dl class="cards">{cards}</dl>{f"<p>{text(rest)}.</p>" if rest else ""}{_AREA_NOTE}'
 
 
 def _scores(scores: Mapping[str, float]) -> str:
@@ -158,7 +176,7 @@ def _model(model: ModelRecord) -> str:
     rows = {label: text(value) for label, value in named.items() if value}
     rows["Threshold"] = text(_short(model.threshold))
     rows |= {_score_name(score): _score_line(score) for score in model.scores}
-    if model.licence == NO_LIMIT:
+    if model.weightless:
         rows |= _fitted("Parameter", model.network_args) | _fitted("Fitted", model.training)
         return section("model", "Method", facts(rows | {"Licence": text(model.licence)}))
     said = (

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import terradelta
-from terradelta.area.measure import interval_from_scores
 from terradelta.errors import NoDataError
-from terradelta.geo.metres import ground_sampling_m
+from terradelta.mapping.answer import pair_summary
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import MARGIN_PX, Evidence
 from terradelta.mapping.journal import Journal
@@ -37,12 +36,12 @@ from terradelta.mapping.staging import WorkFolder, check_free, work_folder
 from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.polygons import check_measurable
-from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
+from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Rules, Summary
 from terradelta.raster.overlap import aoi_record
 from terradelta.raster.pair import Pair, open_pair
 from terradelta.raster.scaling import Scaling, range_warnings, scaling_of
 from terradelta.receipt import MapReceipt, write_receipt
-from terradelta.receipt.map_record import AreaInterval, DamageRecord, EvidenceRecord, InputsRecord, OptionsRecord
+from terradelta.receipt.map_record import DamageRecord, EvidenceRecord, InputsRecord, OptionsRecord
 from terradelta.registration.align import Alignment, align
 from terradelta.stages import StageClock
 
@@ -83,7 +82,7 @@ class ChangeMap:
 def map_change(
     before: Path | str,
     after: Path | str,
-    out: Path,
+    out: Path | str,
     predictor: Predictor,
     options: MapOptions = DEFAULTS,
     *,
@@ -101,7 +100,8 @@ def map_change(
             `terradelta.predict.classical.load_method`, is fitted to the pair first.
         options: how.
         progress: called with (tiles done, tiles in all); it counts twice where a method is fitted first.
-        announce: called with the sentences of the pre-flight report before the first tile.
+        announce: called with the sentences of the pre-flight report before the first tile: what the model finds, the
+            warnings, and then the rest.
         scores: called with the folder of the finished rasters; gives metrics by name for the report, where the truth
             is known.
 
@@ -114,6 +114,7 @@ def map_change(
         ModelError: if the model cannot be run.
         OutputError: if writing failed.
     """
+    out = Path(out)
     check_free(out)
     clock = StageClock()
     bands = None if options.bands is None else list(options.bands)
@@ -123,6 +124,8 @@ def map_change(
         opened.keep_stamps()  # before anything is read: what changes from now on is noticed
         check_measurable(opened.grid)
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
+        if not options.anyway:
+            predictor.check_resolution(pair.grid)
         with clock.time("register"):
             alignment = align(pair, options.coregister)
         with clock.time("read"):
@@ -221,12 +224,12 @@ class _Run:
             python=platform.python_version(),
             preflight=preflight,
             inputs=made.inputs,
-            grid=grid_record(pair.grid),
+            grid=grid_record(pair.grid.on_map),
             pair=paired_record(pair.preflight),
             scaling=None if scaling is None else scaling_record(scaling),
             model=model_record(predictor.card, predictor.runtime),
             options=self._options(),
-            result=made.summary.result(self._interval(made.summary)),
+            result=made.summary.result(),
             largest_polygons=made.summary.largest_polygons(pair.grid),
             damaged=tuple(DamageRecord(**note) for note in made.notes),
             resumed_tile_rows=made.resumed,
@@ -268,15 +271,15 @@ class _Run:
             "MODEL": self.reader.predictor.card.name,
             "THRESHOLD": f"{self._threshold:g}",
         }
+        rules = Rules(self._threshold, *options.smallest(pair.grid), options.sieve_px, options.simplify_m)
         scene = SceneRows(self.journal, self.plan.tiles)
-        evidence = Evidence(pair, self.alignment.mapped, pair.read if recent is None else recent.read)
+        evidence = Evidence(pair, self.alignment.mapped, pair.read if recent is None else recent.read, pair.grid.on_map)
         with (
             ProductWriter(
                 self.work,
                 evidence,
-                threshold=self._threshold,
-                min_area_m2=options.min_area_m2,
-                simplify_m=options.simplify_m,
+                grid=pair.grid.on_map,
+                rules=rules,
                 tags=tags,
                 date=newest(pair.sources),
                 clock=self.reader.clock,
@@ -299,21 +302,14 @@ class _Run:
         chosen = self.options.threshold
         return self.reader.predictor.card.threshold if chosen is None else chosen
 
-    def _interval(self, summary: Summary) -> AreaInterval:
-        """The changed area with the interval that the model's scores allow, or what is needed for one."""
-        changed, valid = summary.changed_px, summary.valid_px
-        each = (
-            summary.changed_area / changed if changed else float(ground_sampling_m(self.reader.pair.grid) or 1.0) ** 2
-        )
-        unchanged = (valid - changed) * each  # pixels of one scene are nearly equal; `terradelta area` is exact
-        scores = self.reader.predictor.card.scores
-        return interval_from_scores(scores, self._threshold, changed * each, unchanged)
-
     def _options(self) -> OptionsRecord:
         tiles, options = self.plan.tiles, self.options
         aoi = aoi_record(options.aoi)
+        least_area, least_px = options.smallest(self.reader.pair.grid)
         return OptionsRecord(
-            min_area_m2=options.min_area_m2,
+            min_area_m2=least_area,
+            min_px=least_px,
+            sieve_px=options.sieve_px,
             simplify_m=options.simplify_m,
             aoi=tuple(aoi) if isinstance(aoi, list) else aoi,
             threshold=self._threshold,
@@ -326,9 +322,10 @@ class _Run:
 
 
 def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor) -> list[str]:
-    lines = [*pair.preflight.lines(), *alignment.lines()]
-    if scaling is not None:
-        lines += scaling.lines(pair.bands)
-    if not predictor.fitted:
-        return lines
-    return [*lines, *predictor.remarks(pair.grid), *range_warnings(pair, predictor.card)]
+    purpose, *remarks = predictor.remarks(pair.grid)
+    if predictor.fitted:
+        remarks += range_warnings(pair, predictor.card)
+    found = [*alignment.lines(), *pair.preflight.lines(), *([] if scaling is None else scaling.lines(pair.bands))]
+    warnings = [line for line in (*remarks, *found) if line.startswith("Warning")]
+    facts = [line for line in (pair_summary(pair.preflight), *found, *remarks) if line not in warnings]
+    return [purpose, *warnings, *facts]

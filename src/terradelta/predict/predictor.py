@@ -15,6 +15,8 @@ from terradelta.geo.metres import ground_sampling_m
 __all__ = ["Predictor", "pad_reflect", "resolution_warnings", "sigmoid"]
 
 RESOLUTION_SLACK = 1.5
+RESOLUTION_LIMIT = 4.0
+"""Pixels more times larger or smaller than those of the training data show other things: a model stops there."""
 
 
 class Predictor(ABC):
@@ -42,8 +44,21 @@ class Predictor(ABC):
         return self.card.scale
 
     def remarks(self, grid: Grid) -> list[str]:
-        """What is to be said of it before a run on a grid, as sentences."""
-        return [f"The model {self.name} is run by {self.runtime}.", *resolution_warnings(self.card, grid)]
+        """What is to be said of it before a run on a grid, as sentences: what it finds comes first."""
+        said = [self.card.purpose(), *resolution_warnings(self.card, grid)]
+        return [*said, f"The model {self.name} is run by {self.runtime}."]
+
+    def check_resolution(self, grid: Grid) -> None:
+        """Raise ModelError if the pixels differ by more than a factor of 4 from those that it was trained on."""
+        side = ground_sampling_m(grid)
+        if self.card.gsd_m is None or side is None or _fits(side, self.card.gsd_m, RESOLUTION_LIMIT):
+            return
+        finds = f" to find {self.card.finds}" if self.card.finds else ""
+        raise ModelError(
+            f"the pixels are {side:.3g} m wide, but the model {self.name} was trained{finds} on images of "
+            f"{self.card.sizes}: its result would mean nothing. Take a method that is fitted to the pair, --method "
+            "irmad; or let the model try with --anyway"
+        )
 
     @property
     def identity(self) -> str:
@@ -130,13 +145,17 @@ def resolution_warnings(card: ModelCard, grid: Grid) -> list[str]:
     side = ground_sampling_m(grid)
     if side is None or card.gsd_m is None:
         return []
-    low, high = card.gsd_m
-    if low / RESOLUTION_SLACK <= side <= high * RESOLUTION_SLACK:
+    if _fits(side, card.gsd_m, RESOLUTION_SLACK):
         return []
     return [
-        f"Warning: the pixels are {side:.3g} m wide, but the model was trained on {low:g} to {high:g} m. "
-        "Its result here is untested: look at it before you use it."
+        f"Warning: the pixels are {side:.3g} m wide, but the model was trained on {card.sizes}: its result here is "
+        "untested. For this pixel size, --method irmad finds any change."
     ]
+
+
+def _fits(side_m: float, gsd_m: tuple[float, float], slack: float) -> bool:
+    low, high = gsd_m
+    return low / slack <= side_m <= high * slack
 
 
 def pad_reflect(values: NDArray[np.float32], multiple: int) -> NDArray[np.float32]:

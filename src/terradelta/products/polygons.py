@@ -71,11 +71,12 @@ class PolygonStream:
     polygons by their pixels, the last place those of as many or more.
 
     Areas that PROJ cannot place on the ellipsoid (pixels beyond the projection's domain) are NaN; such polygons are
-    kept whatever the smallest area.
+    kept whatever the smallest area, and ``dropped_area`` is NaN if one has too few pixels.
 
     Args:
         grid: place and size of the whole mask.
         min_area_m2: polygons with a smaller area are dropped; square pixels where the grid has no CRS.
+        min_px: polygons of fewer pixels are dropped, too.
         simplify_m: tolerance of the simplification, in metres on the ground in any CRS, or in pixels where the grid has
             none. Outlines move by about this much. 0 keeps the outlines of the pixels.
 
@@ -84,13 +85,13 @@ class PolygonStream:
         InputError: if a size is negative or no number.
     """
 
-    def __init__(self, grid: Grid, *, min_area_m2: float = 0.0, simplify_m: float = 0.0) -> None:
+    def __init__(self, grid: Grid, *, min_area_m2: float = 0.0, min_px: int = 0, simplify_m: float = 0.0) -> None:
         for name, value in (("min_area_m2", min_area_m2), ("simplify_m", simplify_m)):
             if not 0 <= value < np.inf:
                 raise InputError(f"{name} is {value}; it must be 0 or more")
         self._grid = grid
         self._ground = _Pixels() if grid.crs is None else _Ellipsoid(grid)
-        self._min_area = min_area_m2
+        self._min_area, self._min_px = min_area_m2, min_px
         self._tolerance = simplify_m
         self.sizes = np.zeros(SIZES, np.int64)
         self.dropped = 0
@@ -218,7 +219,7 @@ class PolygonStream:
         areas, perimeters = self._ground.measure(shapes)
         self.sizes += np.bincount(np.minimum(ended.pixels, SIZES - 1).astype(np.int64), minlength=SIZES)
         # Written so that NaN stays.
-        small = areas < self._min_area
+        small = (areas < self._min_area) | (ended.pixels < self._min_px)
         self.dropped += int(small.sum())
         self.dropped_area += float(areas[small].sum())
         keep = np.flatnonzero(~small)

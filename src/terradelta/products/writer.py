@@ -17,17 +17,20 @@ from terradelta.errors import NoDataError
 from terradelta.files import write_whole
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.metres import lonlat_transformer
-from terradelta.products.cog import change_writer, probability_writer, quantise
+from terradelta.products.cog import CHANGE_COLOURS, change_writer, probability_writer, quantise
 from terradelta.products.evidence_style import STYLE
 from terradelta.products.gpkg import GpkgWriter
 from terradelta.products.polygons import ChangePolygon, PolygonStream
+from terradelta.products.sieve import Sieve
 from terradelta.receipt import finite
-from terradelta.receipt.map_record import AreaInterval, MapResult, PolygonRecord
+from terradelta.receipt.map_record import MapResult, PolygonRecord
 from terradelta.stages import StageClock
 
-__all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Summary"]
+__all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Rules", "Summary"]
 
 PROBABILITY, CHANGE, POLYGONS, STYLES = "probability.tif", "change.tif", "change.gpkg", "change.qml"
+PALETTE = f"{CHANGE}.aux.xml"
+"""Where GDAL looks for what a file cannot hold: a TIFF's palette has no opacity, and unchanged ground is to be seen."""
 NO_DATA = 255
 LARGEST = 12
 _TILE = 1024
@@ -50,7 +53,6 @@ class Work(Protocol):
 class Measures(Protocol):
     """What is measured in each polygon."""
 
-    grid: Grid
     fields: dict[str, type]
     """Names and types."""
 
@@ -59,6 +61,22 @@ class Measures(Protocol):
 
     def of(self, polygon: ChangePolygon) -> list[Any]:
         """The values of `fields`."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts as a change; areas and lengths are in pixels where there is no CRS."""
+
+    threshold: float
+    """Probability from which a pixel counts as changed."""
+    min_area_m2: float = 0.0
+    """Smaller polygons are left out of the GeoPackage."""
+    min_px: int = 0
+    """Polygons of fewer pixels, too."""
+    sieve_px: int = 0
+    """Groups of fewer changed pixels become unchanged; 0: none."""
+    simplify_m: float = 0.0
+    """Tolerance for the outlines."""
 
 
 @dataclass
@@ -71,6 +89,8 @@ class Summary:
     changed_px: int = 0
     changed_area: float = 0.0
     """Area of all changed pixels, in m² on the ellipsoid or in pixels; small polygons included."""
+    sieved_px: int = 0
+    """Pixels that the sieve made unchanged."""
     polygons: int = 0
     """Polygons that were written."""
     small_polygons: int = 0
@@ -91,9 +111,10 @@ class Summary:
             "Patches of few pixels are left out with --sieve N; a higher threshold or another method may help."
         ]
 
-    def result(self, interval: AreaInterval) -> MapResult:
-        """The ``result`` of the receipt, with the interval of the changed area."""
+    def result(self) -> MapResult:
+        """The ``result`` of the receipt."""
         metres, changed, small = self.unit == "m", finite(self.changed_area), finite(self.small_area)
+        held = finite(self.changed_area - self.small_area)
         return MapResult(
             unit=self.unit,
             valid_px=self.valid_px,
@@ -101,17 +122,32 @@ class Summary:
             changed_fraction=self.changed_px / self.valid_px if self.valid_px else 0.0,
             changed_area_m2=changed if metres else None,
             changed_area_px=None if metres else changed,
+            sieved_px=self.sieved_px,
             polygons=self.polygons,
+            polygons_area_m2=held if metres else None,
+            polygons_area_px=None if metres else held,
             small_polygons=self.small_polygons,
             small_area_m2=small if metres else None,
             small_area_px=None if metres else small,
-            changed_area_interval=interval,
         )
 
     def largest_polygons(self, grid: Grid) -> tuple[PolygonRecord, ...]:
         """The largest polygons, largest first; ids are those of the GeoPackage."""
         to_lonlat = None if grid.crs is None else lonlat_transformer(grid.crs)
         return tuple(_record(number, polygon, to_lonlat) for _, number, polygon in sorted(self.largest, reverse=True))
+
+
+def _palette() -> str:
+    """`CHANGE_COLOURS` with all but change transparent, as GDAL's persistent auxiliary metadata."""
+    entries = "".join(
+        '<Entry c1="{}" c2="{}" c3="{}" c4="{}"/>\n'.format(*CHANGE_COLOURS.get(value, (0, 0, 0)), 255 * (value == 1))
+        for value in range(NO_DATA + 1)
+    )
+    band = f"<ColorInterp>Palette</ColorInterp>\n<ColorTable>\n{entries}</ColorTable>"
+    return f'<PAMDataset>\n<PAMRasterBand band="1">\n{band}\n</PAMRasterBand>\n</PAMDataset>\n'
+
+
+_TRANSPARENT = _palette()
 
 
 class ProductWriter:
@@ -122,10 +158,9 @@ class ProductWriter:
 
     Args:
         work: where to write, and where temporary files go.
-        evidence: what is measured in each polygon; its grid is the scene's.
-        threshold: probability from which a pixel counts as changed.
-        min_area_m2: polygons below it are left out of the GeoPackage (square pixels without a CRS).
-        simplify_m: tolerance for the outlines, metres (pixels without a CRS).
+        evidence: what is measured in each polygon.
+        grid: place and size of the scene in the products.
+        rules: what counts as a change.
         tags: metadata of the rasters.
         date: what the GeoPackage says about when it was made.
         clock: gets the busy seconds of ``rasters``, ``polygons`` and ``evidence``.
@@ -140,19 +175,20 @@ class ProductWriter:
         work: Work,
         evidence: Measures,
         *,
-        threshold: float,
-        min_area_m2: float,
-        simplify_m: float,
+        grid: Grid,
+        rules: Rules,
         tags: dict[str, str],
         date: datetime.datetime,
         clock: StageClock,
     ) -> None:
-        grid = evidence.grid
-        self._threshold, self._clock, self._evidence, self._shape = threshold, clock, evidence, grid.shape
+        self._threshold, self._clock, self._evidence, self._shape = rules.threshold, clock, evidence, grid.shape
         self._pieces: list[int] = []
-        self._traced = 0
+        self._traced = self._rows = 0
         self._waiting: list[ChangePolygon] = []
-        self._stream = PolygonStream(grid, min_area_m2=min_area_m2, simplify_m=simplify_m)
+        self._stream = PolygonStream(
+            grid, min_area_m2=rules.min_area_m2, min_px=rules.min_px, simplify_m=rules.simplify_m
+        )
+        self._sieve = Sieve(rules.sieve_px)
         self.summary = Summary("px" if grid.crs is None else "m")
         self._files = ExitStack()
         self._folder = folder = work.product
@@ -172,14 +208,22 @@ class ProductWriter:
         """
         with self._clock.time("rasters"):
             probability = quantise(probability)  # what is stored is what is compared with the threshold
-            valid = np.isfinite(probability)
-            changed = probability >= np.float32(self._threshold)  # False for NaN
             self._probability.write(first_row, probability)
-            self._change.write(first_row, np.where(valid, changed.astype(np.uint8), np.uint8(NO_DATA)))
+            rows = self._sieve.push(probability >= np.float32(self._threshold), probability)  # False for NaN
+        self._write_changed(*rows)
+
+    def _write_changed(self, changed: NDArray[np.bool_], probability: NDArray[np.float32]) -> None:
+        """Write the next rows of change: ``(rows, width)``, any number of them; make the polygons that they end."""
+        if not len(changed):
+            return
+        with self._clock.time("rasters"):
+            valid = np.isfinite(probability)
+            self._change.write(self._rows, np.where(valid, changed.astype(np.uint8), np.uint8(NO_DATA)))
         self.summary.valid_px += int(valid.sum())
         self.summary.changed_px += int(changed.sum())
-        self._pieces.append(first_row)
-        while self._traced < self._shape[0] and self._bottom <= first_row + len(probability):
+        self._pieces.append(self._rows)
+        self._rows += len(changed)
+        while self._traced < self._shape[0] and self._bottom <= self._rows:
             self._trace()
 
     @property
@@ -215,6 +259,10 @@ class ProductWriter:
             OutputError: if writing fails.
         """
         summary, stream = self.summary, self._stream
+        rows = self._sieve.finish()
+        if rows is not None:
+            self._write_changed(*rows)
+        summary.sieved_px = self._sieve.removed
         if not summary.valid_px:
             raise NoDataError(
                 "no pixel is valid on both dates; check the nodata values and masks of both files, "
@@ -227,6 +275,7 @@ class ProductWriter:
         with self._clock.time("rasters"):
             self._files.close()  # puts all three files in place
             write_whole(self._folder / STYLES, STYLE)
+            write_whole(self._folder / PALETTE, _TRANSPARENT)
         return summary
 
     def _add(self) -> None:
@@ -277,6 +326,6 @@ def _record(number: int, polygon: ChangePolygon, to_lonlat: Transformer | None) 
         lat=finite(lat),
         x=point.x if in_crs else None,
         y=point.y if in_crs else None,
-        row=None if metres else point.y,
+        row=None if metres else -point.y,
         col=None if metres else point.x,
     )

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from terradelta.card import ModelCard
-from terradelta.receipt.area_record import EstimateRecord
 from terradelta.receipt.codec import Receipt
 
 __all__ = [
-    "AreaInterval",
     "BandRecord",
     "DamageRecord",
     "EvidenceRecord",
@@ -168,6 +166,10 @@ class OptionsRecord:
 
     min_area_m2: float
     """Smaller polygons were left out of the GeoPackage; pixels for images without georeference."""
+    min_px: int
+    """Polygons of fewer pixels were left out, too."""
+    sieve_px: int
+    """Groups of fewer changed pixels that share edges became unchanged before anything was counted; 0: none did."""
     simplify_m: float
     """Tolerance of the outlines, metres or pixels."""
     aoi: tuple[float, float, float, float] | str | None
@@ -185,16 +187,6 @@ class OptionsRecord:
     """Whether a nodata value had to stand in ``all`` bands or in ``any``."""
 
 
-@dataclass(frozen=True)
-class AreaInterval:
-    """The truly changed area by the scores in the model's card."""
-
-    area: EstimateRecord | None
-    """In m², or pixels; None where the card does not allow one."""
-    basis: str
-    """What it rests on and assumes, or what is needed for one."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class MapResult:
     """What the map says in numbers."""
@@ -210,15 +202,20 @@ class MapResult:
     measure."""
     changed_area_px: float | None = None
     """In place of ``changed_area_m2`` for images without georeference."""
+    sieved_px: int
+    """Pixels that the sieve made unchanged; they count as unchanged everywhere."""
     polygons: int
     """In the GeoPackage."""
+    polygons_area_m2: float | None = None
+    """Of the polygons in the GeoPackage: the changed area in all without that of the small ones."""
+    polygons_area_px: float | None = None
+    """In place of ``polygons_area_m2``."""
     small_polygons: int
     """Below the smallest area: in the rasters only."""
     small_area_m2: float | None = None
     """Of the small polygons."""
     small_area_px: float | None = None
     """In place of ``small_area_m2``."""
-    changed_area_interval: AreaInterval
 
 
 @dataclass(frozen=True, kw_only=True)

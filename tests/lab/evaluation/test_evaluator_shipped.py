@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from terradelta.area.measure import interval_from_scores
 from terradelta.lab.metrics import Confusion
 from terradelta.predict import openvino
 from terradelta.predict.load import load_predictor
@@ -99,13 +98,6 @@ def test_the_words_on_classical_methods_hold_the_receipts_numbers() -> None:
     kappas = [f"{scores['kappa']:.3f}" for scores in receipt["methods"].values()]
     readme = " ".join((RECEIPTS[0].parents[2] / "README.md").read_text().split())
     assert f"their kappa is {', '.join(kappas[:-1])} and {kappas[-1]} " in readme
-
-
-def test_the_card_gives_a_map_an_interval(predictor) -> None:
-    card = predictor.card
-    found = interval_from_scores(card.scores, card.threshold, 5_000.0, 95_000.0)
-    assert found.area.low < found.area.value < found.area.high
-    assert found.basis.startswith("Scores of 20 images (levir_cd_subset, test).")
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

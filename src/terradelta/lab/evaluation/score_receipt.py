@@ -1,7 +1,6 @@
 """Receipts: dated records of scores that say which weights were scored on which bytes, by which protocol."""
 
 from pathlib import Path
-from typing import Any
 
 from terradelta.card import ModelCard
 from terradelta.errors import InputError
@@ -58,7 +57,7 @@ def evaluation_receipt(
 def with_receipt(card: ModelCard, path: Path) -> ModelCard:
     """The card with the scores of a receipt of `terradelta evaluate`, added behind those it has.
 
-    Intervals, the robustness and the counts of the images come along; curves and the images' names stay behind.
+    Intervals and the robustness come along; curves and what single images got stay behind.
 
     Raises:
         InputError: if the file is no such receipt, or one of other weights.
@@ -72,14 +71,7 @@ def with_receipt(card: ModelCard, path: Path) -> ModelCard:
     score = {name: known[name] for name in ("protocol", "threshold", "metrics", "created")}
     score |= {"data": data.folder, "split": data.split, "pairs": data.pairs, "sha256": data.sha256}
     score |= {name: known[name] for name in ("runtime", "confusion_px", "intervals") if known.get(name)}
-    return card.replace(scores=(*card.scores, score | _of_images(receipt)))
-
-
-def _of_images(receipt: EvaluationReceipt) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if receipt.images is not None:
-        found["images_px"] = [list(counts) for counts in receipt.images.confusion_px.values()]
     if receipt.robustness is not None:
         rows = receipt.robustness.rows
-        found["robustness"] = [{"kind": row.kind, "level": row.level, "f1": row.f1} for row in rows]
-    return found
+        score["robustness"] = [{"kind": row.kind, "level": row.level, "f1": row.f1} for row in rows]
+    return card.replace(scores=(*card.scores, score))

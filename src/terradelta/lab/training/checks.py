@@ -80,7 +80,7 @@ class _Checks(Dataset[tuple[str, _Values]]):
 
 
 def _as_it_is(item: Any) -> Any:  # noqa: ANN401  what the loader gives
-    return checked
+    return item
 
 
 def check_pairs(

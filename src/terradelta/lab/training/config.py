@@ -219,6 +219,8 @@ class Recipe:
     threads: int | None = 1
     """Compute threads on a CPU; None: torch's default, which is slow on a machine that does something else too."""
     seed: int = 0
+    finds: str = ""
+    """What the labels show, as the end of a sentence, e.g. ``changed buildings``; goes into the card."""
     gsd_m: tuple[float, float] | None = None
     """Range of ground sampling distance of the crops, metres; goes into the card."""
     data: str = ""

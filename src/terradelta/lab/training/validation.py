@@ -64,6 +64,7 @@ def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: P
         tile=network.tile,
         overlap=network.overlap,
         receptive_field=receptive_field(network, len(recipe.bands)),
+        finds=recipe.finds,
         gsd_m=recipe.gsd_m,
         paper=model_info(recipe.network).paper,
         data=recipe.data,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import terradelta
-from terradelta.card import NO_LIMIT, ModelCard
+from terradelta.card import NO_LIMIT, ModelCard, method_purpose
 from terradelta.errors import ModelError, RasterError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.predict.classical.coherence import COHERENT, Coherence
@@ -96,8 +96,11 @@ class Method(Predictor):
         return
 
     def remarks(self, grid: Grid) -> list[str]:
-        """Nothing: it is fitted to whatever there is."""
-        return []
+        """What it finds; it is fitted to whatever there is."""
+        return [method_purpose(self.name)]
+
+    def check_resolution(self, grid: Grid) -> None:
+        """Nothing: it takes pixels of any size."""
 
     @property
     def identity(self) -> str:

@@ -24,6 +24,8 @@ class TrainingData:
     crops: int
     """Crops of 256 x 256 pixels, side by side, in the training split: one epoch."""
     gsd_m: tuple[float, float]
+    finds: str
+    """What its labels show."""
 
     @property
     def name(self) -> str:
@@ -41,13 +43,17 @@ class TrainingData:
         return f"The weights were fitted on {self.name}, whose terms bind: {ARCHIVES[self.archive].licence}."
 
 
-LEVIR = TrainingData("levir", "levir-cd", 445 * 16, (0.5, 0.5))
-CDD = TrainingData("cdd", "cdd", 10_000, (0.03, 1.0))
-GZ = TrainingData("gz", "gz", 9 * 19 * 20, (0.55, 0.55))
+LEVIR = TrainingData("levir", "levir-cd", 445 * 16, (0.5, 0.5), "buildings that appeared or disappeared")
+CDD = TrainingData(
+    "cdd", "cdd", 10_000, (0.03, 1.0), "things that appeared or disappeared (buildings, roads, cars), seasons apart"
+)
+GZ = TrainingData("gz", "gz", 9 * 19 * 20, (0.55, 0.55), "buildings that appeared or disappeared")
 """Its scenes differ in size; 9 of the largest one, 4936 x 5224, would give this many crops, so an epoch is longer here
 than a pass over the data."""
-DSIFN = TrainingData("dsifn", "dsifn", 3600 * 4, (2.0, 2.0))
-SYSU = TrainingData("sysu", "sysu-cd", 12_000, (0.5, 0.5))
+DSIFN = TrainingData("dsifn", "dsifn", 3600 * 4, (2.0, 2.0), "changed land cover: buildings, roads, fields, water")
+SYSU = TrainingData(
+    "sysu", "sysu-cd", 12_000, (0.5, 0.5), "new buildings and roads, ground works, changed vegetation and shores"
+)
 TRAINING_DATA = {data.key: data for data in (LEVIR, CDD, GZ, DSIFN, SYSU)}
 
 
@@ -82,6 +88,7 @@ def paper_recipe(name: str, data: TrainingData, *, epochs: int, batch_size: int,
         "save_every": min(epoch, 200),
         "validation": Scoring("patches", CROP_PX),
         "workers": 4,
+        "finds": data.finds,
         "gsd_m": data.gsd_m,
         "data": data.text,
         "licence": data.licence,
