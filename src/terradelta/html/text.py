@@ -3,6 +3,7 @@
 import math
 import re
 from html import escape
+from unicodedata import category
 
 from terradelta.receipt import finite
 
@@ -16,6 +17,7 @@ __all__ = [
     "place",
     "seconds",
     "sentence",
+    "shown",
     "text",
 ]
 
@@ -26,6 +28,16 @@ _OPTION = re.compile(r"(?<!\S)\(?--[a-z-]+\)?")
 def text(value: object) -> str:
     """Any value as escaped text; a dash for None."""
     return _MISSING if value is None else escape(str(value))
+
+
+_CONTROL = {code: f"\\x{code:02x}" for code in range(256) if category(chr(code)) == "Cc" and chr(code) not in "\t\n"}
+
+
+def shown(value: object) -> object:
+    """What a page shows of a value: a dash for None, control characters by their number; markup as it is."""
+    if value is None:
+        return _MISSING
+    return value if hasattr(value, "__html__") else str(value).translate(_CONTROL)
 
 
 def sentence(value: object) -> str:
