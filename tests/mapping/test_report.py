@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from rasterio.io import MemoryFile
 
-from terradelta.area.page import interval_sentence
 from terradelta.card import NO_LIMIT
 from terradelta.errors import OutputError, ShapeError
 from terradelta.html.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
@@ -190,15 +189,17 @@ def test_each_score_of_a_card_has_its_line(quicklooks):
     assert "threshold: 0.1235" in text
 
 
-def test_an_interval_has_its_unit_once_and_no_line_ends_in_an_option():
+def test_an_interval_has_its_unit_once_and_no_line_ends_in_an_option(quicklooks):
     estimate = EstimateRecord(9000.0, 400.0, 8000.0, 9500.0)
     interval = AreaInterval(estimate, "See (terradelta area --draw) --x <b>.")
-    said = interval_sentence(interval, pixels=False)
-    assert "95 % interval 8,000 to 9,500 m²." in said
+    result = replace(RECEIPT.result, changed_area_interval=interval)
+    said = render_report(replace(RECEIPT, result=result), quicklooks)
+    assert "95 % interval 8,000 to 9,500 m²." in Page(said).text
     assert 'area <span class="nobreak">--draw)</span> <span class="nobreak">--x</span> &lt;b&gt;.' in said
     assert area_range(8000.0, 12000.0) == "8,000 m² to 1.20 ha"
     assert area_range(None, 12000.0) == "– to 1.20 ha"
-    assert "8,000 to 9,500 pixels" in interval_sentence(interval, pixels=True)
+    in_pixels = replace(RECEIPT, result=replace(result, unit="px", changed_area_m2=None))
+    assert "8,000 to 9,500 pixels" in Page(render_report(in_pixels, quicklooks)).text
 
 
 def test_nothing_is_loaded_from_outside(quicklooks):
@@ -428,7 +429,8 @@ def test_files_of_one_name_are_told_apart_by_their_folders(quicklooks):
 
 def test_warnings_stand_out(quicklooks):
     html = render_report(replace(RECEIPT, preflight=("All is well.", "Warning: look at it.")), quicklooks)
-    assert '<li>All is well.</li><li class="warning"><strong>Warning:</strong> look at it.</li>' in html
+    assert "<li>All is well.</li>" in html
+    assert '<li class="warning"><strong>Warning:</strong> look at it.</li>' in html
 
 
 def test_tall_pictures_fit_on_a_screen(quicklooks):
