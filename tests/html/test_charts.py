@@ -1,14 +1,13 @@
 """Charts: well-formed, with marks where the data say."""
 
 import math
-import re
 import xml.etree.ElementTree as ET
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terradelta.html.charts import COLOURS, Axis, Bars, Line, chart, grid_of_charts
+from terradelta.html.charts import COLOURS, Axis, Bars, Line, chart
 
 # Of a chart of 440 x 300: left 52, right 12, top 26, bottom 44.
 LEFT, RIGHT, TOP, BOTTOM = 52, 440 - 12, 26, 300 - 44
@@ -90,9 +89,3 @@ def test_names_are_escaped_and_read_out() -> None:
 
 def test_a_line_without_points() -> None:
     assert not [each for each in drawn(Line("", []), legend=False).iter("path") if each.get("stroke")]
-
-
-def test_grid_of_charts() -> None:
-    figure = grid_of_charts([chart(Axis(""), Axis(""), (), title="t")] * 2, "words")
-    assert len(re.findall("<svg", figure)) == 2
-    assert ET.fromstring(figure).find("figcaption").text == "words"

@@ -28,7 +28,7 @@ def arrows(html: str) -> list[tuple[float, float, float, float]]:
 
 
 def test_arrows_point_from_the_first_date_to_the_second():
-    html = shift_figure(only(FOUND), (400, 200))
+    html = " ".join(shift_figure(only(FOUND), (400, 200)).split())
     first, second, legend = arrows(html)
     scale = 720 / 400
     assert first[:2] == pytest.approx((50 * scale, 100 * scale))

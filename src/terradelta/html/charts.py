@@ -7,9 +7,10 @@ apart with every kind of colour vision; series differ in dash or marker too. Pos
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-__all__ = ["COLOURS", "Axis", "Bars", "Line", "chart", "grid_of_charts"]
+from markupsafe import Markup, escape
+
+__all__ = ["COLOURS", "Axis", "Bars", "Line", "chart"]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Blue, vermilion, green, purple, orange, sky blue."""
@@ -101,7 +102,7 @@ def chart(
     title: str,
     size: tuple[float, float] = (440, 300),
     legend: bool = True,
-) -> str:
+) -> Markup:
     """One chart.
 
     Args:
@@ -119,15 +120,10 @@ def chart(
     head = _legend(named) if named else f'<text class="title" x="{_LEFT:g}" y="14">{escape(title)}</text>'
     body = "\n".join([head, _axes(frame), *parts])
     css = "chart wide" if size[0] > _WIDE else "chart"
-    return (
+    return Markup(
         f'<svg class="{css}" viewBox="0 0 {size[0]:g} {size[1]:g}" role="img" aria-label="{escape(title)}">\n'
         f"<title>{escape(title)}</title>\n{body}\n</svg>"
     )
-
-
-def grid_of_charts(charts: Sequence[str], caption: str) -> str:
-    """Charts side by side as one figure with a caption, which is HTML."""
-    return f'<figure><div class="charts">{"".join(charts)}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _axes(frame: _Frame) -> str:

@@ -2,7 +2,9 @@
 
 import math
 import re
-from html import escape
+from unicodedata import category
+
+from markupsafe import Markup, escape
 
 from terradelta.receipt import finite
 
@@ -18,21 +20,27 @@ __all__ = [
     "place",
     "seconds",
     "sentence",
-    "text",
+    "shown",
 ]
 
 _MISSING = "–"
 _OPTION = re.compile(r"(?<!\S)\(?--[a-z-]+\)?")
 
 
-def text(value: object) -> str:
-    """Any value as escaped text; a dash for None."""
-    return _MISSING if value is None else escape(str(value))
+_CONTROL = {code: f"\\x{code:02x}" for code in range(256) if category(chr(code)) == "Cc" and chr(code) not in "\t\n"}
 
 
-def sentence(value: object) -> str:
-    """As `text`, for the body of a page: no line ends within an option such as ``--draw``."""
-    return _OPTION.sub(lambda found: f'<span class="nobreak">{found[0]}</span>', text(value))
+def shown(value: object) -> object:
+    """What a page shows of a value: a dash for None, control characters by their number; markup as it is."""
+    if value is None:
+        return _MISSING
+    return value if hasattr(value, "__html__") else str(value).translate(_CONTROL)
+
+
+def sentence(value: object) -> Markup:
+    """As `shown`, for the body of a page: no line ends within an option such as ``--draw``."""
+    escaped = str(escape(shown(value)))
+    return Markup(_OPTION.sub(lambda found: f'<span class="nobreak">{found[0]}</span>', escaped))
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -1,29 +1,23 @@
 """`write_report`: one HTML file with the answer first, that opens offline."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 from terradelta.files import write_whole
-from terradelta.html.page import facts, page, section
-from terradelta.html.pictures import Quicklooks
-from terradelta.html.text import area, count, fraction, integer, metres, number, place, seconds, text
+from terradelta.html.page import render
+from terradelta.html.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, probability_picture
+from terradelta.html.text import fraction, integer, number, place
 from terradelta.mapping.answer import nothing_stands_out, polygon_words, smaller_words
-from terradelta.mapping.evidence_note import evidence_note
-from terradelta.mapping.report_maps import maps, swipe
 from terradelta.receipt import MapReceipt, plain
-from terradelta.receipt.map_record import InputsRecord, MapResult, ModelRecord, PolygonRecord
+from terradelta.receipt.map_record import GridRecord, InputsRecord, ModelRecord, PolygonRecord
 from terradelta.registration.page import shift_figure
 
 __all__ = ["render_report", "write_report"]
 
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "iou_changed": "IoU of the changed class"}
-_AREA_NOTE = (
-    '<p class="muted">These are counts of the map, with its errors. For an area with an interval, label samples: '
-    '<code class="nobreak">terradelta area OUT --draw 200 -o samples.gpkg</code>, then '
-    '<code class="nobreak">terradelta area OUT --samples samples.gpkg</code>.</p>'
-)
-_COLUMNS = ("Id", "Area", "Perimeter", "Mean probability", "Max probability", "Location")
+_SHORTEST_M, _LONGEST_M = 0.1, 4.1e7  # of a picture that gets a scale bar: up to the length of the equator
 
 
 def write_report(out: Path, receipt: MapReceipt, quicklooks: Quicklooks) -> None:
@@ -42,22 +36,29 @@ def write_report(out: Path, receipt: MapReceipt, quicklooks: Quicklooks) -> None
 
 def render_report(receipt: MapReceipt, quicklooks: Quicklooks) -> str:
     """The report as a string; arguments as for `write_report`."""
-    before, after = _names(receipt.inputs)
-    sections = (
-        _answer(receipt),
-        swipe(quicklooks, (text(before), text(after)), receipt.grid),
-        maps(quicklooks, receipt.options.threshold, receipt.grid),
-        _scores(receipt.scores or {}),
-        _polygons(receipt),
-        _preflight(receipt),
-        _registration(receipt),
-        _model(receipt.model),
-        _run(receipt),
-        _qgis(),
+    grid, scores, valid = receipt.grid, receipt.scores or {}, quicklooks.valid
+    return render(
+        "mapping/report.html.j2",
+        receipt=receipt,
+        quicklooks=quicklooks,
+        names=_names(receipt.inputs),
+        scale=_scale(grid),
+        north_up=_north_up(grid),
+        shown_changed=float(quicklooks.change[valid].mean()) if valid.any() else None,
+        change_picture=change_picture,
+        change_colour=CHANGE_COLOUR,
+        probability_picture=probability_picture,
+        ramp=RAMP,
+        scores={name: scores[key] for key, name in _SCORES.items() if key in scores},
+        place_of=_place,
+        shift_figure=shift_figure(receipt.registration, (grid.height, grid.width)),
+        weightless=receipt.model.weightless,
+        nothing=nothing_stands_out(receipt.model),
+        polygons_hold=polygon_words(receipt.result),
+        smaller=smaller_words(receipt.result, receipt.options),
+        model_rows=_model(receipt.model),
+        options=", ".join(f"{key}: {_option(value)}" for key, value in plain(receipt.options).items()),
     )
-    made_by = f"Made by terradelta {text(receipt.version)}. Every number here is also in receipt.json."
-    lead = f"Made {receipt.created}"
-    return page("Change report", f"{before} → {after}", sections, made_by, lead=lead, scripts=("report.js",))
 
 
 def _names(inputs: InputsRecord) -> tuple[str, str]:
@@ -68,82 +69,20 @@ def _names(inputs: InputsRecord) -> tuple[str, str]:
     return before.name, after.name
 
 
-def _answer(receipt: MapReceipt) -> str:
-    """What the model finds, the warnings, then the changed area in large figures."""
-    said = "".join(
-        f'<p class="warning"><strong>Warning:</strong> {text(line.removeprefix("Warning: "))}</p>'
-        for line in receipt.preflight
-        if line.startswith("Warning")
-    )
-    purpose, nothing = f"<p>{text(receipt.model.purpose())}</p>", nothing_stands_out(receipt.model)
-    body = _figures(receipt) if nothing is None else f'<p class="none">{text(nothing[0])}</p><p>{text(nothing[1])}</p>'
-    return section("answer", "The answer", purpose + said + body)
+def _scale(grid: GridRecord) -> dict[str, Any] | None:
+    """A bar of a round length, at most a third of the picture's width; None without ground units."""
+    width_m = math.sqrt(max(grid.pixel_area_m2 or 0.0, 0.0)) * grid.width
+    if not _SHORTEST_M <= width_m <= _LONGEST_M:
+        return None
+    power = 10 ** math.floor(math.log10(width_m / 3))
+    length = max(step * power for step in (1, 2, 5) if step * power <= width_m / 3)
+    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    return {"percent": 100 * length / width_m, "label": label}
 
 
-def _figures(receipt: MapReceipt) -> str:
-    """The changed area in all, what the polygons hold of it, and its share."""
-    result = receipt.result
-    changed_m2, pixels = result.changed_area_m2, count(result.changed_px, "pixel")
-    if changed_m2 is None:
-        why = "their area on the ground is unknown" if result.unit == "m" else "the images carry no ground units"
-        figure, note = pixels, f"changed; {why}"
-    else:
-        figure, note = area(changed_m2), f"changed in all ({number(changed_m2, 0)} m², {pixels})"
-    number_of, held = polygon_words(result).split(" ", 1)
-    tiles = (
-        (figure, note, "main"),
-        (number_of, text(held), ""),
-        (fraction(result.changed_fraction), f"of the {integer(result.valid_px)} pixels with data", ""),
-    )
-    cards = "".join(f'<div class="card {c}"><dt>{name}</dt><dd>{value}</dd></div>' for value, name, c in tiles)
-    rest = smaller_words(result, receipt.options)
-    return f'<dl class="cards">{cards}</dl>{f"<p>{text(rest)}.</p>" if rest else ""}{_AREA_NOTE}'
-
-
-def _scores(scores: Mapping[str, float]) -> str:
-    """Scores against a known label, as the demo has one."""
-    cards = "".join(
-        f'<div class="card"><dt>{name}</dt><dd>{fraction(scores[key])}</dd></div>'
-        for key, name in _SCORES.items()
-        if key in scores
-    )
-    if not cards:
-        return ""
-    note = '<p class="muted">The truth is known here, so the map can be scored pixel by pixel.</p>'
-    return section("scores", "Against the truth", f'{note}<dl class="cards">{cards}</dl>')
-
-
-def _polygons(receipt: MapReceipt) -> str:
-    rows = receipt.largest_polygons
-    if not rows:
-        return _no_polygons(receipt.result)
-    head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
-    body = "".join(
-        f'<tr><th scope="row">{row.id}</th>{_measures(row)}'
-        f"<td>{number(row.mean_probability)}</td>"
-        f"<td>{number(row.max_probability)}</td>"
-        f'<td class="place">{_place(row)}</td></tr>\n'
-        for row in rows
-    )
-    table = (
-        f'<div class="scroll" tabindex="0" role="region" aria-labelledby="polygons"><table class="data">'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
-    )
-    note = f'<p class="muted">{len(rows)} of {integer(receipt.result.polygons)}; all are in change.gpkg.</p>'
-    return section("polygons", "Largest changes", evidence_note(receipt.evidence) + note + table)
-
-
-def _no_polygons(result: MapResult) -> str:
-    small = result.small_polygons
-    why = f"; {integer(small)} were smaller than the smallest area and are in the rasters only" if small else ""
-    return section("polygons", "Largest changes", f"<p>There is no polygon in change.gpkg{why}.</p>")
-
-
-def _measures(row: PolygonRecord) -> str:
-    """Area and perimeter of a polygon as two cells."""
-    if row.area_px is not None:
-        return f"<td>{integer(row.area_px)} pixels</td><td>{integer(row.perimeter_px)} pixels</td>"
-    return f"<td>{area(row.area_m2)}</td><td>{metres(row.perimeter_m)}</td>"
+def _north_up(grid: GridRecord) -> bool:
+    a, b, _, d, e, _ = grid.transform
+    return bool(grid.crs) and b == d == 0 and e < 0 < a
 
 
 def _place(row: PolygonRecord) -> str:
@@ -155,42 +94,21 @@ def _place(row: PolygonRecord) -> str:
     return place(row.lon, row.lat)
 
 
-def _preflight(receipt: MapReceipt) -> str:
-    body = f"<ul>{''.join(_check(text(sentence)) for sentence in receipt.preflight)}</ul>"
-    return section("preflight", "Checks before the run", body)
-
-
-def _registration(receipt: MapReceipt) -> str:
-    """How the two dates lie on one another."""
-    figure = shift_figure(receipt.registration, (receipt.grid.height, receipt.grid.width))
-    return section("registration", "How the two dates lie on one another", figure) if figure else ""
-
-
-def _check(sentence: str) -> str:
-    said = sentence.removeprefix("Warning: ")
-    return f"<li>{said}</li>" if said == sentence else f'<li class="warning"><strong>Warning:</strong> {said}</li>'
-
-
-def _model(model: ModelRecord) -> str:
+def _model(model: ModelRecord) -> dict[str, str]:
+    """What the card says, by name."""
     named = {"Name": model.name, "Summary": model.summary, "Paper": model.paper, "Fitted on": model.data}
-    rows = {label: text(value) for label, value in named.items() if value}
-    rows["Threshold"] = text(_short(model.threshold))
+    rows = {label: str(value) for label, value in named.items() if value}
+    rows["Threshold"] = _short(model.threshold)
     rows |= {_score_name(score): _score_line(score) for score in model.scores}
     if model.weightless:
         rows |= _fitted("Parameter", model.network_args) | _fitted("Fitted", model.training)
-        return section("model", "Method", facts(rows | {"Licence": text(model.licence)}))
-    said = (
-        text(model.licence)
-        if model.licence
-        else "The model card names no licence. Ask its author before you publish or sell results."
-    )
-    warning = f'<p class="warning"><strong>Licence.</strong> {said}</p>'
-    return section("model", "Model", warning + facts(rows))
+        rows["Licence"] = model.licence
+    return rows
 
 
 def _fitted(kind: str, values: Mapping[str, Any]) -> dict[str, str]:
     """Parameters and learned numbers of a method."""
-    return {f"{kind}: {text(name).replace('_', ' ')}": text(_short(value)) for name, value in values.items()}
+    return {f"{kind}: {name.replace('_', ' ')}": _short(value) for name, value in values.items()}
 
 
 def _short(value: Any) -> str:  # noqa: ANN401  from JSON
@@ -202,9 +120,13 @@ def _short(value: Any) -> str:  # noqa: ANN401  from JSON
     return "–" if value is None else str(value)
 
 
+def _option(value: Any) -> str:  # noqa: ANN401  from JSON
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else _short(value)
+
+
 def _score_name(score: Mapping[str, Any]) -> str:
     """Data, split and number of pairs: what tells the scores of a card apart."""
-    parts = [text(score.get("data", "unnamed data")), *([text(score["split"])] if score.get("split") else [])]
+    parts = [str(score.get("data", "unnamed data")), *([str(score["split"])] if score.get("split") else [])]
     parts += [f"{integer(_number(score['pairs']))} pairs"] if score.get("pairs") else []
     return f"Score on {', '.join(parts)}"
 
@@ -214,46 +136,9 @@ def _score_line(score: Mapping[str, Any]) -> str:
     metrics = score.get("metrics")
     metrics = metrics if isinstance(metrics, Mapping) and metrics else score
     parts = [f"{name} {fraction(_number(metrics[key]))}" for key, name in _SCORES.items() if key in metrics]
-    parts += [f"protocol {text(score['protocol'])}"] if score.get("protocol") else []
+    parts += [f"protocol {score['protocol']}"] if score.get("protocol") else []
     return ", ".join(parts) or "–"
 
 
 def _number(value: Any) -> float | None:  # noqa: ANN401  from a card
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _run(receipt: MapReceipt) -> str:
-    """Inputs, grid, options and timings."""
-    rows: dict[str, str] = {}
-    for date, entry in (("Before", receipt.inputs.before), ("After", receipt.inputs.after)):
-        sha = f"<br><code>sha256 {text(entry.sha256)}</code>" if entry.sha256 else ""
-        rows[date] = text(entry.path) + sha
-    grid = receipt.grid
-    crs = text(grid.crs) if grid.crs else "no CRS"
-    rows["Grid"] = f"{integer(grid.height)} × {integer(grid.width)} pixels (rows × columns), {crs}"
-    options = plain(receipt.options)
-    rows["Options"] = ", ".join(f"{text(key)}: {_option(value)}" for key, value in options.items())
-    return section("run", "Run", "\n".join([facts(rows), _timings(receipt.timings)]))
-
-
-def _option(value: Any) -> str:  # noqa: ANN401  from JSON
-    return " ".join(map(text, value)) if isinstance(value, list | tuple) else text(_short(value))
-
-
-def _timings(timings: Mapping[str, float]) -> str:
-    longest = max(timings.values(), default=0.0) or 1.0
-    rows = "".join(
-        f'<tr><th scope="row">{text(name)}</th><td>{seconds(value)}</td>'
-        f'<td class="bars"><span style="width:{100 * value / longest:.1f}%"></span></td></tr>'
-        for name, value in timings.items()
-    )
-    return f'<table class="timings"><caption>Time by stage</caption><tbody>{rows}</tbody></table>'
-
-
-def _qgis() -> str:
-    steps = (
-        "Drag <code>change.gpkg</code> from this report’s folder into QGIS: one polygon a change, with its style.",
-        "Drag <code>change.tif</code> and <code>probability.tif</code> below it, and both images below these.",
-        "Open the attribute table of the polygons and sort by area or by mean probability to look at the surest first.",
-    )
-    return section("qgis", "Open it in QGIS", "<ol>" + "".join(f"<li>{step}</li>" for step in steps) + "</ol>")

@@ -1,8 +1,11 @@
 """The shift between the dates, as a figure of arrows and a sentence."""
 
 import math
+from typing import Any
 
-from terradelta.html.text import fraction, number
+from markupsafe import Markup
+
+from terradelta.html.page import render
 from terradelta.receipt.map_record import RegistrationRecord, ShiftRecord
 
 __all__ = ["shift_figure"]
@@ -12,11 +15,9 @@ _TALLEST = 720
 _REACH = 0.45
 """Length of the longest arrow, in distances between blocks."""
 
-_Block = tuple[float, float, float, float, bool]
 
-
-def shift_figure(registration: RegistrationRecord, shape: tuple[int, int]) -> str:
-    """HTML of how two dates lie on one another; empty where no block was measured.
+def shift_figure(registration: RegistrationRecord, shape: tuple[int, int]) -> Markup:
+    """How two dates lie on one another, as HTML; empty where no block was measured.
 
     Args:
         registration: of the receipt of a map.
@@ -26,49 +27,34 @@ def shift_figure(registration: RegistrationRecord, shape: tuple[int, int]) -> st
         "As the georeference says": registration.found,
         "After coregistration, as it was mapped": registration.remaining,
     }
-    shown = {title: each for title, each in found.items() if each is not None and each.blocks}
-    lengths = (math.hypot(down, right) for each in shown.values() for _, _, down, right, used in each.blocks if used)
+    known = {title: each for title, each in found.items() if each is not None and each.blocks}
+    lengths = (math.hypot(down, right) for each in known.values() for _, _, down, right, used in each.blocks if used)
     longest = max(lengths, default=0.0)  # of both figures: they have one scale
-    figures = [_figure(each.blocks, shape, longest, f"{title}: {_words(each)}") for title, each in shown.items()]
-    return f'<div class="pair">{"".join(figures)}</div>' if figures else ""
+    figures = [{"title": title, "shift": each, **_drawn(each, shape, longest)} for title, each in known.items()]
+    return Markup(render("registration/shift.html.j2", figures=figures) if figures else "")
 
 
-def _figure(blocks: tuple[_Block, ...], shape: tuple[int, int], longest: float, words: str) -> str:
+def _drawn(shift: ShiftRecord, shape: tuple[int, int], longest: float) -> dict[str, Any]:
+    """Where the marks of one figure lie, in units of its drawing."""
     scale = min(_WIDTH / shape[1], _TALLEST / shape[0])
     height, width = shape[0] * scale, shape[1] * scale
-    spacing = math.sqrt(height * width / len(blocks))
-    stretch = _REACH * spacing / longest if longest > 0 else 0.0
-    marks = "".join(_mark(block, scale, stretch) for block in blocks)
+    stretch = _REACH * math.sqrt(height * width / len(shift.blocks)) / longest if longest > 0 else 0.0
+    key = None
     if longest > 0:
         step = _round(longest)
-        marks += f'<path class="arrow" d="{_arrow(12, height + 18, step * stretch, 0.0)}"/>'
-        marks += f'<text x="{24 + step * stretch:.1f}" y="{height + 23:.1f}">{step:g} pixels</text>'
-    used = sum(block[4] for block in blocks)
-    return (
-        f'<figure class="shift"><svg viewBox="0 0 {width:.0f} {height + 34:.0f}" role="img" aria-label="Arrows from '
-        "where the first date shows something to where the second one does, lengthened "
-        f'{stretch / scale:.0f} times">'
-        f'<rect class="frame" width="{width:.1f}" height="{height:.1f}"/>{marks}</svg>'
-        f"<figcaption>{words} {used} of {len(blocks)} blocks are used (arrows); the others (dots) do "
-        "not match, or contradict the rest.</figcaption></figure>"
-    )
-
-
-def _words(shift: ShiftRecord) -> str:
-    if shift.median_px is None:
-        return f"the shift is not known; {fraction(shift.confident_share)} of the blocks match."
-    ground = "" if shift.median_m is None else f" ({number(shift.median_m)} m)"
-    return (
-        f"{number(shift.median_px)} pixels{ground} in the median, single blocks scatter by {number(shift.scatter_px)}."
-    )
-
-
-def _mark(block: _Block, scale: float, stretch: float) -> str:
-    row, col, down, right, used = block
-    x, y = col * scale, row * scale
-    if not used:
-        return f'<circle class="unused" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
-    return f'<path class="arrow" d="{_arrow(x, y, right * stretch, down * stretch)}"/>'
+        key = {"px": step, "x": 24 + step * stretch, "path": _arrow(12, height + 18, step * stretch, 0.0)}
+    return {
+        "height": height,
+        "width": width,
+        "lengthened": stretch / scale,
+        "dots": [(col * scale, row * scale) for row, col, _, _, used in shift.blocks if not used],
+        "arrows": [
+            _arrow(col * scale, row * scale, right * stretch, down * stretch)
+            for row, col, down, right, used in shift.blocks
+            if used
+        ],
+        "key": key,
+    }
 
 
 def _arrow(x: float, y: float, right: float, down: float) -> str:

@@ -76,6 +76,11 @@ def made() -> tuple[EvaluationReceipt, Details]:
     return receipt, details
 
 
+def render(receipt: EvaluationReceipt, details: Details | None = None) -> str:
+    """The page in one line."""
+    return " ".join(render_evaluation(receipt, details).split())
+
+
 class Balanced(HTMLParser):
     """Collects the ids and checks that tags close in order."""
 
@@ -100,7 +105,7 @@ class Balanced(HTMLParser):
 
 
 def test_all_sections_are_there_and_close(made) -> None:
-    page = render_evaluation(*made)
+    page = render(*made)
     parser = Balanced()
     parser.feed(page)
     assert not parser.open
@@ -110,7 +115,7 @@ def test_all_sections_are_there_and_close(made) -> None:
 
 def test_numbers_are_those_of_the_receipt(made) -> None:
     receipt, _ = made
-    page = render_evaluation(*made)
+    page = render(*made)
     low, high = receipt.intervals.metrics["f1"]
     for words in (
         f"{100 * receipt.metrics.f1:.1f} %",
@@ -127,7 +132,7 @@ def test_numbers_are_those_of_the_receipt(made) -> None:
 
 
 def test_nothing_is_fetched_and_names_are_escaped(made) -> None:
-    page = render_evaluation(*made)
+    page = render(*made)
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "weights &lt;1&gt; on a &amp; b, val" in page
@@ -136,7 +141,7 @@ def test_nothing_is_fetched_and_names_are_escaped(made) -> None:
 
 
 def test_pictures_come_in_both_palettes(made) -> None:
-    page = render_evaluation(*made)
+    page = render(*made)
     assert page.count('<img class="paper"') == page.count('<img class="safe"') == 2
     assert page.count('alt="Before: pair') == page.count('alt="After: pair') == 2
     assert "(most errors)" in page
@@ -146,7 +151,7 @@ def test_pictures_come_in_both_palettes(made) -> None:
 def test_without_extras_the_page_is_shorter(made) -> None:
     receipt, _ = made
     extras = dict.fromkeys(("protocols", "sweep", "against", "robustness", "intervals"))
-    page = render_evaluation(replace(receipt, **extras))
+    page = render(replace(receipt, **extras))
     for name in ("protocols", "sweep", "against", "robustness", "images"):
         assert f'id="{name}"' not in page
     assert "95 % interval" in page
@@ -155,7 +160,7 @@ def test_without_extras_the_page_is_shorter(made) -> None:
 def test_without_details_it_is_shorter_still(made) -> None:
     receipt, _ = made
     counted = dict.fromkeys(("precision_recall", "calibration", "by_size", "boundary", "images", "average_precision"))
-    page = render_evaluation(replace(receipt, **counted))
+    page = render(replace(receipt, **counted))
     for name in ("curves", "sizes", "boundary"):
         assert f'id="{name}"' not in page
     assert f"{receipt.metrics.f1:.4f}" in page

@@ -5,13 +5,12 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import terradelta
 from terradelta.errors import InputError
 from terradelta.files import write_whole
-from terradelta.html.page import data_table, page, section
+from terradelta.html.page import render
 
 __all__ = ["FORMATS", "Cell", "Column", "Spread", "Table", "write_tables"]
 
@@ -173,13 +172,7 @@ def _latex_text(text: str) -> str:
 
 def html(table: Table) -> str:
     """A page of its own that opens offline."""
-    rows = [[escape(cell) for cell in row] for row in table.shown()]
-    body = data_table([escape(column.name) for column in table.columns], rows, "scores")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
-    scores = section("scores", "Scores", f"{body}\n{f'<ul>{notes}</ul>' if notes else ''}")
-    return page(
-        "Comparison", table.title, [scores], f"Made by terradelta {terradelta.__version__}.", styles=("table.css",)
-    )
+    return render("lab/bench/table.html.j2", table=table, version=terradelta.__version__)
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": comma_separated, "tex": latex, "html": html}
@@ -193,8 +186,8 @@ def write_tables(table: Table, folder: Path, stem: str = "table") -> list[Path]:
         OutputError: if a file cannot be written.
     """
     written = []
-    for suffix, render in FORMATS.items():
+    for suffix, written_as in FORMATS.items():
         path = folder / f"{stem}.{suffix}"
-        write_whole(path, render(table))
+        write_whole(path, written_as(table))
         written.append(path)
     return written
