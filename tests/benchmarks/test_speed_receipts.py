@@ -28,15 +28,6 @@ def test_the_table_is_the_receipt(side: int) -> None:
             assert [float(part) for part in told.groups()] == pytest.approx(found, abs=0.051)
 
 
-def test_the_readme_holds_the_receipts_numbers() -> None:
-    costs = json.loads((DOCS / "receipts" / "speed_8192.json").read_text())["sides"]["8192"]
-    ours, torchgeo, geoai = (f"{costs[name]['cpu_s']:.0f} s" for name in ("fast int8", "torchgeo", "geoai"))
-    readme = " ".join((DOCS.parent / "README.md").read_text().split())
-    assert (
-        f"take {ours} with the quickest weights, where TorchGeo's route takes {torchgeo} and geoai's {geoai} " in readme
-    )
-
-
 def test_the_parts_are_the_receipts() -> None:
     costs = json.loads((DOCS / "receipts" / "speed_8192.json").read_text())["sides"]["8192"]
     _, _, rest = (DOCS / "speed.md").read_text().partition("| at 8,192², s |")

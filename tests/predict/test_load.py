@@ -25,12 +25,11 @@ def test_short_names(vnni: None) -> None:
     for short, name in SHORT_NAMES.items():
         assert load_predictor(short, threads=1).card == load_predictor(name, threads=1).card
         assert load_predictor(short, threads=1, precision="int8").card.quantisation
-    assert load_predictor("fast", threads=1).card.network == "mlla_sianet_light"
 
 
 def test_no_such_model(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"there is no model 'atlas'; give one of default, fast, .*, an .onnx file, or the fol"
+        ModelError, match=r"there is no model 'atlas'; give one of default, .*, an .onnx file, or the fol"
     ):
         load_predictor("atlas")
     with pytest.raises(ModelError, match=r"there is no model file .*atlas.onnx"):
