@@ -7,8 +7,12 @@ apart with every kind of colour vision; series differ in dash or marker too. Pos
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from terradelta.html.page import render
 
 __all__ = ["COLOURS", "Axis", "Bars", "Line", "chart"]
 
@@ -86,12 +90,39 @@ class _Frame:
     width: float
     height: float
 
+    @property
+    def left(self) -> float:
+        """Of the area between the axes, as the following ones."""
+        return _LEFT
+
+    @property
+    def right(self) -> float:
+        """See ``left``."""
+        return self.width - _RIGHT
+
+    @property
+    def top(self) -> float:
+        """See ``left``."""
+        return _TOP
+
+    @property
+    def bottom(self) -> float:
+        """See ``left``."""
+        return self.height - _BOTTOM
+
     def at(self, point: Point) -> Point:
         """Place of a point in the drawing; what lies outside the axes is moved to their end."""
         spans = zip(point, (self.x.limits(), self.y.limits()), strict=True)
         across, up = (min(max((value - low) / (high - low), 0.0), 1.0) for value, (low, high) in spans)
-        inner_width, inner_height = self.width - _LEFT - _RIGHT, self.height - _TOP - _BOTTOM
-        return _LEFT + across * inner_width, self.height - _BOTTOM - up * inner_height
+        return self.left + across * (self.right - self.left), self.bottom - up * (self.bottom - self.top)
+
+    def levels(self) -> list[tuple[float, str]]:
+        """Height in the drawing and name of the ticks of the vertical axis."""
+        return [(self.at((0.0, position))[1], name) for position, name in self.y.ticks()]
+
+    def places(self) -> list[tuple[float, str]]:
+        """Place across the drawing and name of the ticks of the horizontal axis."""
+        return [(self.at((position, 0.0))[0], name) for position, name in self.x.ticks()]
 
 
 def chart(
@@ -115,95 +146,34 @@ def chart(
     """
     frame = _Frame(x, y, *size)
     bars = [each for each in series if isinstance(each, Bars)]
-    parts = [_bars(frame, each, bars) if isinstance(each, Bars) else _line(frame, each) for each in series]
-    named = [each for each in series if each.name] if legend else []
-    head = _legend(named) if named else f'<text class="title" x="{_LEFT:g}" y="14">{escape(title)}</text>'
-    body = "\n".join([head, _axes(frame), *parts])
-    css = "chart wide" if size[0] > _WIDE else "chart"
-    return Markup(
-        f'<svg class="{css}" viewBox="0 0 {size[0]:g} {size[1]:g}" role="img" aria-label="{escape(title)}">\n'
-        f"<title>{escape(title)}</title>\n{body}\n</svg>"
-    )
+    drawn = [_bars(frame, each, bars) if isinstance(each, Bars) else _line(frame, each) for each in series]
+    named = [each for each in drawn if each["name"]] if legend else []
+    widths = (21 + 6.6 * len(each["name"]) + 14 for each in named)
+    values = {"legend": list(zip(accumulate(widths, initial=_LEFT), named, strict=False)), "series": drawn}
+    return Markup(render("html/chart.svg.j2", frame=frame, title=title, wide=size[0] > _WIDE, **values))
 
 
-def _axes(frame: _Frame) -> str:
-    low_x, high_x = frame.x.limits()
-    low_y, high_y = frame.y.limits()
-    parts = []
-    for position, name in frame.y.ticks():
-        left, level = frame.at((low_x, position))
-        right, _ = frame.at((high_x, position))
-        parts.append(f'<path class="grid" d="M{left:.1f} {level:.1f}H{right:.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{left - 6:.1f}" y="{level + 4:.1f}" text-anchor="end">{escape(name)}</text>'
-        )
-    for position, name in frame.x.ticks():
-        place, bottom = frame.at((position, low_y))
-        parts.append(
-            f'<text class="tick" x="{place:.1f}" y="{bottom + 15:.1f}" text-anchor="middle">{escape(name)}</text>'
-        )
-    (left, bottom), (right, top) = frame.at((low_x, low_y)), frame.at((high_x, high_y))
-    parts.append(f'<path class="axis" d="M{left:.1f} {top:.1f}V{bottom:.1f}H{right:.1f}"/>')
-    middle = (left + right) / 2
-    parts.append(
-        f'<text class="label" x="{middle:.1f}" y="{frame.height - 8:.1f}" text-anchor="middle">'
-        f"{escape(frame.x.label)}</text>"
-    )
-    parts.append(
-        f'<text class="label" transform="translate(13 {(top + bottom) / 2:.1f}) rotate(-90)" text-anchor="middle">'
-        f"{escape(frame.y.label)}</text>"
-    )
-    return "\n".join(parts)
-
-
-def _line(frame: _Frame, line: Line) -> str:
-    colour = "currentColor" if line.colour == "ink" else line.colour
+def _line(frame: _Frame, line: Line) -> dict[str, Any]:
+    """Points, error bars and style of a line in the drawing."""
     places = [frame.at(point) for point in line.points]
-    parts = []
-    for (x, _), (low, high) in zip(line.points, line.spans, strict=False):
-        (at, bottom), (_, top) = frame.at((x, low)), frame.at((x, high))
-        parts.append(f'<path d="M{at:.1f} {bottom:.1f}V{top:.1f}" stroke="{colour}" stroke-width="1.4"/>')
-    if line.joined and places:
-        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
-        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.8"{dash}/>')
-    if line.marked:
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="{colour}"/>' for x, y in places]
-    return "\n".join(parts)
+    ends = zip(line.points, line.spans, strict=False)
+    return {
+        "name": line.name,
+        "colour": "currentColor" if line.colour == "ink" else line.colour,
+        "dash": line.dash,
+        "path": places if line.joined else [],
+        "dots": places if line.marked else [],
+        "spans": [(*frame.at((x, low)), frame.at((x, high))[1]) for (x, _), (low, high) in ends],
+    }
 
 
-def _bars(frame: _Frame, bars: Bars, together: Sequence[Bars]) -> str:
-    """Bars of one series; several series share 80 % of the step between categories."""
+def _bars(frame: _Frame, bars: Bars, together: Sequence[Bars]) -> dict[str, Any]:
+    """Bars of one series in the drawing; several series share 80 % of the step between categories."""
     share = 0.8 / len(together)
     offset = -0.4 + share * together.index(bars)
     low = frame.y.limits()[0]
-    parts = []
+    rectangles = []
     for k, value in enumerate(bars.values):
-        left, top = frame.at((k + offset, value))
-        right, bottom = frame.at((k + offset + share, low))
-        parts.append(
-            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left - 1:.1f}" height="{bottom - top:.1f}" '
-            f'fill="{bars.colour}"><title>{value:.4g}</title></rect>'
-        )
-    return "\n".join(parts)
-
-
-def _legend(series: Sequence[Line | Bars]) -> str:
-    """Names with a sample of the line or the bar, in a row."""
-    parts, at = [], _LEFT
-    for each in series:
-        colour = "currentColor" if each.colour == "ink" else each.colour
-        if isinstance(each, Bars):
-            parts.append(f'<rect x="{at:.1f}" y="6" width="16" height="9" fill="{colour}"/>')
-        else:
-            parts.append(_sample(each, colour, at))
-        parts.append(f'<text class="key-name" x="{at + 21:.1f}" y="14">{escape(each.name)}</text>')
-        at += 21 + 6.6 * len(each.name) + 14
-    return "\n".join(parts)
-
-
-def _sample(line: Line, colour: str, at: float) -> str:
-    dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
-    path = f'<path d="M{at:.1f} 10H{at + 17:.1f}" stroke="{colour}" stroke-width="1.8"{dash}/>' if line.joined else ""
-    dot = f'<circle cx="{at + 8.5:.1f}" cy="10" r="3.2" fill="{colour}"/>' if line.marked else ""
-    return path + dot
+        (left, top), (right, bottom) = frame.at((k + offset, value)), frame.at((k + offset + share, low))
+        rectangles.append((left, top, right - left - 1, bottom - top, value))
+    return {"name": bars.name, "colour": bars.colour, "rectangles": rectangles}
