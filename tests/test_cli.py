@@ -88,7 +88,7 @@ def test_commands_and_options_are_frozen():
                 "--min-area",
             ),
             *("--model", "--nodata", "--nodata-bands", "--out", "--overlap", "--pairs", "--precision", "--simplify"),
-            *("--skip-damaged", "--threshold", "--tile", "--values", "-o"),
+            *("--skip-damaged", "--threshold", "--tile", "--values", "--yes", "-o"),
         ],
         "area": ["--draw", "--out", "--receipt", "--regions", "--samples", "--seed", "-o"],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],

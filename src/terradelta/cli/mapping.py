@@ -95,6 +95,7 @@ def map_command(
         ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what an unfinished run left.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Map scenes of more than 10,000,000,000 pixels too.")] = False,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Count pixels that cannot be read as no data, and record them.")
     ] = False,
@@ -123,6 +124,7 @@ def map_command(
         overlap=overlap,
         coregister=coregister,
         cascade=cascade,
+        yes=yes,
         fresh=fresh,
         skip_damaged=skip_damaged,
         allow_outside=allow_outside,

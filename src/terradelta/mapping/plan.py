@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 import terradelta
 from terradelta.card import ModelCard
 from terradelta.errors import InputError, RasterError
@@ -28,8 +30,10 @@ from terradelta.runtime.cascade import BLOCK_PX, Cascade, choose_cascade
 from terradelta.runtime.classical import Method
 from terradelta.runtime.predictor import Predictor
 
-__all__ = ["MapOptions", "ScenePlan", "Workers", "make_plan"]
+__all__ = ["MapOptions", "ScenePlan", "Workers", "make_plan", "work_ahead"]
 
+MOST_PX = 10_000_000_000
+"""Pixels of a scene, beyond which a run has to be asked for twice: a wrong size is more likely than such a scene."""
 COLUMN_BYTES = 2048
 """Memory that the writers need for each column of the scene."""
 
@@ -93,6 +97,8 @@ class MapOptions:
     cascade: float | None = None
     """Leave out tiles that show no change at low resolution, so that this share of changes is kept; None: predict all.
     """
+    yes: bool = False
+    """Map scenes of more than `MOST_PX` pixels too."""
     fresh: bool = False
     """Discard what an unfinished run left, instead of going on from there."""
 
@@ -221,6 +227,23 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         tiles,
         job,
     )
+
+
+def work_ahead(pair: Pair, options: MapOptions) -> str:
+    """How much is to be read, in a sentence; from the headers alone.
+
+    Raises:
+        InputError: if it is more than a slip of the pen would be, and not asked for.
+    """
+    height, width = pair.grid.shape
+    depth = sum(np.dtype(dtype).itemsize for dtype in pair.dtypes) * pair.count
+    size = f"{height:,} x {width:,} pixels, {height * width * depth / 1e6:,.1f} MB uncompressed in both dates"
+    if height * width > MOST_PX and not options.yes:
+        raise InputError(
+            f"the common grid has {size}, more than {MOST_PX:,} pixels: check the images' sizes, give an area of "
+            "interest (--aoi), or add --yes"
+        )
+    return f"To be mapped: {size}."
 
 
 def _tiles(shape: tuple[int, int], card: ModelCard, options: MapOptions) -> TilePlan:

@@ -17,7 +17,7 @@ from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import add_evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.memory import trim
-from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
+from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan, work_ahead
 from terradelta.mapping.products import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Summary
 from terradelta.mapping.quicklooks import quicklooks
 from terradelta.mapping.receipt import (
@@ -115,6 +115,9 @@ def map_change(
     with open_pair(before, after, bands=bands, wanted=wanted, aoi=options.aoi, reading=options.reading) as opened:
         opened.keep_stamps()  # before anything is read: what changes from now on is noticed
         check_measurable(opened.grid)
+        ahead = work_ahead(opened, options)
+        if announce is not None:
+            announce([ahead])
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
         with clock.time("register"):
             alignment = align(pair, options.coregister)
