@@ -22,6 +22,7 @@ from terradelta.files import whole_file
 from terradelta.products.change import CLASSES, ChangeRaster
 from terradelta.products.writer import CHANGE
 from terradelta.raster.access import vector_name
+from terradelta.strangers import read_json
 
 __all__ = ["ASSUMPTION", "AreaReport", "RegionArea", "draw", "interval_from_scores", "measure"]
 
@@ -265,9 +266,9 @@ def _scored(found: ZonalAreas, images: list[list[float]]) -> RegionArea:
 def _images(path: Path) -> list[list[float]]:
     """Counts of each image (tp, fp, fn, tn) of a receipt."""
     try:
-        counts = json.loads(path.read_text())["images"]["confusion_px"]
+        counts = read_json(path.read_bytes())["images"]["confusion_px"]
         return [[float(value) for value in counts[name]] for name in sorted(counts)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, OverflowError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is no receipt of `terradelta evaluate` with counts of each image; make one with -o"
         ) from error

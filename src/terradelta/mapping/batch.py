@@ -27,6 +27,7 @@ from terradelta.raster.access import is_utf8
 from terradelta.raster.aoi import parse_area
 from terradelta.raster.overlap import aoi_record
 from terradelta.raster.remote import full_url, is_url, public_url
+from terradelta.strangers import read_json
 
 __all__ = ["SUMMARY", "Outcome", "PairRow", "map_pairs", "parse_bands", "read_pairs"]
 
@@ -283,7 +284,7 @@ def _finished(row: PairRow, out: Path) -> Outcome | None:
     """What an earlier run has finished."""
     path = out / row.name / RECEIPT
     try:
-        receipt = json.loads(path.read_text(encoding="utf-8"))
+        receipt = read_json(path.read_bytes())
         outcome = Outcome(row, path.parent, receipt, resumed=True)
         outcome.record()
     except (OSError, ValueError, KeyError, TypeError):

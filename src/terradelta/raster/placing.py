@@ -99,7 +99,8 @@ def warped_by_points(dataset: DatasetReader, name: str) -> str:
         MemoryFile(ext=".vrt") as memory,
     ):
         rasterio.shutil.copy(warped, memory.name, driver="VRT")
-        return memory.read().decode()
+        text: bytes = memory.read()
+        return text.decode()
 
 
 def _colours(dataset: DatasetReader) -> set[str]:

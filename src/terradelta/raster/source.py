@@ -221,7 +221,7 @@ class Source:
 
     def by_value(self, selected: Sequence[int]) -> dict[int, float]:
         """Nodata values of the selected bands that can be compared with their values; others need GDAL's mask."""
-        found = {}
+        found: dict[int, float] = {}
         for number, position in zip(selected, self.positions(selected), strict=True):
             value, integers = self.nodata[position], np.dtype(self.bands[position].dtype).kind in "iu"
             if value is None or not (self.told or self.masks[position] == "nodata"):
@@ -445,7 +445,7 @@ def _refuse_truncated(dataset: DatasetReader, name: str) -> None:
 
 
 def _is_alpha(dataset: DatasetReader, number: int) -> bool:
-    return dataset.colorinterp[number - 1] == ColorInterp.alpha
+    return bool(dataset.colorinterp[number - 1] == ColorInterp.alpha)
 
 
 def _is_opacity(dataset: DatasetReader, number: int) -> bool:

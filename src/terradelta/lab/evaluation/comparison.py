@@ -1,6 +1,5 @@
 """Two models on the same images: the difference of their scores, its interval, and whether chance explains it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from terradelta.errors import InputError
 from terradelta.lab.metrics import METRICS, bootstrap, metrics_of, permutation_test
 from terradelta.lab.metrics.resampling import RESAMPLES
+from terradelta.strangers import read_json
 
 __all__ = ["Comparison", "compare", "read_images"]
 
@@ -100,12 +100,12 @@ def read_images(path: Path, receipt: dict[str, Any]) -> tuple[str, Images]:
         InputError: if it is no receipt with the counts of each image, or one of other data or another protocol.
     """
     try:
-        other = json.loads(path.read_text())
+        other = read_json(path.read_bytes())
         images = {str(name): tuple(map(int, each)) for name, each in other["images"]["confusion_px"].items()}
         sha256, protocol, model = other["data"]["sha256"], other["protocol"], str(other["model"])
         if not all(len(each) == 4 for each in images.values()):
             raise ValueError("four counts an image")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, OverflowError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is no receipt of `terradelta evaluate` with the counts of each image; make one with -o"
         ) from error

@@ -11,6 +11,7 @@ from terradelta.card import ModelCard
 from terradelta.errors import InputError
 from terradelta.lab.data.pairs import PairSource
 from terradelta.lab.evaluation.evaluator import Evaluation
+from terradelta.strangers import read_json
 
 __all__ = ["evaluation_receipt", "receipt_text", "with_receipt"]
 
@@ -66,7 +67,7 @@ def with_receipt(card: ModelCard, path: Path) -> ModelCard:
         InputError: if the file is no such receipt, or one of other weights.
     """
     try:
-        receipt = json.loads(path.read_text())
+        receipt = read_json(path.read_bytes())
         score = {name: receipt[name] for name in ("protocol", "threshold", "metrics", "created")}
         data, model = receipt["data"], receipt["model"]
         score |= {"data": data["folder"], "split": data["split"], "pairs": data["pairs"], "sha256": data["sha256"]}

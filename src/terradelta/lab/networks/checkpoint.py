@@ -67,6 +67,7 @@ def load_network(path: Path) -> tuple[ChangeNetwork, ModelCard]:
     if CARD_KEY not in state or "weights" not in state:
         raise ModelError(f"{file} has no model card; only checkpoints written by `terradelta train` can be used")
     card = ModelCard.from_json(state[CARD_KEY], str(file))
+    _check_shapes(card, state["weights"], file)
     network = create_model(card.network, **card.network_args)
     try:
         network.load_state_dict(state["weights"])
@@ -74,3 +75,17 @@ def load_network(path: Path) -> tuple[ChangeNetwork, ModelCard]:
         raise ModelError(f"{file}: the weights do not fit network {card.network!r} ({error})") from error
     network.eval()
     return network, card
+
+
+def _check_shapes(card: ModelCard, weights: Any, file: Path) -> None:  # noqa: ANN401  from a file
+    """Raise ModelError if a card asks for a network of other shapes than the file's, before memory is taken for it."""
+    with torch.device("meta"):  # shapes without memory
+        wanted = create_model(card.network, **card.network_args).state_dict()
+    given = {key: tuple(value.shape) for key, value in weights.items()} if isinstance(weights, dict) else {}
+    odd = next((key for key, value in wanted.items() if given.get(key) != tuple(value.shape)), None)
+    if odd is not None:
+        there = given.get(odd, "nothing")
+        raise ModelError(
+            f"{file}: the weights do not fit network {card.network!r} with the arguments of its card: {odd} is "
+            f"{there}, not {tuple(wanted[odd].shape)}; use the checkpoint as `terradelta train` wrote it"
+        )
