@@ -5,7 +5,8 @@
 CACHE is a folder for the peers' environments (about 7 GB, made at the first run) and the scenes. Each contender maps
 the same synthetic pair in a process of its own that may use one core only. Prints seconds of the whole process, start
 included (wall clock and CPU; on a machine that others use, compare CPU), peak resident memory, of our parts' busy
-seconds the share that is not the network's, and ratios to ours: the default weights in float32, in bfloat16 where the CPU has it, and in 8-bit integers; eager PyTorch runs the default
+seconds the share that is not the network's, and ratios to ours: the default weights in float32, in bfloat16 where
+the CPU has it, and in 8-bit integers; eager PyTorch runs the default
 network. With --json also a file of all figures.
 
 TorchGeo: GridGeoSampler and its FCSiamDiff (ResNet-34), windows of 512 without overlap. geoai: `predict_geotiff` with

@@ -40,7 +40,10 @@ finite = st.floats(-1e6, 1e6)
 positive = st.floats(1e-6, 1e6)
 
 
-@given(st.lists(st.tuples(st.text(), finite, positive), min_size=1, max_size=5), positive, st.text())
+TEXTS = st.text(st.characters(exclude_categories=["C", "Z"]))  # others are made printable when read
+
+
+@given(st.lists(st.tuples(TEXTS, finite, positive), min_size=1, max_size=5), positive, TEXTS)
 def test_json_round_trip_of_any_numbers(bands: list[tuple[str, float, float]], scale: float, text: str) -> None:
     names, mean, std = (tuple(column) for column in zip(*bands, strict=True))
     card = ModelCard(text, text, names, mean, std, scale=scale, data=text)

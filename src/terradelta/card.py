@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.errors import BandError, ModelError
+from terradelta.strangers import read_json
 
 __all__ = ["CARD_KEY", "EIGHT_BIT", "NO_LIMIT", "STRETCH", "ModelCard", "method_purpose", "nested_deeper"]
 
@@ -144,7 +145,7 @@ class ModelCard:
             ModelError: if it is no card, or of a newer version than this code reads.
         """
         try:
-            fields = json.loads(text)
+            fields = read_json(text)
             version = fields.pop("card_version")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{source}: the model card is not readable; export the model again") from error

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import terradelta
 from terradelta.errors import InputError, MissingExtraError, OutputExistsError, TerradeltaError
 from terradelta.files import write_whole
+from terradelta.strangers import printable
 
 __all__ = [
     "DATA_HELP",
@@ -34,7 +35,16 @@ __all__ = [
     "write",
 ]
 
-console = Console(stderr=True, highlight=False)
+
+class PrintableConsole(Console):
+    """A console whose lines hold nothing that a terminal acts upon, whoever wrote what they quote."""
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401  as in the base class
+        """As `Console.print`."""
+        super().print(*(printable(each) if isinstance(each, str) else each for each in objects), **options)
+
+
+console = PrintableConsole(stderr=True, highlight=False)
 
 
 class Advance(Protocol):

@@ -22,6 +22,7 @@ from shapely.geometry.base import BaseGeometry
 from terradelta.errors import InputError, LeftOutWarning
 from terradelta.raster.access import is_utf8, sealed_vectors, vector_name
 from terradelta.raster.overlap import Aoi, Area
+from terradelta.strangers import read_json
 
 __all__ = ["parse_area", "read_area"]
 
@@ -106,7 +107,7 @@ def _from_text(text: str, label: str) -> Area:
     if wkt is not None:
         return _wkt_area(wkt, label)
     try:
-        content = json.loads(text)
+        content = read_json(text)
         found = list(_geojson_geometries(content))
         geometries = shapely.get_parts(
             shapely.from_geojson([json.dumps(each, allow_nan=False) for each in found if each is not None])

@@ -8,7 +8,6 @@ Sources: STAC specification 1.0 and 1.1 with the extensions eo, projection and r
 """
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from terradelta.raster.bands import Band, band_code
 from terradelta.raster.remote import fetch_text, full_url, is_url, public_url
 from terradelta.raster.source import Source, gdal_type, read_source
 from terradelta.raster.values import Meaning, sentinel_meaning
+from terradelta.strangers import read_json
 
 __all__ = ["read_input"]
 
@@ -126,7 +126,7 @@ def _text(file: str) -> str:
 
 def _parse(text: str, path: str, address: str, folder: str) -> _Item:
     try:
-        content = json.loads(text)
+        content = read_json(text)
     except (ValueError, RecursionError) as error:
         raise RasterError(f"{path} is no JSON ({str(error)[:200]}); give an image or a STAC item") from error
     content = _dict(content)

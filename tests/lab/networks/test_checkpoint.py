@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError, OutputError
-from terradelta.lab.networks import create_model
+from terradelta.lab.networks import create_model, list_models
 from terradelta.lab.networks.checkpoint import load_checkpoint, load_network, save_checkpoint, save_safetensors
 
 CARD = ModelCard("w", "mlla_sianet", ("r", "g", "b"), (0, 0, 0), (1, 1, 1))
@@ -111,3 +111,23 @@ def test_safetensors_that_cannot_be_used(tmp_path: Path) -> None:
             load_network(path)
     with pytest.raises(ModelError, match=r"missing.safetensors cannot be read as safetensors \(No such file"):
         load_network(missing)
+
+
+def test_a_card_that_asks_for_more_than_the_file_holds_takes_no_memory(tmp_path: Path) -> None:
+    """Hundreds of gigabytes, of which not a byte is taken."""
+    small = create_model("fc_siam_diff")
+    huge = ModelCard("w", "fc_siam_diff", ("r", "g", "b"), (0, 0, 0), (1, 1, 1), network_args={"in_channels": 10**9})
+    save_checkpoint({"weights": small.state_dict(), CARD_KEY: huge.to_json()}, tmp_path / "x.ckpt")
+    with pytest.raises(
+        ModelError, match=r"with the arguments of its card: .* is \(16, 3, 3, 3\), not \(16, 1000000000, 3, 3\)"
+    ):
+        load_network(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_shapes_of_every_network_are_known_without_memory(name: str) -> None:
+    with torch.device("meta"):
+        wanted = create_model(name).state_dict()
+    assert {key: value.shape for key, value in wanted.items()} == {
+        key: value.shape for key, value in create_model(name).state_dict().items()
+    }

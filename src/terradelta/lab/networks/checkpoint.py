@@ -82,6 +82,7 @@ def load_network(path: Path) -> tuple[ChangeNetwork, ModelCard]:
     file = path / "best.ckpt" if path.is_dir() else path
     weights, card_text = _read_safetensors(file) if file.suffix.lower() == SAFETENSORS else _read_weights(file)
     card = ModelCard.from_json(card_text, str(file))
+    _check_shapes(card, weights, file)
     network = create_model(card.network, **card.network_args)
     try:
         network.load_state_dict(weights)
@@ -108,3 +109,17 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Any], str]:
     if card is None:
         raise ModelError(f"{file} has no model card; export it with `terradelta export RUN -o FILE.safetensors`")
     return weights, card
+
+
+def _check_shapes(card: ModelCard, weights: Any, file: Path) -> None:  # noqa: ANN401  from a file
+    """Raise ModelError if a card asks for a network of other shapes than the file's, before memory is taken for it."""
+    with torch.device("meta"):  # shapes without memory
+        wanted = create_model(card.network, **card.network_args).state_dict()
+    given = {key: tuple(value.shape) for key, value in weights.items()} if isinstance(weights, dict) else {}
+    odd = next((key for key, value in wanted.items() if given.get(key) != tuple(value.shape)), None)
+    if odd is not None:
+        there = given.get(odd, "nothing")
+        raise ModelError(
+            f"{file}: the weights do not fit network {card.network!r} with the arguments of its card: {odd} is "
+            f"{there}, not {tuple(wanted[odd].shape)}; use the checkpoint as `terradelta train` wrote it"
+        )

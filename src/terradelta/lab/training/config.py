@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from terradelta.errors import InputError
 from terradelta.lab.evaluation import WHOLE, Scoring
 from terradelta.lab.losses import LOSSES
+from terradelta.strangers import read_json
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Augmentation", "Optimiser", "Recipe", "Schedule"]
 
@@ -268,7 +269,7 @@ class Recipe:
             InputError: if the text is no recipe.
         """
         try:
-            then = json.loads(text)
+            then = read_json(text)
         except ValueError as error:
             raise InputError(f"the recipe of the run is not readable ({error})") from error
         if not isinstance(then, dict):
