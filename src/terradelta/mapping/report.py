@@ -135,7 +135,8 @@ def _polygons(receipt: MapReceipt) -> str:
 
 def _no_polygons(result: MapResult) -> str:
     small = result.small_polygons
-    why = f"; {integer(small)} were smaller than the smallest area and are in the rasters only" if small else ""
+    verbs = ("was", "is") if small == 1 else ("were", "are")
+    why = f"; {integer(small)} {verbs[0]} too small and {verbs[1]} in the rasters only" if small else ""
     return section("polygons", "Largest changes", f"<p>There is no polygon in change.gpkg{why}.</p>")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import terradelta
+from terradelta.files import write_whole
+from terradelta.html.pictures import thumbnail
 from terradelta.mapping.answer import pair_summary
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import add_evidence
@@ -40,7 +42,8 @@ from terradelta.stages import StageClock
 
 __all__ = ["ChangeMap", "MapOptions", "map_change"]
 
-RECEIPT, REPORT = "receipt.json", "report.html"
+RECEIPT, REPORT, THUMBNAIL = "receipt.json", "report.html", "thumbnail.jpg"
+THUMBNAIL_SIDE = 320
 DEFAULTS = MapOptions()
 
 
@@ -142,6 +145,7 @@ def map_change(
                 pictures = quicklooks(pair, work.product)
             receipt = run.receipt(made, tuple(preflight), alignment, evidence, found)
             write_report(work.product / REPORT, receipt, pictures)
+            write_whole(work.product / THUMBNAIL, thumbnail(pictures, THUMBNAIL_SIDE))
             write_receipt(receipt, work.product / RECEIPT)
     return ChangeMap(out, receipt)
 
