@@ -3,11 +3,10 @@
 Importing this package is free: no torch, no GDAL, no OpenVINO until they are used. The names below are imported from
 their modules when they are first asked for.
 
-    from pathlib import Path
     import terradelta
 
-    predictor = terradelta.load_predictor()
-    made = terradelta.map_change(Path("before.tif"), Path("after.tif"), Path("out"), predictor)
+    predictor = terradelta.load_predictor()  # or terradelta.load_method("irmad"), which needs no weights
+    made = terradelta.map_change("before.tif", "after.tif", "out", predictor)
 """
 
 import importlib
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from terradelta.geo.grid import Grid
     from terradelta.lab.evaluation import evaluate
     from terradelta.mapping.run import ChangeMap, MapOptions, map_change
+    from terradelta.predict.classical import load_method
     from terradelta.predict.load import load_predictor
     from terradelta.predict.predictor import Predictor
     from terradelta.raster.pair import open_pair
@@ -33,6 +33,7 @@ _HOME = {
     "Predictor": "predict.predictor",
     "TerradeltaError": "errors",
     "evaluate": "lab.evaluation",
+    "load_method": "predict.classical",
     "load_predictor": "predict.load",
     "map_change": "mapping.run",
     "open_pair": "raster.pair",
@@ -47,6 +48,7 @@ __all__ = [
     "TerradeltaError",
     "__version__",
     "evaluate",
+    "load_method",
     "load_predictor",
     "map_change",
     "open_pair",

@@ -17,6 +17,8 @@
 Messages say what was given, what is allowed and what to do next.
 """
 
+from pathlib import Path
+
 __all__ = [
     "BandError",
     "DataError",
@@ -32,6 +34,7 @@ __all__ = [
     "RemoteError",
     "ShapeError",
     "TerradeltaError",
+    "cure",
 ]
 
 
@@ -87,7 +90,32 @@ class MissingExtraError(TerradeltaError):
     """An optional dependency is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the optional dependencies [{extra}]; run: pip install 'terradelta[{extra}]'")
+        super().__init__(f"{feature} needs the optional dependencies [{extra}]; {cure(extra)}")
+
+
+def cure(extra: str) -> str:
+    """What installs optional dependencies; terradelta is on no package index, so it is done from its sources."""
+    import shlex
+
+    sources = _sources()
+    if sources is None:
+        return f"in the folder of terradelta's sources run: pip install -c constraints.txt '.[{extra}]'"
+    constraints = shlex.quote(str(sources / "constraints.txt"))
+    return f"run: pip install -c {constraints} {shlex.quote(f'{sources}[{extra}]')}"
+
+
+def _sources() -> Path | None:
+    """The folder that this package runs in, or was installed from (PEP 610), if it is still there."""
+    import contextlib
+    import json
+    import urllib.parse
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    folders = [Path(__file__).parents[2]]
+    with contextlib.suppress(PackageNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        url = urllib.parse.urlsplit(json.loads(distribution("terradelta").read_text("direct_url.json") or "")["url"])
+        folders += [Path(urllib.parse.unquote(url.path))] if url.scheme == "file" else []
+    return next((each for each in folders if (each / "constraints.txt").is_file()), None)
 
 
 class LeftOutWarning(UserWarning):

@@ -528,8 +528,8 @@ def test_map_takes_a_table_of_pairs(run, pair, tmp_path):
     out = tmp_path / "out"
     code, printed, err = run("map", "--pairs", table, "-o", out, "--method", "cva")
     assert code == 2
-    assert Path(printed.strip()) == out / "summary.csv"
-    assert "1 of 2, one: changed:" in err
+    assert Path(printed.strip()) == out / "index.html"
+    assert "1 of 2, one: No change that cva could tell from noise." in err
     assert "2 of 2, two: failed:" in err
     assert "1 of 2 pairs failed;" in err
     write(tmp_path / "none.tif", np.full((3, 96, 128), 90, np.uint8))
@@ -607,3 +607,13 @@ def test_area_draws_samples_and_tells_areas(run, pair, tmp_path):
     code, _, err = run("area", tmp_path / "nothing")
     assert code == 2
     assert "give a folder that `terradelta map` made" in err
+
+
+def test_shipped_weights_are_exported_by_name(run, tmp_path):
+    name = next(name for name in shipped_models() if not name.endswith("_int8"))
+    code, _, err = run("export", name, "-o", tmp_path / "copy.onnx")
+    assert code == 0, err
+    assert (tmp_path / "copy.onnx").is_file()
+    code, _, err = run("export", name, "--int8", tmp_path / "nothing", "-o", tmp_path / "int8.onnx")
+    assert code == 2
+    assert f"{tmp_path / 'nothing'}" in err

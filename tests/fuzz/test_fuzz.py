@@ -20,7 +20,10 @@ pytest.importorskip("onnx")
 SECONDS = 600.0
 """After which a run hangs; it takes half a second, but next to other work much longer."""
 SERVER = Path(__file__).with_name("server.py")
-PRODUCTS = {"change.gpkg", "change.tif", "probability.tif", "receipt.json", "report.html"}
+PRODUCTS = {
+    *("change.gpkg", "change.tif", "change.tif.aux.xml", "probability.tif", "receipt.json", "report.html"),
+    "thumbnail.jpg",
+}
 
 
 class Runner:

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
 from terradelta.errors import InputError, OutputError, OutputExistsError
 from terradelta.mapping.batch import map_pairs, parse_bands, read_pairs
@@ -51,7 +54,26 @@ def test_a_failed_pair_does_not_end_the_others(tmp_path, images):
     assert (tmp_path / "out" / lines[0]["report"]).is_file()
     assert "bad.tif cannot be opened" in lines[1]["message"]
     assert "x.tif does not exist" in lines[3]["message"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".pairs.json", "one", "summary.csv", "three"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        ".pairs.json",
+        "index.html",
+        "one",
+        "summary.csv",
+        "three",
+    ]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert re.findall(r'href="([^"]+)"', page) == ["one/report.html", "three/report.html"]
+    thumbnails = re.findall(r'src="([^"]+)"', page)
+    assert thumbnails == ["one/thumbnail.jpg", "three/thumbnail.jpg"]
+    for name in thumbnails:
+        with pytest.warns(NotGeoreferencedWarning), rasterio.open(tmp_path / "out" / name) as picture:
+            red, _, blue = picture.read().astype(int)
+        assert red.shape == (150, 210)
+        assert (red - blue)[55:75, 105:135].min() > 50 > (red - blue)[100:].max()
+        assert (red - blue)[4:7, 4:7].max() > 50
+    assert page.count("changed: ") == 2
+    assert "failed: " in page
+    assert "2 pairs of 4 failed." in page
 
 
 def test_a_line_may_have_its_own_options(tmp_path, images):

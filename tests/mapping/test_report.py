@@ -400,7 +400,7 @@ def test_polygons_without_place_on_earth(quicklooks):
 def test_no_polygon_is_said(quicklooks):
     none = replace(RECEIPT.result, polygons=0, small_polygons=2)
     text = Page(render_report(replace(RECEIPT, largest_polygons=(), result=none), quicklooks)).text
-    assert "There is no polygon in change.gpkg; 2 were smaller than the smallest area" in text
+    assert "There is no polygon in change.gpkg; 2 were too small and are in the rasters only" in text
 
 
 def test_unknown_area_is_given_in_pixels(quicklooks):

@@ -44,6 +44,7 @@ def test_product_of_a_known_change(tmp_path, write_tiff: Writer, pair_values):
         "probability.tif",
         "receipt.json",
         "report.html",
+        "thumbnail.jpg",
     ]
     for path in (made.probability, made.change):
         assert cog_validate(path, strict=True) == (True, [], [])

@@ -11,7 +11,14 @@ from terradelta.lab.networks import create_model
 from terradelta.lab.networks.checkpoint import save_network
 from terradelta.lab.synthetic import SceneConfig, make_scene
 from terradelta.predict import openvino
-from terradelta.predict.load import DEFAULT_MODEL, SHORT_NAMES, PrecisionWarning, load_predictor, shipped_models
+from terradelta.predict.load import (
+    DEFAULT_MODEL,
+    SHORT_NAMES,
+    PrecisionWarning,
+    find_model,
+    load_predictor,
+    shipped_models,
+)
 
 
 def test_shipped_models_are_onnx_files_under_their_names() -> None:
@@ -53,7 +60,7 @@ def test_a_run_folder_is_run_by_torch(tmp_path: Path) -> None:
 
 def test_without_torch_the_message_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "terradelta.lab.inference.torch_predictor", None)
-    with pytest.raises(MissingExtraError, match=r"is a training run, which needs .*pip install 'terradelta\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"is a training run, which needs .*pip install -c .*\[train\]'?$"):
         load_predictor(str(tmp_path))
 
 
@@ -131,3 +138,9 @@ def test_a_run_in_bfloat16(tmp_path: Path) -> None:
     save_network(create_model("mlla_sianet"), card, tmp_path / "best.ckpt")
     assert load_predictor(str(tmp_path), precision="bf16", threads=1).identity.endswith(" bf16")
     assert load_predictor(str(tmp_path), precision="f32", threads=1).identity.endswith(" f32")
+
+
+def test_names_stand_for_files():
+    for name, path in shipped_models().items():
+        assert find_model(name) == path
+    assert find_model("somewhere/x.onnx") == Path("somewhere/x.onnx")

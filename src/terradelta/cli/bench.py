@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console, RenderableType
 
 from terradelta.cli._base import app, needs_train, progress, say
+from terradelta.cli._table import Column, fitted
 from terradelta.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
-SHOWN = ("network", "F1 %", "IoU %", "runs", "learnt", "published F1 %", "parameters M", "speed", "remark")
+RANKS = {
+    **{"network": 0, "F1 %": 1, "remark": 2, "learnt": 3, "IoU %": 4, "published F1 %": 5, "runs": 6},
+    **{"parameters M": 7, "speed": 8},
+}
+"""Columns of the terminal, and which of them go first where there is no room."""
 
 
 @app.command()
@@ -47,7 +50,8 @@ def bench(
     protocol = Setup(place, steps, crop, batch, tiles, device)
     entries = _entries(networks, ablation, small)
     made = run_bench(protocol, entries, range(seeds), out, ablation=ablation, progress=progress, announce=say)
-    Console().print(_short_table(made.table))
+    console = Console()
+    console.print(_short_table(made.table, console))
     failed = [o.entry.label for o in made.outcomes if o.failures]
     if failed:
         say(f"failed: {', '.join(failed)}; the table says why, and the same command tries them again")
@@ -69,10 +73,9 @@ def _entries(networks: str | None, ablation: str | None, small: bool) -> "list[E
     return ablation_entries(ablation, small=small)
 
 
-def _short_table(full: "Report") -> Table:
+def _short_table(full: "Report", console: Console) -> RenderableType:
     """The columns that fit into a terminal."""
-    chosen = [k for k, column in enumerate(full.columns) if column.name in SHOWN]
-    table = Table(*(full.columns[k].name for k in chosen), title=Text(full.title))
-    for row in full.shown():
-        table.add_row(*(Text(row[k]) for k in chosen))
-    return table
+    chosen = [k for k, column in enumerate(full.columns) if column.name in RANKS]
+    names = [full.columns[k].name for k in chosen]
+    columns = [Column(name, RANKS[name], wraps=name == "remark") for name in names]
+    return fitted(full.title, columns, [[row[k] for k in chosen] for row in full.shown()], console)

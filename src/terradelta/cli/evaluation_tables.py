@@ -1,6 +1,6 @@
 """What the command `evaluate` prints: a table for each part of a receipt."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from terradelta.cli._base import say
+from terradelta.cli._table import Column, fitted
 
 if TYPE_CHECKING:
     from terradelta.receipt import EvaluationReceipt
@@ -56,6 +57,11 @@ def _scores(receipt: "EvaluationReceipt") -> None:
         _sizes(receipt.by_size)
 
 
+def _print(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    console = Console()
+    console.print(fitted(title, columns, rows, console))
+
+
 def _interval(pair: Iterable[float] | None) -> str:
     return "" if not pair else " to ".join(f"{value:.4f}" for value in pair)
 
@@ -81,27 +87,30 @@ def _protocols(receipt: "EvaluationReceipt") -> None:
 
 
 def _sweep(receipt: "EvaluationReceipt") -> None:
-    table = Table("threshold by", "threshold", "precision", "recall", "f1", "iou_changed", "miou", title="Sweep")
+    names = ("f1", "precision", "recall", "iou_changed", "miou")
+    columns = (
+        *(Column("threshold by"), Column("threshold"), Column("f1"), Column("precision", 1), Column("recall", 1)),
+        *(Column("iou_changed", 2), Column("miou", 3)),
+    )
+    rows = []
     for row in () if receipt.sweep is None else receipt.sweep.chosen:
         if row.threshold is None:
-            table.add_row(row.rule, "none reaches it")
+            rows.append((row.rule, "none", *("" for _ in names)))
             continue
-        names = ("precision", "recall", "f1", "iou_changed", "miou")
-        table.add_row(row.rule, f"{row.threshold:.3f}", *(f"{getattr(row.metrics, name):.4f}" for name in names))
-    Console().print(table)
+        rows.append((row.rule, f"{row.threshold:.3f}", *(f"{getattr(row.metrics, name):.4f}" for name in names)))
+    _print("Sweep", columns, rows)
 
 
 def _against(receipt: "EvaluationReceipt") -> None:
     found = receipt.against
     if found is None:
         return
-    table = Table(
-        "", found.model, receipt.model, "difference", "95 % interval", title=Text(f"Compared with {found.model}")
-    )
+    columns = (*map(Column, ("", "this", "other", "difference")), Column("95 % interval", 1))
+    rows = []
     for name, value in vars(found.its_metrics).items():
-        row = (f"{value:.4f}", f"{getattr(found.metrics, name):.4f}", f"{getattr(found.difference, name):+.4f}")
-        table.add_row(name, *row, _interval(found.intervals.get(name)))
-    Console().print(table)
+        row = (f"{getattr(found.metrics, name):.4f}", f"{value:.4f}", f"{getattr(found.difference, name):+.4f}")
+        rows.append((name, *row, _interval(found.intervals.get(name))))
+    _print(f"{receipt.model} (this) against {found.model} (other)", columns, rows)
     say(
         f"F1: p = {found.p_f1:.4f} (two-sided permutation test over {found.images} images); "
         f"{found.images_with_higher_f1} images better, {found.images_with_lower_f1} worse"
@@ -109,12 +118,16 @@ def _against(receipt: "EvaluationReceipt") -> None:
 
 
 def _robustness(receipt: "EvaluationReceipt") -> None:
-    table = Table("disturbance", "level", "f1", "change", "95 % interval", "precision", "recall", title="Robustness")
+    columns = (
+        *(Column("disturbance"), Column("level"), Column("f1"), Column("change"), Column("95 % interval", 1)),
+        *(Column("precision", 2), Column("recall", 3)),
+    )
+    rows = []
     for row in () if receipt.robustness is None else receipt.robustness.rows:
         change = "" if row.f1_change is None else f"{row.f1_change:+.4f}"
         scores = (f"{row.precision:.4f}", f"{row.recall:.4f}")
-        table.add_row(row.kind, row.label, f"{row.f1:.4f}", change, _interval(row.f1_change_interval), *scores)
-    Console().print(table)
+        rows.append((row.kind, row.label, f"{row.f1:.4f}", change, _interval(row.f1_change_interval), *scores))
+    _print("Robustness", columns, rows)
 
 
 def _calibrated(receipt: "EvaluationReceipt", copy: Path | None) -> None:

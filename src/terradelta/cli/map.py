@@ -215,7 +215,7 @@ def _map(
 def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor"]) -> None:
     """Map the pairs of a table; exit code 2 if one failed."""
     from terradelta.mapping.answer import answer_lines
-    from terradelta.mapping.batch import SUMMARY, map_pairs, read_pairs
+    from terradelta.mapping.batch import INDEX, SUMMARY, map_pairs, read_pairs
 
     count, failed = len(read_pairs(table)), 0
     with console.status("loading the model"):
@@ -230,7 +230,7 @@ def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[
             else:
                 line += answer_lines(outcome.receipt)[0] + " (done before)" * outcome.resumed
             console.print(line, style="red" if outcome.receipt is None else None, markup=False)
-    print(out / SUMMARY)
+    print(out / INDEX)
     if failed:
         raise InputError(f"{failed} of {count} pairs failed; {out / SUMMARY} says why. The others are done")
 
@@ -248,7 +248,7 @@ def _workers(options: "MapOptions", address: str | None) -> Iterator["MapOptions
     with console.status("meeting the cluster"):
         cluster = Cluster(address)
     with cluster:
-        say(f"{cluster.count()} workers")
+        say(f"workers: {cluster.count()}")
         yield dataclasses.replace(options, workers=cluster)
 
 

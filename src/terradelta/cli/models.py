@@ -4,11 +4,14 @@ import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
 from terradelta.cli._base import app, console, needs_train
+from terradelta.cli._table import Column as Shown
+from terradelta.cli._table import fitted
+from terradelta.errors import cure
 
 if TYPE_CHECKING:
     from terradelta.card import ModelCard
@@ -33,25 +36,29 @@ def models(
     if name is not None:
         _print_card(out, name)
         return
-    out.print(_weights_table())
-    out.print(_methods_table())
-    for part in _networks():
+    out.print(_weights_table(out))
+    out.print(_methods_table(out))
+    for part in _networks(out):
         out.print(part)
 
 
-def _weights_table() -> Table:
+def _weights_table(out: Console) -> RenderableType:
     from terradelta.predict.load import SHORT_NAMES, shipped_models
 
     short = {name: f" ({alias})" for alias, name in SHORT_NAMES.items()}
-    table = Table("weights", "network", "bands", "F1", "on", "licence", title="Weights that ship")
+    columns = (
+        *(Shown("weights"), Shown("finds", 2, wraps=True), Shown("F1", 1), Shown("on", 4, wraps=True)),
+        *(Shown("licence", 3, wraps=True), Shown("bands", 5), Shown("network", 6)),
+    )
+    rows = []
     for shipped in shipped_models():
         card = _card(shipped)
         label = shipped + short.get(shipped, "")
         score = card.scores[-1] if card.scores else {}
         f1 = f"{score['metrics']['f1']:.4f}" if score else ""
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
-        table.add_row(*map(Text, (label, card.network, ", ".join(card.bands), f1, where, card.licence)))
-    return table
+        rows.append((label, card.finds or "not stated", f1, where, card.licence, ", ".join(card.bands), card.network))
+    return fitted("Weights that ship", columns, rows, out)
 
 
 def _card(name: str) -> "ModelCard":
@@ -64,16 +71,15 @@ def _card(name: str) -> "ModelCard":
         return load_predictor(name, threads=1).card
 
 
-def _methods_table() -> Table:
+def _methods_table(out: Console) -> RenderableType:
     from terradelta.predict.classical import methods
 
-    table = Table("method", "year", "what it is", title="Methods without weights (map --method)")
-    for name, method in methods().items():
-        table.add_row(name, str(method.year), method.summary)
-    return table
+    rows = [(name, str(method.year), method.summary) for name, method in methods().items()]
+    columns = (Shown("method"), Shown("year", 1), Shown("what it is", wraps=True))
+    return fitted("Methods without weights (map --method)", columns, rows, out)
 
 
-def _networks() -> list[Table | Text]:
+def _networks(out: Console) -> list[RenderableType]:
     """The table of networks and what has to be said to it; one line where torch is not installed."""
     try:
         from terradelta.lab.bench.facts import network_facts
@@ -81,22 +87,21 @@ def _networks() -> list[Table | Text]:
         from terradelta.lab.bench.speed import REFERENCE, known_speeds
         from terradelta.lab.networks import list_models, model_info
     except ModuleNotFoundError:
-        return [Text("Networks to train: pip install 'terradelta[train]'")]
+        return [Text(f"Networks to train: {cure('train')}")]
     speeds = known_speeds()
-    heads = ("network", "paper", "year", "parameters", "MACs", "as thop", "speed", "symmetric", "published F1")
-    table = Table(*heads, title="Networks that can be trained")
+    columns = (
+        *(Shown("network"), Shown("published F1", 1), Shown("parameters", 2), Shown("MACs", 3), Shown("year", 4)),
+        *(Shown("speed", 5), Shown("symmetric", 6), Shown("paper", 7, wraps=True), Shown("as thop", 8)),
+    )
+    rows = []
     for network in list_models():
         info, facts = model_info(network), network_facts(network)
-        table.add_row(
-            network,
-            Text(info.paper.split(",")[0]),
-            str(info.year),
-            f"{facts.parameters / 1e6:.2f} M",
-            f"{facts.macs.true / 1e9:.2f} G",
-            f"{facts.macs.thop / 1e9:.2f} G",
-            _relative(speeds.get(network)),
-            "yes" if facts.symmetric else "no",
-            Text(headline_f1(network)),
+        rows.append(
+            (
+                *(network, headline_f1(network), f"{facts.parameters / 1e6:.2f} M", f"{facts.macs.true / 1e9:.2f} G"),
+                *(str(info.year), _relative(speeds.get(network)), "yes" if facts.symmetric else "no"),
+                *(info.paper.split(",")[0], f"{facts.macs.thop / 1e9:.2f} G"),
+            )
         )
     hint = "" if speeds else f" Not measured on this machine yet ({NEVER_MEASURED}): terradelta models --speed."
     notes = (
@@ -105,7 +110,7 @@ def _networks() -> list[Table | Text]:
         "Symmetric: swapping the dates changes nothing. Published: as printed by the first source that `models NAME` "
         f"lists; {MARK} contradicts itself."
     )
-    return [table, Text(notes, style="dim")]
+    return [fitted("Networks that can be trained", columns, rows, out), Text(notes, style="dim")]
 
 
 def _relative(speed: "Speed | None") -> str:

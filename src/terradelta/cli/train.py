@@ -59,7 +59,9 @@ def train(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A training run's folder, a checkpoint, or an ONNX file to copy.")],
+    run: Annotated[
+        Path, typer.Argument(help="A training run, a checkpoint, or what to copy: shipped weights, an ONNX file.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write, or FILE.safetensors.")],
     receipt: Annotated[
         list[Path] | None, typer.Option(help="Receipt of `evaluate` whose scores go into the card.")
@@ -76,12 +78,15 @@ def export(
     ] = None,
 ) -> None:
     """Export a trained network to ONNX and compare it with the original; or its weights to safetensors."""
+    from terradelta.predict.load import find_checkpoint, find_model
+
     check_new(out)
     if out.suffix.lower() == ".safetensors":
         if receipt or half_weights or int8 is not None:
             raise InputError(f"--receipt, --half-weights and --int8 are for ONNX files; {out} is none")
-        _export_safetensors(run, out)
+        _export_safetensors(find_checkpoint(str(run)), out)
         return
+    run = find_model(str(run))
     exported = run.suffix.lower() == ".onnx"
     if half_weights and (exported or int8 is not None):
         wanted = "floating point, so leave --int8 out" if int8 is not None else "the training run or its checkpoint"

@@ -12,7 +12,7 @@ from scipy.ndimage import binary_dilation
 
 from terradelta.errors import ShapeError
 
-__all__ = ["CHANGE_COLOUR", "RAMP", "Quicklooks", "change_picture", "data_uri", "probability_picture"]
+__all__ = ["CHANGE_COLOUR", "RAMP", "Quicklooks", "change_picture", "data_uri", "probability_picture", "thumbnail"]
 
 CHANGE_COLOUR = (213, 94, 0)
 """Vermilion of the Okabe-Ito palette: told apart from grey with every kind of colour vision."""
@@ -84,8 +84,30 @@ def _mask(picture: NDArray[np.floating], valid: NDArray[np.bool_]) -> Picture:
     return out
 
 
+def thumbnail(quicklooks: Quicklooks, side: int) -> bytes:
+    """`change_picture` as a JPEG of at most ``side`` pixels a side; a change of one pixel is not lost."""
+    step = -(-max(quicklooks.shape) // side)
+    rows, cols = (range(0, length, step) for length in quicklooks.shape)
+    change = np.logical_or.reduceat(np.logical_or.reduceat(quicklooks.change, rows, axis=0), cols, axis=1)
+    thin = np.s_[::step, ::step]
+    small = Quicklooks(
+        quicklooks.before[thin],
+        quicklooks.after[thin],
+        quicklooks.probability[thin],
+        change,
+        quicklooks.valid[thin] | change,
+    )
+    return encoded(change_picture(small), lossless=False)
+
+
 def data_uri(picture: Picture, lossless: bool = False) -> str:
-    """A picture as a ``data:`` address of a JPEG (quality 88) or, if lossless, a PNG; ``(H, W, 3)``."""
+    """A picture ``(H, W, 3)`` as a ``data:`` address, see `encoded`."""
+    content = base64.b64encode(encoded(picture, lossless)).decode("ascii")
+    return f"data:image/{'png' if lossless else 'jpeg'};base64,{content}"
+
+
+def encoded(picture: Picture, lossless: bool) -> bytes:
+    """A picture ``(H, W, 3)`` as a JPEG (quality 88) or, if lossless, a PNG."""
     height, width, bands = picture.shape
     driver, options = ("PNG", {}) if lossless else ("JPEG", {"quality": 88})
     with warnings.catch_warnings(), MemoryFile() as memory:
@@ -93,5 +115,4 @@ def data_uri(picture: Picture, lossless: bool = False) -> str:
         profile = {"driver": driver, "count": bands, "height": height, "width": width, "dtype": "uint8"}
         with memory.open(**profile, **options) as target:
             target.write(np.moveaxis(picture, 2, 0))
-        content = base64.b64encode(memory.read()).decode("ascii")
-    return f"data:image/{driver.lower()};base64,{content}"
+        return bytes(memory.read())

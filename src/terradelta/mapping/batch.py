@@ -17,9 +17,11 @@ from typing import Any
 
 import terradelta
 from terradelta.errors import InputError, OutputError, OutputExistsError
-from terradelta.files import settle, whole_file
+from terradelta.files import settle, whole_file, write_whole
+from terradelta.mapping.answer import answer_lines
+from terradelta.mapping.batch_page import MOST_SHOWN, PairCard, batch_page
 from terradelta.mapping.plan import MapOptions
-from terradelta.mapping.run import RECEIPT, REPORT, ChangeMap, map_change
+from terradelta.mapping.run import RECEIPT, REPORT, THUMBNAIL, ChangeMap, map_change
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.access import is_utf8
 from terradelta.raster.aoi import parse_area
@@ -27,9 +29,9 @@ from terradelta.raster.overlap import aoi_record
 from terradelta.raster.remote import full_url, is_url, public_url
 from terradelta.receipt import MapReceipt, plain, read_receipt
 
-__all__ = ["SUMMARY", "Outcome", "PairRow", "map_pairs", "parse_bands", "read_pairs"]
+__all__ = ["INDEX", "SUMMARY", "Outcome", "PairRow", "map_pairs", "parse_bands", "read_pairs"]
 
-SUMMARY, BATCH = "summary.csv", ".pairs.json"
+SUMMARY, INDEX, BATCH = "summary.csv", "index.html", ".pairs.json"
 PAIRS_A_WORKER = 2
 _ADVICE = "make room, and run this again"
 _REQUIRED, _OPTIONAL = ("before", "after"), ("name", "aoi", "bands", "threshold", "values")
@@ -105,6 +107,12 @@ class Outcome:
         found |= {key: result[key] for key in _COLUMNS if key in result}
         return {**found, "status": "ok", "seconds": f"{seconds:.1f}", "report": f"{self.row.name}/{REPORT}"}
 
+    def card(self) -> PairCard:
+        """Its place on the index page."""
+        said = self.message if self.receipt is None else answer_lines(self.receipt)[0]
+        report = "" if self.receipt is None else f"{self.row.name}/{REPORT}"
+        return PairCard(self.row.name, report, f"{self.row.name}/{THUMBNAIL}", said)
+
 
 def parse_bands(text: str) -> tuple[str | int, ...]:
     """Bands from a text such as ``3,2,1`` or ``red, green``: numbers and names."""
@@ -179,7 +187,7 @@ def _check_names(table: Path, rows: Sequence[PairRow]) -> None:
             raise InputError(
                 f"{table}: {row.name!r:.120} is no name for a folder; use letters, digits, '-', '_' and '.' inside"
             )
-        if row.name.lower() in seen or row.name.lower() == SUMMARY:
+        if row.name.lower() in seen or row.name.lower() in (SUMMARY, INDEX):
             raise InputError(f"{table}: the name {row.name!r} stands twice, or is taken; each pair needs its own")
         seen.add(row.name.lower())
 
@@ -207,7 +215,8 @@ def map_pairs(
         progress: called with (pairs done, pairs in all); the present pair counts by its tiles.
 
     Yields:
-        How each pair ended, in the table's order. ``summary.csv`` appears in ``out`` after the last one.
+        How each pair ended, in the table's order. ``summary.csv`` and ``index.html`` appear in ``out`` after
+        the last one.
 
     Raises:
         InputError: if the table cannot be used.
@@ -219,6 +228,8 @@ def map_pairs(
     with _summary(out / SUMMARY) as write:
         missing = [row for row in rows if _finished(row, out) is None]
         workers, done = options.workers, _Done(len(rows), progress)
+        cards: list[PairCard] = []
+        failed = 0
         if workers is not None and len(missing) >= PAIRS_A_WORKER * workers.count():
             alone = dataclasses.replace(options, workers=None)
             made = workers.starmap(_mapped, predictor, out, [(row, out, alone) for row in missing])
@@ -231,8 +242,11 @@ def map_pairs(
                 if outcome is None:
                     raise OutputError(f"{out / row.name} has vanished while the others were mapped; run this again")
                 write(outcome)
+                failed += outcome.receipt is None
+                cards += [outcome.card()] if number <= MOST_SHOWN else []
                 done.pairs(number)
                 yield outcome
+    write_whole(out / INDEX, batch_page(cards, len(rows), failed))
 
 
 class _Done:

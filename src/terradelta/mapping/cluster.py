@@ -168,7 +168,7 @@ class Cluster:
             if version != importlib.metadata.version("terradelta"):
                 raise InputError(
                     f"worker {worker} has terradelta {version!s}, this is {terradelta.__version__}; install one "
-                    "version everywhere: pip install 'terradelta[cluster]'"
+                    "version everywhere, from the same sources: pip install -c constraints.txt '.[cluster]'"
                 )
 
     def rows(

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 import terradelta
 from terradelta.errors import NoDataError
+from terradelta.files import write_whole
+from terradelta.html.pictures import thumbnail
 from terradelta.mapping.answer import pair_summary
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import MARGIN_PX, Evidence
@@ -47,7 +49,8 @@ from terradelta.stages import StageClock
 
 __all__ = ["ChangeMap", "MapOptions", "map_change"]
 
-RECEIPT, REPORT = "receipt.json", "report.html"
+RECEIPT, REPORT, THUMBNAIL = "receipt.json", "report.html", "thumbnail.jpg"
+THUMBNAIL_SIDE = 320
 DEFAULTS = MapOptions()
 
 
@@ -151,6 +154,7 @@ def map_change(
                 pictures = quicklooks(pair, work.product)
             receipt = run.receipt(made, tuple(preflight), found)
             write_report(work.product / REPORT, receipt, pictures)
+            write_whole(work.product / THUMBNAIL, thumbnail(pictures, THUMBNAIL_SIDE))
             write_receipt(receipt, work.product / RECEIPT)
     return ChangeMap(out, receipt)
 

@@ -14,6 +14,7 @@ __all__ = [
     "SHORT_NAMES",
     "PrecisionWarning",
     "find_checkpoint",
+    "find_model",
     "load_predictor",
     "shipped_models",
 ]
@@ -80,6 +81,11 @@ def load_predictor(
     if precision == "int8":
         raise _no_int8(path)
     return _torch_predictor(path, device, threads, precision)
+
+
+def find_model(model: str) -> Path:
+    """The file or folder that a model's name stands for: of shipped weights their ONNX file, else the path itself."""
+    return shipped_models().get(SHORT_NAMES.get(model, model), Path(model))
 
 
 def find_checkpoint(model: str) -> Path:
