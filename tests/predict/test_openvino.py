@@ -72,7 +72,7 @@ def test_the_form_for_one_shape_computes_the_network(shape: tuple[int, ...], mon
         predictor = OpenVINOPredictor(shipped_models()[DEFAULT_MODEL], precision="f32", threads=1)
         found.append(predictor.predict(before, after))
         assert list(predictor._forms) == [(shape[0], 3, *shape[1:]) if limit == 1 else ()]
-    assert found[0].std() > 0.01
+    assert found[0].std() > 1e-4  # noise on both dates: hardly any of it is change
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5)
 
 

@@ -70,7 +70,7 @@ def run_job(job: Job, folder: Path, data: Path, shown: Shown) -> None:
         predictor, threshold, details = _baseline(job.entry.label, val)
     found = evaluate(predictor, test, threshold=threshold)
     receipt = evaluation_receipt(found, predictor.card, test, runtime=predictor.runtime)
-    write_receipt(receipt, folder / RECEIPT)
+    write_receipt(receipt, folder / RECEIPT, make_folder=True)
     result = {name: plain(getattr(receipt, name)) for name in ("metrics", "threshold", "data")}
     write_whole(folder / RESULT, json.dumps({**result, **details}, indent=2))
     (folder / TRAINING / "last.ckpt").unlink(missing_ok=True)  # several times the weights; nobody goes on from it

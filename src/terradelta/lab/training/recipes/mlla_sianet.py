@@ -1,4 +1,4 @@
-"""MLLA_SiaNet on the two archives of its paper, LEVIR-CD and SYSU-CD, in our three sizes.
+"""MLLA_SiaNet on the two archives of its paper, LEVIR-CD and SYSU-CD, in our four sizes.
 
 Only the abstract is public: it says that every level of the decoder is supervised, and nothing of the optimiser. So
 everything else here is ours, and stated: 100 epochs of 8 pairs, AdamW, a warm-up and one cosine, weights averaged over
@@ -14,10 +14,11 @@ is ``recipes/buildings.py``.
 from typing import Any
 
 from terradelta.lab.evaluation import WHOLE
+from terradelta.lab.networks.layers.efficientnet_lite import MEAN, STD
 from terradelta.lab.training.config import IMAGENET_MEAN, IMAGENET_STD, Optimiser, Recipe, Schedule
 from terradelta.lab.training.recipes.paper_data import LEVIR, TrainingData, paper_recipe
 
-__all__ = ["mlla_sianet", "mlla_sianet_large", "mlla_sianet_light"]
+__all__ = ["mlla_sianet", "mlla_sianet_large", "mlla_sianet_light", "mlla_sianet_lite0"]
 
 
 def mlla_sianet(data: TrainingData = LEVIR) -> Recipe:
@@ -33,6 +34,11 @@ def mlla_sianet_large(data: TrainingData = LEVIR) -> Recipe:
 def mlla_sianet_light(data: TrainingData = LEVIR) -> Recipe:
     """MLLA_SiaNet, light, otherwise as `mlla_sianet`. Not run here."""
     return _mlla("mlla_sianet_light", data)
+
+
+def mlla_sianet_lite0(data: TrainingData = LEVIR) -> Recipe:
+    """MLLA_SiaNet on EfficientNet-Lite0 from ImageNet, otherwise as `mlla_sianet`. Not run here."""
+    return _mlla("mlla_sianet_lite0", data, encoder_weights="imagenet", encoder_lr=0.5, mean=MEAN, std=STD)
 
 
 _FROM_IMAGENET = {"encoder_weights": "resnet34", "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "lr": 5e-4}
