@@ -133,6 +133,7 @@ def test_what_heat_refuses(folder, tmp_path, monkeypatch, options, message):
 
 
 def test_files_that_heat_refuses(folder, tmp_path, monkeypatch):
+    onnx = shipped_models()["buildings"]
     out = tmp_path / "f.png"
     ask = ["--layer", "decoder.0", "-o", out]
     both = ("full.ckpt", "plain.ckpt")

@@ -10,7 +10,12 @@ from terradelta.lab.networks import list_models, model_info
 from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.recipes.compared import COMPARED
 from terradelta.lab.training.recipes.mccrnet import mccrnet
-from terradelta.lab.training.recipes.mlla_sianet import mlla_sianet, mlla_sianet_large, mlla_sianet_light
+from terradelta.lab.training.recipes.mlla_sianet import (
+    mlla_sianet,
+    mlla_sianet_large,
+    mlla_sianet_light,
+    mlla_sianet_lite0,
+)
 from terradelta.lab.training.recipes.paper_data import CDD, DSIFN, GZ, LEVIR, SYSU, TRAINING_DATA
 
 __all__ = ["RECIPES", "load_recipe"]
@@ -19,7 +24,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     f"{make.__name__}_{data.key}": partial(make, data)
     for makers, archives in (
         ((mccrnet,), (LEVIR, CDD, GZ, DSIFN)),
-        ((mlla_sianet, mlla_sianet_large, mlla_sianet_light), (LEVIR, SYSU)),
+        ((mlla_sianet, mlla_sianet_large, mlla_sianet_light, mlla_sianet_lite0), (LEVIR, SYSU)),
         (COMPARED, TRAINING_DATA.values()),
     )
     for make in makers
