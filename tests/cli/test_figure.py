@@ -144,9 +144,7 @@ def test_files_that_heat_refuses(folder, tmp_path, monkeypatch):
         "small.png is 8 x 8, the first date 48 x 64": heat(folder, *ask, "--label", folder / "small.png"),
         "a label with 3 differing bands": heat(folder, *ask, "--label", folder / "a.png"),
         "8 x 1030 pixels are too many": call(folder, "heat", folder / "full.ckpt", *[folder / "wide.png"] * 2, *ask),
-        "buildings.onnx is an ONNX file": call(
-            folder, "heat", shipped_models()["buildings"], *[folder / "a.png"] * 2, *ask
-        ),
+        "buildings.onnx is an ONNX file": call(folder, "heat", onnx, *[folder / "a.png"] * 2, *ask),
         "there is no model 'nothing'": call(folder, "heat", "nothing", *[folder / "a.png"] * 2, *ask),
         "is not a checkpoint": call(folder, "heat", *[folder / "a.png"] * 3, *ask),
     }
