@@ -89,10 +89,15 @@ def thumbnail(quicklooks: Quicklooks, side: int) -> bytes:
     step = -(-max(quicklooks.shape) // side)
     rows, cols = (range(0, length, step) for length in quicklooks.shape)
     change = np.logical_or.reduceat(np.logical_or.reduceat(quicklooks.change, rows, axis=0), cols, axis=1)
-    before, after, probability, valid = (
-        each[::step, ::step] for each in (quicklooks.before, quicklooks.after, quicklooks.probability, quicklooks.valid)
+    thin = np.s_[::step, ::step]
+    smaller = Quicklooks(
+        quicklooks.before[thin],
+        quicklooks.after[thin],
+        quicklooks.probability[thin],
+        change,
+        np.asarray(quicklooks.valid[thin] | change, bool),
     )
-    return encoded(change_picture(Quicklooks(before, after, probability, change, valid | change)), lossless=False)
+    return encoded(change_picture(smaller), lossless=False)
 
 
 def data_uri(picture: Picture, lossless: bool = False) -> str:

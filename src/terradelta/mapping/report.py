@@ -8,7 +8,7 @@ from terradelta.files import write_whole
 from terradelta.html.page import facts, page, section
 from terradelta.html.pictures import Quicklooks
 from terradelta.html.text import area, count, fraction, integer, metres, number, place, seconds, text
-from terradelta.mapping.answer import nothing_stands_out, polygon_words, smaller_words
+from terradelta.mapping.answer import nothing_stands_out, polygon_words, sieved_words, smaller_words
 from terradelta.mapping.evidence_note import evidence_note
 from terradelta.mapping.report_maps import maps, swipe
 from terradelta.receipt import MapReceipt, plain
@@ -88,7 +88,8 @@ def _figures(receipt: MapReceipt) -> str:
         why = "their area on the ground is unknown" if result.unit == "m" else "the images carry no ground units"
         figure, note = pixels, f"changed; {why}"
     else:
-        figure, note = area(changed_m2), f"changed in all ({number(changed_m2, 0)} m², {pixels})"
+        metres2 = "" if changed_m2 < 1e4 else f"{number(changed_m2, 0)} m², "  # it is the figure itself below 1 ha
+        figure, note = area(changed_m2), f"changed in all ({metres2}{pixels})"
     number_of, held = polygon_words(result).split(" ", 1)
     tiles = (
         (figure, note, "main"),
@@ -96,8 +97,10 @@ def _figures(receipt: MapReceipt) -> str:
         (fraction(result.changed_fraction), f"of the {integer(result.valid_px)} pixels with data", ""),
     )
     cards = "".join(f'<div class="card {c}"><dt>{name}</dt><dd>{value}</dd></div>' for value, name, c in tiles)
-    rest = smaller_words(result, receipt.options)
-    return f'<dl class="cards">{cards}</dl>{f"<p>{text(rest)}.</p>" if rest else ""}{_AREA_NOTE}'
+    words = (smaller_words(result, receipt.options), sieved_words(result, receipt.options))
+    rest = "; ".join(each for each in words if each)
+    said = f"<p>{text(rest[0].upper() + rest[1:])}.</p>" if rest else ""
+    return f'<dl class="cards">{cards}</dl>{said}{_AREA_NOTE}'
 
 
 def _scores(scores: Mapping[str, float]) -> str:
