@@ -154,6 +154,8 @@ def test_what_is_left_out(tmp_path, write_tiff: Writer, pair_values, side_m, opt
     sieved = 16 if options.sieve_px else 0
     assert (result.sieved_px, result.changed_px) == (sieved, 4816 - sieved)
     assert made.receipt.options.sieve_px == options.sieve_px
+    words = "the sieve made 16 pixels in groups below 17 unchanged"
+    assert (words in answer_lines(made.receipt)[1]) == bool(sieved) == (words[1:] in made.report.read_text())
     with rasterio.open(made.change) as change:
         assert (change.read(1) == 1).sum() == 4816 - sieved
 

@@ -90,14 +90,14 @@ def thumbnail(quicklooks: Quicklooks, side: int) -> bytes:
     rows, cols = (range(0, length, step) for length in quicklooks.shape)
     change = np.logical_or.reduceat(np.logical_or.reduceat(quicklooks.change, rows, axis=0), cols, axis=1)
     thin = np.s_[::step, ::step]
-    small = Quicklooks(
+    smaller = Quicklooks(
         quicklooks.before[thin],
         quicklooks.after[thin],
         quicklooks.probability[thin],
         change,
-        quicklooks.valid[thin] | change,
+        np.asarray(quicklooks.valid[thin] | change, bool),
     )
-    return encoded(change_picture(small), lossless=False)
+    return encoded(change_picture(smaller), lossless=False)
 
 
 def data_uri(picture: Picture, lossless: bool = False) -> str:

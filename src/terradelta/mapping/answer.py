@@ -8,7 +8,15 @@ from terradelta.raster.preflight import Preflight
 from terradelta.receipt import MapReceipt
 from terradelta.receipt.map_record import MapResult, OptionsRecord
 
-__all__ = ["answer_lines", "changed_words", "nothing_stands_out", "pair_summary", "polygon_words", "smaller_words"]
+__all__ = [
+    "answer_lines",
+    "changed_words",
+    "nothing_stands_out",
+    "pair_summary",
+    "polygon_words",
+    "sieved_words",
+    "smaller_words",
+]
 
 
 def pair_summary(found: Preflight) -> str:
@@ -57,6 +65,13 @@ def smaller_words(result: MapResult, options: OptionsRecord) -> str:
     return f"{named} ({held}) {verb} in the rasters only"
 
 
+def sieved_words(result: MapResult, options: OptionsRecord) -> str:
+    """What the sieve took away; empty if nothing."""
+    if not result.sieved_px:
+        return ""
+    return f"the sieve made {count(result.sieved_px, 'pixel')} in groups below {options.sieve_px} unchanged"
+
+
 def _least_words(result: MapResult, options: OptionsRecord) -> str:
     """Below which size polygons are left out."""
     least = [f"{options.min_area_m2:g} {'m²' if result.unit == 'm' else 'pixels'}"] if options.min_area_m2 else []
@@ -70,8 +85,8 @@ def answer_lines(receipt: MapReceipt) -> list[str]:
     if nothing is not None:
         return list(nothing)
     share = f"{fraction(result.changed_fraction)} of what both dates show"
-    rest = smaller_words(result, receipt.options)
-    return [f"changed: {changed_words(result)}, {share}", polygon_words(result) + (f"; {rest}" if rest else "")]
+    parts = (polygon_words(result), smaller_words(result, receipt.options), sieved_words(result, receipt.options))
+    return [f"changed: {changed_words(result)}, {share}", "; ".join(part for part in parts if part)]
 
 
 def _size(area_m2: float | None, area_px: float | None) -> str:

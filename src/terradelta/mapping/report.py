@@ -9,7 +9,7 @@ from terradelta.files import write_whole
 from terradelta.html.page import render
 from terradelta.html.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, probability_picture
 from terradelta.html.text import fraction, integer, number, place
-from terradelta.mapping.answer import nothing_stands_out, polygon_words, smaller_words
+from terradelta.mapping.answer import nothing_stands_out, polygon_words, sieved_words, smaller_words
 from terradelta.receipt import MapReceipt, plain
 from terradelta.receipt.map_record import GridRecord, InputsRecord, ModelRecord, PolygonRecord
 from terradelta.registration.page import shift_figure
@@ -55,7 +55,11 @@ def render_report(receipt: MapReceipt, quicklooks: Quicklooks) -> str:
         weightless=receipt.model.weightless,
         nothing=nothing_stands_out(receipt.model),
         polygons_hold=polygon_words(receipt.result),
-        smaller=smaller_words(receipt.result, receipt.options),
+        left_out=[
+            words
+            for words in (smaller_words(receipt.result, receipt.options), sieved_words(receipt.result, receipt.options))
+            if words
+        ],
         model_rows=_model(receipt.model),
         options=", ".join(f"{key}: {_option(value)}" for key, value in plain(receipt.options).items()),
     )
