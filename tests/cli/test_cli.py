@@ -413,7 +413,7 @@ def test_models_times_a_network_and_remembers(run, monkeypatch, tmp_path):
     assert "fc_ef" in (tmp_path / "terradelta" / "speed.json").read_text()
 
 
-@pytest.mark.parametrize("name", ["default", "buildings"])
+@pytest.mark.parametrize("name", ["default"])
 def test_shipped_weights_are_complete(name):
     """What a stranger needs to judge the weights is in the file, and the file is small enough."""
     from terradelta.predict.load import SHORT_NAMES, load_predictor
