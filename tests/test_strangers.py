@@ -90,6 +90,6 @@ def test_cards_items_areas_and_receipts_end_in_one_message(tmp_path, name):
     with pytest.raises(RasterError):
         read_input(path, None)
     with pytest.raises(InputError):
-        read_images(path, {})
+        read_images(path, "sha256", "whole images")
     with pytest.raises(InputError):
         with_receipt(card, path)

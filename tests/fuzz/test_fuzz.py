@@ -21,6 +21,7 @@ SECONDS = 600.0
 """After which a run hangs; it takes half a second, but next to other work much longer."""
 SERVER = Path(__file__).with_name("server.py")
 PRODUCTS = {
+    "change.qml",
     *("change.gpkg", "change.tif", "change.tif.aux.xml", "probability.tif", "receipt.json", "report.html"),
     "thumbnail.jpg",
 }

@@ -331,9 +331,9 @@ def test_values_that_nothing_can_count_with_are_no_data(tmp_path, write_tiff: Wr
     before[0, 200:, :30] = value
     before, after = (write_tiff(f"{n}.tif", v) for n, v in (("a", before), ("b", after)))
     receipt = map_change(before, after, tmp_path / "out", how()).receipt
-    assert receipt["result"]["valid_px"] == 300 * 420 - 100 * 30
+    assert receipt.result.valid_px == 300 * 420 - 100 * 30
     warning = f"0.79% of the values of {before} are infinite or beyond 1e+38"
-    assert any(warning in line for line in receipt["preflight"])
+    assert any(warning in line for line in receipt.preflight)
 
 
 def test_nothing_but_such_values(tmp_path, write_tiff: Writer, pair_values):

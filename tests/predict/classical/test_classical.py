@@ -470,9 +470,11 @@ def test_a_method_is_a_predictor_that_is_not_fitted_yet(files):
         ready = prepared(found, pair, lambda *step: steps.append(step))
         assert prepared(ready, pair) is ready
         remarks = found.remarks(pair.grid), ready.remarks(pair.grid)
-    assert (found.name, found.identity, found.wanted, found.scale, remarks[0]) == ("cva", "cva", None, None, [])
+    assert (found.name, found.identity, found.wanted, found.scale) == ("cva", "cva", None, None)
     assert (ready.name, ready.wanted, ready.scale) == ("cva", ready.card.bands, 1.0)
-    assert remarks[1] == ["The model cva is run by FittedCva."]
+    (purpose,) = remarks[0]
+    assert purpose.startswith("The method cva finds whatever looks different")
+    assert remarks[1] == [purpose, "The model cva is run by FittedCva."]
     assert ready.identity != found.identity
     assert (found.fitted, ready.fitted) == (False, True)
     assert steps[-1][0] == steps[-1][1] > 0
