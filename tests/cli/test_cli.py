@@ -385,8 +385,8 @@ def test_models_lists_and_shows(run):
     assert code == 0
     assert "Non-commercial research" in out
     assert "f1 0.849 (0.833 to 0.870)" in out
-    assert "OpenVINOPredictor, bf16" in out
-    assert "temperature: 1.1556" in out
+    assert "OpenVINOPredictor, f32" in out
+    assert "temperature: 1.22976" in out
     assert out.count("\n") < 100, "a card is for reading"
 
 
