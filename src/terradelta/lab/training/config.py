@@ -149,6 +149,9 @@ class Recipe:
     encoder_weights: str | None = None
     """ImageNet weights that the encoder starts from: a name or a file, see
     `lab.networks.pretrained.initialise_encoder`. None: random ones."""
+    start: str | None = None
+    """Weights that the whole network starts from, in place of random ones and ``encoder_weights``: a run folder, a
+    checkpoint, a file of safetensors, or the name of weights that ship; their network must be this one."""
     frozen: tuple[str, ...] = ()
     """Parts of the network that stay as they begin, weights and batch statistics, e.g. ``encoder.conv_stem``: with
     ImageNet weights the first stages know edges and colours already, and without them a step costs little over half."""

@@ -23,13 +23,13 @@ from terradelta.lab.inference.torch_predictor import TorchPredictor, channels_la
 from terradelta.lab.losses import LOSSES
 from terradelta.lab.networks import create_model
 from terradelta.lab.networks.checkpoint import load_checkpoint
-from terradelta.lab.networks.pretrained import initialise_encoder
 from terradelta.lab.training.checks import check_pairs
 from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.crops import crop_loader
 from terradelta.lab.training.interrupts import Interrupt, ParentWatch
 from terradelta.lab.training.processes import launch, leave_unreached, make_fabric
 from terradelta.lab.training.schedule import freeze, learning_rate, make_optimiser
+from terradelta.lab.training.start import start
 from terradelta.lab.training.state import RunState, check_folder, prepare_folder, update_average, write_log
 from terradelta.lab.training.validation import CollapseWarning, counted, first_card, validate
 
@@ -155,8 +155,8 @@ class _Trainer:
         last = run / "last.ckpt"
         torch.manual_seed(recipe.seed)
         network = create_model(recipe.network, **recipe.network_args)
-        if recipe.encoder_weights is not None and not last.is_file():
-            initialise_encoder(network, recipe.encoder_weights)
+        if not last.is_file():
+            start(network, recipe)
         freeze(network, recipe.frozen)
         average = copy.deepcopy(network).requires_grad_(requires_grad=False)
         card = first_card(recipe, network, train, val)
@@ -176,12 +176,12 @@ class _Trainer:
         model, optimizer = fabric.setup(self._with_shared_statistics(), state.optimizer)
         model.mark_forward_method("forward_with_aux")
         state.average.to(fabric.device)
-        start = recipe.steps if self._exhausted() else state.step
-        loader = crop_loader(self.train, recipe, state.card, start, rank=fabric.global_rank, world=fabric.world_size)
+        first = recipe.steps if self._exhausted() else state.step
+        loader = crop_loader(self.train, recipe, state.card, first, rank=fabric.global_rank, world=fabric.world_size)
         batches = iter(loader)
         with self._board() as board, self.shown.progress(recipe.name) as advance, interrupt:
             advance(state.step, recipe.steps)
-            for _ in range(start, recipe.steps):
+            for _ in range(first, recipe.steps):
                 row = self._step(model, optimizer, batches)
                 self._after_step(row, board)
                 advance(state.step, recipe.steps, self._status(row))

@@ -1,0 +1,1 @@
+"""Arrays in place of files: change maps of xarray, polygons of geopandas."""
