@@ -88,7 +88,7 @@ def test_commands_and_options_are_frozen():
                 "--min-area",
             ),
             *("--model", "--nodata", "--nodata-bands", "--out", "--overlap", "--pairs", "--precision", "--sieve"),
-            *("--simplify", "--skip-damaged", "--threshold", "--tile", "--values", "--verbose", "-o", "-v"),
+            *("--simplify", "--skip-damaged", "--threshold", "--tile", "--values", "--verbose", "--yes", "-o", "-v"),
         ],
         "area": ["--draw", "--out", "--regions", "--samples", "--seed", "-o"],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
@@ -133,7 +133,7 @@ def test_map_prints_the_report_and_the_preflight(run, pair, tmp_path):
     assert f"{DEFAULT_MODEL} is run by" in err
 
 
-def test_what_is_said_before_a_run_fits_into_six_lines(monkeypatch, capsys):
+def test_what_is_said_before_a_run_fits_into_five_lines_and_one_on_how_much_is_ahead(monkeypatch, capsys):
     from rich.console import Console
 
     from terradelta.cli import map as command
@@ -146,11 +146,12 @@ def test_what_is_said_before_a_run_fits_into_six_lines(monkeypatch, capsys):
 
     purpose, warning, fact = "The model finds " + "x " * 40, "Warning: " + "y " * 60, "Fact."
     assert said(purpose, fact) == [*said(purpose), fact]
-    assert len(said(purpose, warning, fact, fact)) == 6
+    assert said(purpose, warning, fact) == [*said(purpose, warning), fact]
+    assert len(said(purpose, warning, fact, fact)) == 5
     assert len(said(purpose, warning, warning, *[fact] * 20)) == 5
     assert said(purpose, warning, warning, *[fact] * 20)[-1] == "1 more warning: see the report, or --verbose"
     assert said(purpose, warning, *[warning] * 3)[-1] == "3 more warnings: see the report, or --verbose"
-    assert len(said(purpose, *[fact] * 20)) == 6
+    assert len(said(purpose, *[fact] * 20)) == 5
     assert said(purpose, *[fact] * 20)[-1] == "More of the inputs: the report, or --verbose"
 
 

@@ -2,15 +2,20 @@
 
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 
-from terradelta.errors import RasterError
+from terradelta.errors import InputError, RasterError
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import MapOptions, make_plan
+from terradelta.mapping.run import map_change
 from terradelta.mapping.scene import SceneRows, predict_rows
+from terradelta.predict.classical.cva import Cva
 from terradelta.raster.pair import open_pair
 from terradelta.raster.scaling import scaling_of
 from terradelta.stages import StageClock
@@ -59,3 +64,40 @@ def test_damage_is_skipped_where_the_plan_says_so(paths):
         plan = plan_of(paths, BoxPredictor(), skip_damaged=skip)
         with plan.open(BoxPredictor(), StageClock()) as reader:
             assert isinstance(reader.pair, TolerantPair) == skip
+
+
+def test_a_scene_of_a_trillion_pixels_is_asked_about_before_anything_is_read(tmp_path):
+    """A sparse file of some kilobytes."""
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=1,
+        height=10**6,
+        width=10**6,
+        dtype="uint8",
+        crs="EPSG:32614",
+        transform=Affine(0.5, 0, 600000, 0, -0.5, 3400000),
+        tiled=True,
+        blockxsize=16384,
+        blockysize=16384,
+        sparse_ok=True,
+        BIGTIFF="YES",
+    ):
+        pass
+    said = []
+    started = time.process_time()
+    with pytest.raises(
+        InputError, match=r"1,000,000 x 1,000,000 pixels, 2,000,000\.0 MB .* give an area of interest .*--yes"
+    ):
+        map_change(path, path, tmp_path / "out", Cva(), announce=said.extend)
+    assert said == []
+    assert time.process_time() - started < 20
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_how_much_is_ahead_is_said_first(tmp_path, paths):
+    said = []
+    map_change(*paths, tmp_path / "out", Cva(), announce=said.append)
+    assert said[0] == ["To be mapped: 300 x 420 pixels, 1.5 MB uncompressed in both dates."]

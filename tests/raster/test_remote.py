@@ -1,5 +1,6 @@
 """Images by URL: parts are fetched, waits are bounded, secrets are kept, against a server on this machine."""
 
+import http.server
 import socket
 import threading
 from pathlib import Path
@@ -192,3 +193,25 @@ def test_text_is_fetched_whole_and_bounded(file_server, monkeypatch):
 def test_urls_are_told_from_paths(text, answer):
     assert is_url(text) is answer
     assert not answer or full_url(text).lower().split("//")[0] in ("http:", "https:")
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/a.tif", "file:///etc/passwd", "gopher://127.0.0.1/"])
+def test_a_redirect_leads_to_http_only(target):
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            with pytest.raises(RasterError, match=r"answered 302|cannot be reached"):
+                probe(f"http://127.0.0.1:{server.server_port}/a.tif")
+        finally:
+            server.shutdown()
+            thread.join()

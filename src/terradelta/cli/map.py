@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["demo", "map_command"]
 
-MOST_ROWS = 6
-"""Of what is said before a run, without --verbose."""
+MOST_ROWS = 5
+"""Of what is said before a run, without --verbose, besides the line on how much is ahead."""
 
 
 @app.command("map")
@@ -93,6 +93,7 @@ def map_command(
         bool, typer.Option("--coregister", help="Move the second image by the shift that was measured.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what an unfinished run left.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Map scenes of more than 10,000,000,000 pixels too.")] = False,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Count pixels that cannot be read as no data, and record them.")
     ] = False,
@@ -128,6 +129,7 @@ def map_command(
         tile=tile,
         overlap=overlap,
         coregister=coregister,
+        yes=yes,
         fresh=fresh,
         skip_damaged=skip_damaged,
         allow_outside=allow_outside,
@@ -274,7 +276,7 @@ def _say_lines(lines: Sequence[str]) -> None:
 
 
 def _say_first(lines: Sequence[str]) -> None:
-    """The first sentences that fit into six lines of the terminal; two of them are said whatever their length."""
+    """The first sentences that fit into five lines of the terminal; two of them are said whatever their length."""
     rows = [len(Text(line).wrap(console, console.width)) for line in lines]
     fitting = sum(total <= MOST_ROWS - 1 for total in itertools.accumulate(rows))
     shown = len(lines) if sum(rows) <= MOST_ROWS else max(2, fitting)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 import terradelta
 from terradelta.card import ModelCard
 from terradelta.errors import InputError, RasterError
@@ -28,8 +30,10 @@ from terradelta.raster.source import Source
 from terradelta.receipt import plain
 from terradelta.stages import StageClock
 
-__all__ = ["MapOptions", "ScenePlan", "Workers", "make_plan"]
+__all__ = ["MapOptions", "ScenePlan", "Workers", "make_plan", "work_ahead"]
 
+MOST_PX = 10_000_000_000
+"""Pixels of a scene, beyond which a run has to be asked for twice: a wrong size is more likely than such a scene."""
 _LEAST_M2, _LEAST_PX = 10.0, 4
 COLUMN_BYTES = 2048
 """Memory that the writers need for each column of the scene."""
@@ -96,6 +100,8 @@ class MapOptions:
     """Whether a nodata value must stand in ``all`` bands or in ``any``; ``auto``: in all where it could be measured."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
+    yes: bool = False
+    """Map scenes of more than `MOST_PX` pixels too."""
     fresh: bool = False
     """Discard what an unfinished run left, instead of going on from there."""
 
@@ -215,6 +221,23 @@ def make_plan(pair: Pair, predictor: Predictor, scaling: Scaling | None, options
         tiles,
         job,
     )
+
+
+def work_ahead(pair: Pair, options: MapOptions) -> str:
+    """How much is to be read, in a sentence; from the headers alone.
+
+    Raises:
+        InputError: if it is more than a slip of the pen would be, and not asked for.
+    """
+    height, width = pair.grid.shape
+    depth = sum(np.dtype(dtype).itemsize for dtype in pair.dtypes) * pair.count
+    size = f"{height:,} x {width:,} pixels, {height * width * depth / 1e6:,.1f} MB uncompressed in both dates"
+    if height * width > MOST_PX and not options.yes:
+        raise InputError(
+            f"the common grid has {size}, more than {MOST_PX:,} pixels: check the images' sizes, give an area of "
+            "interest (--aoi), or add --yes"
+        )
+    return f"To be mapped: {size}."
 
 
 def _tiles(shape: tuple[int, int], card: ModelCard, options: MapOptions) -> TilePlan:

@@ -20,7 +20,7 @@ from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.evidence import MARGIN_PX, Evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.memory import trim
-from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
+from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan, work_ahead
 from terradelta.mapping.provenance import (
     grid_record,
     input_record,
@@ -126,6 +126,9 @@ def map_change(
     ) as opened:
         opened.keep_stamps()  # before anything is read: what changes from now on is noticed
         check_measurable(opened.grid)
+        ahead = work_ahead(opened, options)
+        if announce is not None:
+            announce([ahead])
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
         if not options.anyway:
             predictor.check_resolution(pair.grid)

@@ -6,6 +6,7 @@ nor recorded, nor does it count as part of the file's identity.
 """
 
 import dataclasses
+import functools
 import hashlib
 import http.client
 import itertools
@@ -138,7 +139,7 @@ def _opened(url: str, headers: dict[str, str]) -> Any:  # noqa: ANN401  urllib's
     for attempt in itertools.count(1):
         try:
             request = urllib.request.Request(url, headers={**agent, **headers})
-            return urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+            return _web().open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in _RETRIED or attempt == _TRIES:
@@ -153,6 +154,23 @@ def _opened(url: str, headers: dict[str, str]) -> Any:  # noqa: ANN401  urllib's
                 ) from error
         time.sleep(_PAUSE_S * attempt)
     return None  # the loop has no end
+
+
+@functools.cache
+def _web() -> urllib.request.OpenerDirector:
+    """What opens http and https; a redirect to anything else, such as ftp, is an error."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
 
 
 def _reason(error: Exception) -> str:
