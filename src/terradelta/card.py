@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from terradelta.errors import BandError, ModelError
 from terradelta.strangers import read_json
 
-__all__ = ["CARD_KEY", "EIGHT_BIT", "NO_LIMIT", "STRETCH", "ModelCard", "method_purpose", "nested_deeper"]
+__all__ = ["CARD_KEY", "EIGHT_BIT", "NO_LIMIT", "STRETCH", "ModelCard", "method_purpose"]
 
 CARD_KEY = "terradelta_card"
 _CARD_VERSION = 1
-_DEEPEST = 32
 EIGHT_BIT = 255.0
 """`ModelCard.scale` of networks for 8-bit pictures."""
 STRETCH = (1.0, 99.0)
@@ -149,8 +148,6 @@ class ModelCard:
             version = fields.pop("card_version")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{source}: the model card is not readable; export the model again") from error
-        if nested_deeper(fields, _DEEPEST):
-            raise ModelError(f"{source}: the model card is nested more than {_DEEPEST} deep; export the model again")
         if version != _CARD_VERSION:
             raise ModelError(f"{source}: model card version {version!r}; this terradelta reads {_CARD_VERSION}")
         _check_fields(fields, source)
@@ -188,17 +185,6 @@ class ModelCard:
     def replace(self, **changes: Any) -> "ModelCard":  # noqa: ANN401  any field may be replaced
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
-
-
-def nested_deeper(value: Any, limit: int) -> bool:  # noqa: ANN401  any JSON value
-    """Whether lists and objects of a JSON value lie more than so many deep in one another; found without recursion."""
-    level = [value]
-    for _ in range(limit + 1):
-        inside = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, list | dict)]
-        if not inside:
-            return False
-        level = [each for group in inside for each in group]
-    return True
 
 
 def method_purpose(name: str) -> str:

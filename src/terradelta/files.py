@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from terradelta.errors import OutputError
+from terradelta.strangers import read_json
 
 __all__ = ["cannot_write", "hidden_file", "settle", "take_lock", "unfinished", "whole_file", "write_whole"]
 
@@ -127,7 +128,7 @@ def settle(
         write_whole(path, text, advice=advice, make_folder=True)
         return
     try:
-        then, now = dict(json.loads(path.read_bytes())), json.loads(text)
+        then, now = dict(read_json(path.read_bytes())), read_json(text)
     except (ValueError, TypeError) as error:
         raise OutputError(f"{path} is damaged ({error}); remove the folder that it is in, or name another") from error
     differing = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))

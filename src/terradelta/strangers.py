@@ -4,9 +4,11 @@ import json
 import re
 from typing import Any
 
-__all__ = ["printable", "read_json"]
+__all__ = ["DEEPEST", "printable", "read_json"]
 
-_DEPTH, _DIGITS = 64, 300
+DEEPEST = 64
+"""How deep lists and objects of JSON may lie in one another."""
+_DIGITS = 300
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 # C0 but tab and newline, DEL and C1 (terminals act upon them), marks that turn the direction of writing, surrogates.
@@ -19,11 +21,15 @@ def printable(text: str) -> str:
     return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def read_json(text: str | bytes) -> Any:  # noqa: ANN401  any JSON value
+def read_json(text: str | bytes, *, constants: bool = True) -> Any:  # noqa: ANN401  any JSON value
     """Decode JSON that may come from anyone.
 
     Strings are made `printable`. Nothing is nested deeper than 64 levels, and no number is longer than 300 digits or
     beyond float64, so what takes the values apart needs no guard of its own.
+
+    Args:
+        text: the JSON.
+        constants: take NaN and Infinity, which Python and others write, though JSON has none.
 
     Raises:
         ValueError: if it is no JSON, no UTF-8, or beyond these limits.
@@ -32,9 +38,9 @@ def read_json(text: str | bytes) -> Any:  # noqa: ANN401  any JSON value
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
-        if depth > _DEPTH:
-            raise ValueError(f"it is nested more than {_DEPTH} deep")
-    content = json.loads(text, parse_int=_integer, parse_float=_real)
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
+    content = json.loads(text, parse_int=_integer, parse_float=_real, parse_constant=None if constants else _refuse)
     return _clean(content) if _HARMFUL.search(text) or _ESCAPED.search(text) else content
 
 
@@ -49,6 +55,10 @@ def _real(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"Out of range float values are not JSON compliant: {text[:40]}")
     return value
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _clean(value: Any) -> Any:  # noqa: ANN401  any JSON value

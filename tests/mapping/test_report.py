@@ -10,7 +10,15 @@ from rasterio.io import MemoryFile
 
 from terradelta.card import NO_LIMIT
 from terradelta.errors import OutputError, ShapeError
-from terradelta.html.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, data_uri, probability_picture
+from terradelta.html.pictures import (
+    CHANGE_COLOUR,
+    RAMP,
+    Chip,
+    Quicklooks,
+    change_picture,
+    data_uri,
+    probability_picture,
+)
 from terradelta.html.text import area, fraction, metres, number, place, seconds
 from terradelta.mapping.report import render_report, write_report
 from terradelta.receipt import MapReceipt, from_json, to_json
@@ -174,6 +182,26 @@ def test_answer_comes_first(quicklooks):
     page = Page(render_report(RECEIPT, quicklooks))
     sections = [attrs["aria-labelledby"] for tag, attrs in page.tags if tag == "section"]
     assert sections == ["answer", "pictures", "maps", "scores", "polygons", "preflight", "model", "run", "qgis"]
+
+
+def test_changes_from_near_histogram_and_cva_have_their_sections(quicklooks):
+    picture = np.zeros((30, 30, 3), np.uint8)
+    chips = [Chip(number, 812.0, 0.41, picture, picture, "M1.0 2.0L3.0 2.0L3.0 5.0Z") for number in (7, 8)]
+    counts = (1000, *[0] * 18, 10)
+    more = replace(
+        quicklooks, largest=chips[:1], doubtful=chips[1:], histogram=counts, difference=quicklooks.probability
+    )
+    html = render_report(RECEIPT, more)
+    page = Page(html)
+    sections = [attrs["aria-labelledby"] for tag, attrs in page.tags if tag == "section"]
+    assert sections[:6] == ["answer", "pictures", "maps", "chips", "scores", "polygons"]
+    assert "doubt" in sections
+    assert "Change 7: 812 m², mean probability 0.41" in page.text
+    assert "The least certain of the others" in page.text
+    assert [attrs["d"] for tag, attrs in page.tags if tag == "path"].count("M1.0 2.0L3.0 2.0L3.0 5.0Z") == 8
+    assert "Pixels by their probability of change" in page.text
+    assert "whatever the cause" in page.text
+    assert len(html) < 5e6
 
 
 def test_each_score_of_a_card_has_its_line(quicklooks):
@@ -423,5 +451,6 @@ def test_warnings_stand_out(quicklooks):
 
 def test_tall_pictures_fit_on_a_screen(quicklooks):
     assert "max-width:max" not in render_report(RECEIPT, quicklooks)
-    tall = Quicklooks(*(np.swapaxes(getattr(quicklooks, f.name), 0, 1) for f in dataclasses.fields(quicklooks)))
+    arrays = [f.name for f in dataclasses.fields(quicklooks) if f.default is dataclasses.MISSING]
+    tall = Quicklooks(*(np.swapaxes(getattr(quicklooks, name), 0, 1) for name in arrays))
     assert render_report(RECEIPT, tall).count("max-width:max(9rem,56.7vh)") == 3

@@ -178,7 +178,7 @@ def demo(
     console.print(
         "against the truth: "
         f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, F1 {scores['f1']:.3f}. "
-        "The scene is synthetic; the model was trained on others of its kind too. Its scores on real images: "
+        "The scene is synthetic, and the model was trained on none. Its scores on real images: "
         "`terradelta models default`"
     )
     if open_report:

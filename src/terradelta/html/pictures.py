@@ -12,7 +12,18 @@ from scipy.ndimage import binary_dilation
 
 from terradelta.errors import ShapeError
 
-__all__ = ["CHANGE_COLOUR", "RAMP", "Quicklooks", "change_picture", "data_uri", "probability_picture", "thumbnail"]
+__all__ = [
+    "CHANGE_COLOUR",
+    "RAMP",
+    "Chip",
+    "Picture",
+    "Quicklooks",
+    "change_picture",
+    "data_uri",
+    "difference_picture",
+    "probability_picture",
+    "thumbnail",
+]
 
 CHANGE_COLOUR = (213, 94, 0)
 """Vermilion of the Okabe-Ito palette: told apart from grey with every kind of colour vision."""
@@ -21,6 +32,23 @@ RAMP = ((0, 34, 78), (53, 69, 108), (102, 105, 112), (149, 143, 120), (200, 184,
 _INVALID_COLOUR = (188, 188, 188)
 
 Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One change from near, on both dates; pictures of one size."""
+
+    id: int
+    """In the GeoPackage."""
+    size: float
+    """Its area, m², or pixels where the images have no ground units."""
+    probability: float
+    """Mean over the polygon, 0 to 1."""
+    before: Picture
+    """(h, w, 3) red, green, blue."""
+    after: Picture
+    outline: str
+    """SVG path of the polygon, in pixels of the pictures."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +65,14 @@ class Quicklooks:
     """(H, W) True where changed."""
     valid: NDArray[np.bool_]
     """(H, W) True where both images have data."""
+    difference: NDArray[np.floating] | None = None
+    """(H, W) length of the change vector of the standardised bands (CVA), 0 or more; None: not shown."""
+    histogram: tuple[int, ...] = ()
+    """Valid pixels of the whole map in equal steps of the probability from 0 to 1."""
+    largest: tuple[Chip, ...] = ()
+    """The largest changes."""
+    doubtful: tuple[Chip, ...] = ()
+    """Those whose mean probability is the lowest."""
 
     def __post_init__(self) -> None:
         shape = self.before.shape[:2]
@@ -67,12 +103,25 @@ def change_picture(quicklooks: Quicklooks) -> Picture:
 
 def probability_picture(quicklooks: Quicklooks) -> Picture:
     """The probability in the colours of `RAMP`: ``(H, W, 3)``."""
-    value = np.clip(np.nan_to_num(quicklooks.probability), 0, 1)
+    return _ramped(quicklooks.probability, quicklooks.valid)
+
+
+def difference_picture(quicklooks: Quicklooks) -> Picture:
+    """The difference in the colours of `RAMP`, up to what all but 1 % of the pixels have: ``(H, W, 3)``."""
+    difference, valid = quicklooks.difference, quicklooks.valid
+    assert difference is not None
+    most = float(np.percentile(difference[valid], 99)) if valid.any() else 1.0
+    return _ramped(difference / (most or 1.0), valid)
+
+
+def _ramped(values: NDArray[np.floating], valid: NDArray[np.bool_]) -> Picture:
+    """Values from 0 to 1 in the colours of `RAMP`."""
+    value = np.clip(np.nan_to_num(values), 0, 1)
     stops = np.linspace(0, 1, len(RAMP))
     out = np.empty((*value.shape, 3), np.float32)
     for number, channel in enumerate(zip(*RAMP, strict=True)):
         out[..., number] = np.interp(value, stops, channel)
-    return _mask(out, quicklooks.valid)
+    return _mask(out, valid)
 
 
 def _mask(picture: NDArray[np.floating], valid: NDArray[np.bool_]) -> Picture:

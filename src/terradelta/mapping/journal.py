@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from terradelta.errors import InputError, OutputError
 from terradelta.files import hidden_file, settle, unfinished, write_whole
 from terradelta.geo.windows import Span
+from terradelta.strangers import read_json
 
 __all__ = ["BLOCK_ROWS", "Journal", "RowReader", "RowWriter"]
 
@@ -176,7 +177,7 @@ class RowReader:
         self._path = path
         with _guarded(path):
             self._file = zipfile.ZipFile(path)
-            index = json.loads(self._file.read(INDEX))
+            index = read_json(self._file.read(INDEX))
         self.shape: tuple[int, int] = tuple(index["shape"])
         """(height, width) in pixels."""
         self.notes: list[Any] = index["notes"]

@@ -1,52 +1,182 @@
 """Small pictures of a pair and its change map, for the report."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import rasterio
+import shapely
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
-from terradelta.html.pictures import Quicklooks
-from terradelta.products.writer import CHANGE, PROBABILITY
-from terradelta.raster.pair import Pair
+from terradelta.geo.grid import Grid, Tile
+from terradelta.html.pictures import Chip, Picture, Quicklooks
+from terradelta.predict.classical.statistics import Dates
+from terradelta.products.gpkg import LAYER
+from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY
+from terradelta.raster.pair import Pair, PairWindow
 
 __all__ = ["quicklooks"]
 
 PERCENTILES = (1, 99)
+BINS = 20
+"""Of the histogram."""
+CHIPS = 6
+"""Changes that are shown from near, the largest and the least certain ones."""
+CHIP_PX = (96, 448)
+"""Smallest and largest side of what is shown of a change, pixels of the grid."""
+SHOWN_PX = 224
+"""Largest side of the picture of a change."""
+AROUND = 1.6
+"""Side of what is shown, in units of the longer side of the change's bounding box."""
 
 
-def quicklooks(pair: Pair, folder: Path) -> Quicklooks:
+@dataclass(frozen=True)
+class _Colours:
+    """How values of a pair become red, green and blue: as they are in 8 bits, else stretched, both dates alike."""
+
+    bands: list[int]
+    low: NDArray[np.float64] | None
+    high: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, preview: PairWindow) -> Self:
+        """Three bands make a colour picture, fewer a grey one, more the first three."""
+        bands = [0, 1, 2] if preview.before.shape[0] >= 3 else [0, 0, 0]
+        if preview.before.dtype == preview.after.dtype == np.uint8:
+            return cls(bands, None, None)
+        dates = (cls._numbers(values[bands]) for values in (preview.before, preview.after))
+        valid = preview.valid
+        seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((3, 1))
+        low, high = np.percentile(seen, PERCENTILES, axis=1)
+        return cls(bands, low[:, None, None], high[:, None, None])
+
+    @staticmethod
+    def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.nan_to_num(values.astype(np.float64))  # float64: values may be beyond float32
+
+    def picture(self, values: NDArray[Any]) -> Picture:
+        """``(C, h, w) -> (h, w, 3)``."""
+        chosen = values[self.bands]
+        if self.low is None or self.high is None:
+            return np.moveaxis(chosen.astype(np.uint8), 0, 2)
+        with np.errstate(over="ignore"):
+            gain = 255 / np.maximum(self.high - self.low, 1e-6)
+            stretched = (self._numbers(chosen).clip(self.low, self.high) - self.low) * gain
+        return np.moveaxis(np.nan_to_num(stretched).clip(0, 255).astype(np.uint8), 0, 2)
+
+
+def quicklooks(pair: Pair, folder: Path, *, weightless: bool = False) -> Quicklooks:
     """Pictures of at most 1024 pixels a side, from the pair's preview and the finished products in ``folder``.
 
     8-bit images keep their brightness; others are stretched, both dates alike. Three bands make a colour picture, fewer
-    a grey one, more the first three.
+    a grey one, more the first three. Beside them: the changes that are the largest and the least certain, from near,
+    and the histogram of the whole map.
+
+    Args:
+        pair: the open pair.
+        folder: of the products.
+        weightless: whether a classical method made the map; CVA is then not shown beside it.
     """
     preview = pair.preview
+    colours = _Colours.of(preview)
     shape = (preview.valid.shape[0], preview.valid.shape[1])
-    before, after = _pictures(preview.before, preview.after, preview.valid)
     with rasterio.open(folder / PROBABILITY) as source:
         probability = source.read(1, out_shape=shape, resampling=Resampling.average)
+        histogram = _histogram(source)
     with rasterio.open(folder / CHANGE) as source:
         change = source.read(1, out_shape=shape) == 1
     valid = preview.valid & np.isfinite(probability)
-    return Quicklooks(before, after, np.nan_to_num(probability), change & valid, valid)
+    largest, doubtful = _chips(pair, folder / POLYGONS, colours)
+    return Quicklooks(
+        colours.picture(preview.before),
+        colours.picture(preview.after),
+        np.nan_to_num(probability),
+        change & valid,
+        valid,
+        difference=None if weightless else _difference(preview, valid),
+        histogram=histogram,
+        largest=largest,
+        doubtful=doubtful,
+    )
 
 
-def _pictures(
-    before: NDArray[np.generic], after: NDArray[np.generic], valid: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    colour = [0, 1, 2] if before.shape[0] >= 3 else [0, 0, 0]
-    if before.dtype == after.dtype == np.uint8:
-        first, second = (np.moveaxis(x[colour].astype(np.uint8), 0, 2) for x in (before, after))
-        return first, second
-    # float64: values may be beyond float32.
-    dates = [np.nan_to_num(x[colour].astype(np.float64)) for x in (before, after)]
-    seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((3, 1))
-    low, high = np.percentile(seen, PERCENTILES, axis=1)
-    low, high = low[:, None, None], high[:, None, None]
-    with np.errstate(over="ignore"):
-        gain = 255 / np.maximum(high - low, 1e-6)
-        dates = [(x.clip(low, high) - low) * gain for x in dates]
-    first, second = (np.moveaxis(np.nan_to_num(x).clip(0, 255).astype(np.uint8), 0, 2) for x in dates)
-    return first, second
+def _histogram(source: Any) -> tuple[int, ...]:  # noqa: ANN401  rasterio's reader
+    """Valid pixels of a probability map in `BINS` equal steps, block by block."""
+    counts = np.zeros(BINS, np.int64)
+    for _, window in source.block_windows(1):
+        values = source.read(1, window=window)
+        counts += np.histogram(values[np.isfinite(values)], BINS, (0.0, 1.0))[0]
+    return tuple(counts.tolist())
+
+
+def _difference(preview: PairWindow, valid: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Length of the change vector of the standardised bands, as CVA has it, of the preview."""
+    dates = [np.nan_to_num(values.astype(np.float64)) for values in (preview.before, preview.after)]
+    seen = [x[:, valid] if valid.any() else np.zeros((len(x), 1)) for x in dates]
+    largest = max(1.0, *(float(np.abs(x).max()) for x in seen))  # so that no square overflows
+    dates, seen = [x / largest for x in dates], [x / largest for x in seen]
+    mean, std = np.stack([x.mean(1) for x in seen]), np.stack([x.std(1) for x in seen])
+    standards = Dates(mean, np.where(std > 0, std, 1.0))
+    first, second = (np.where(valid, x, 0).astype(np.float32) for x in dates)
+    return standards.magnitude(first, second)
+
+
+def _chips(pair: Pair, polygons: Path, colours: _Colours) -> tuple[tuple[Chip, ...], tuple[Chip, ...]]:
+    """The largest changes, and those of the lowest mean probability among the others."""
+    import pyogrio.raw  # slow, and not needed before there are products
+
+    size = "area_px" if pair.grid.crs is None else "area_m2"
+    rows: dict[str, list[tuple[int, float, float, shapely.Geometry]]] = {}
+    for order, number in ((f"{size} DESC", CHIPS), ("mean_probability", 2 * CHIPS)):
+        query = f"SELECT id, {size} AS size, mean_probability, geom FROM {LAYER} ORDER BY {order}, id LIMIT {number}"
+        _, _, geometry, (ids, sizes, means) = pyogrio.raw.read(polygons, sql=query)
+        rows[order] = [
+            (int(id_), float(size_), float(mean), shape)
+            for id_, size_, mean, shape in zip(ids, sizes, means, shapely.from_wkb(geometry), strict=True)
+        ]
+    largest, doubtful = rows.values()
+    shown = {id_ for id_, *_ in largest}
+    others = [row for row in doubtful if row[0] not in shown][:CHIPS]
+    found = [tuple(_chip(pair, colours, *row) for row in chosen) for chosen in (largest, others)]
+    return found[0], found[1]
+
+
+def _chip(pair: Pair, colours: _Colours, id_: int, size: float, mean: float, shape: shapely.Geometry) -> Chip:
+    grid = pair.grid.on_map
+    t = ~grid.transform
+    inside = shapely.transform(shape, lambda points: points @ [[t.a, t.d], [t.b, t.e]] + (t.c, t.f))  # (col, row)
+    tile = _around(inside, pair.grid)
+    window = pair.read(tile)
+    step = -(-max(tile.height, tile.width) // SHOWN_PX)
+    thin = np.s_[:, ::step, ::step]
+    seen = shapely.clip_by_rect(inside, tile.col, tile.row, tile.stop_col, tile.stop_row)
+    path = _path(shapely.simplify(seen, step / 2), (tile.col, tile.row), step)
+    before, after = (colours.picture(values[thin]) for values in (window.before, window.after))
+    return Chip(id_, size, mean, before, after, path)
+
+
+def _around(shape: shapely.Geometry, grid: Grid) -> Tile:
+    """A square around a shape in (col, row), within the grid; around a point of it where the shape is too large."""
+    left, top, right, bottom = shape.bounds
+    extent = max(right - left, bottom - top)
+    side = int(np.clip(AROUND * extent, *CHIP_PX))
+    centre = ((left + right) / 2, (top + bottom) / 2)
+    if extent > side:
+        centre = shapely.get_coordinates(shapely.point_on_surface(shape))[0]
+    height, width = (min(side, length) for length in grid.shape)
+    row = int(np.clip(centre[1] - height / 2, 0, grid.height - height))
+    col = int(np.clip(centre[0] - width / 2, 0, grid.width - width))
+    return Tile(row, col, height, width)
+
+
+def _path(shape: shapely.Geometry, corner: tuple[int, int], step: int) -> str:
+    """The rings of a shape in (col, row) as an SVG path in pixels of a picture."""
+    rings = []
+    for part in shapely.get_parts(shape):
+        if part.geom_type == "Polygon":
+            for ring in (part.exterior, *part.interiors):
+                points = (shapely.get_coordinates(ring)[:-1] - corner) / step
+                rings.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z")
+    return "".join(rings)

@@ -5,9 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from markupsafe import Markup
+
 from terradelta.files import write_whole
+from terradelta.html.charts import Axis, Bars, chart
 from terradelta.html.page import render
-from terradelta.html.pictures import CHANGE_COLOUR, RAMP, Quicklooks, change_picture, probability_picture
+from terradelta.html.pictures import (
+    CHANGE_COLOUR,
+    RAMP,
+    Quicklooks,
+    change_picture,
+    difference_picture,
+    probability_picture,
+)
 from terradelta.html.text import fraction, integer, number, place
 from terradelta.mapping.answer import nothing_stands_out, polygon_words, sieved_words, smaller_words
 from terradelta.receipt import MapReceipt, plain
@@ -48,6 +58,8 @@ def render_report(receipt: MapReceipt, quicklooks: Quicklooks) -> str:
         change_picture=change_picture,
         change_colour=CHANGE_COLOUR,
         probability_picture=probability_picture,
+        difference_picture=difference_picture,
+        histogram=_histogram(quicklooks.histogram),
         ramp=RAMP,
         scores={name: scores[key] for key, name in _SCORES.items() if key in scores},
         place_of=_place,
@@ -96,6 +108,22 @@ def _place(row: PolygonRecord) -> str:
     if row.x is not None:
         return f"x {number(row.x)}, y {number(row.y)}"
     return place(row.lon, row.lat)
+
+
+def _histogram(counts: tuple[int, ...]) -> Markup | None:
+    """How many pixels have which probability, in powers of ten; None without pixels."""
+    if not any(counts):
+        return None
+    n = len(counts)
+    names = tuple(f"{k / n:g}" if k % 5 == 0 else "" for k in range(n))
+    powers = [math.log10(count) if count > 0 else 0.0 for count in counts]
+    return chart(
+        Axis("probability of change, from ... on", categories=names),
+        Axis("pixels, as a power of ten", 0.0, max(1.0, math.ceil(max(powers)))),
+        [Bars("", powers)],
+        title="Pixels by their probability of change",
+        legend=False,
+    )
 
 
 def _model(model: ModelRecord) -> dict[str, str]:

@@ -154,7 +154,7 @@ def map_change(
             found = None if scores is None else scores(work.product)
             trim()
             with clock.time("report"):
-                pictures = quicklooks(pair, work.product)
+                pictures = quicklooks(pair, work.product, weightless=predictor.card.weightless)
             receipt = run.receipt(made, tuple(preflight), found)
             write_report(work.product / REPORT, receipt, pictures)
             write_whole(work.product / THUMBNAIL, thumbnail(pictures, THUMBNAIL_SIDE))

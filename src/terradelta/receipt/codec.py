@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 import terradelta
-from terradelta.card import nested_deeper
 from terradelta.errors import InputError, TerradeltaError
 from terradelta.files import write_whole
+from terradelta.strangers import DEEPEST, read_json
 
 __all__ = [
     "SCHEMA",
@@ -40,7 +40,6 @@ __all__ = [
 SCHEMA = 1
 """Version of the receipts that this code writes and reads. It rises with every change of a name, type or meaning."""
 
-DEEPEST = 64
 _MOST_BYTES = 256 * 2**20
 _SHOWN = 60
 _LARGEST = 2**63 - 1
@@ -177,11 +176,9 @@ def from_json(kind: type[R], text: str, source: Path | str = "the text") -> R:
         InputError: if it is no receipt of this kind, has another schema version, or a field does not fit its type.
     """
     try:
-        found = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise _not_one(kind, source, "it is no JSON, or nested too deeply") from error
-    if nested_deeper(found, DEEPEST):
-        raise _not_one(kind, source, f"it is nested more than {DEEPEST} deep")
+        found = read_json(text, constants=False)
+    except ValueError as error:
+        raise _not_one(kind, source, f"it cannot be read as JSON ({error})") from error
     if not isinstance(found, dict):
         raise _not_one(kind, source, "it is no JSON object")
     schema, name = found.pop("schema", None), found.pop("kind", None)
@@ -203,10 +200,6 @@ def from_json(kind: type[R], text: str, source: Path | str = "the text") -> R:
         raise _not_one(kind, source, str(error)) from error
     assert isinstance(made, kind)
     return made
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _not_one(kind: type[Receipt], source: Path | str, why: str) -> InputError:

@@ -17,6 +17,7 @@ from terradelta.lab.bench.summary import Outcome, outcomes_of, summary_table
 from terradelta.lab.bench.tables import Table, write_tables
 from terradelta.lab.bench.tiles import SYNTHETIC, bench_pairs, make_synthetic
 from terradelta.lab.training.loop import Announce, Progress, shown_by
+from terradelta.strangers import read_json
 
 __all__ = ["BenchResult", "run_bench"]
 
@@ -160,7 +161,7 @@ def _time_networks(out: Path, entries: Sequence[Entry]) -> None:
 
 def _known_speeds(out: Path) -> dict[str, Any]:
     try:
-        found = json.loads((out / SPEED).read_text())
+        found = read_json((out / SPEED).read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -19,6 +19,7 @@ from terradelta.lab.training.loop import Shown, fit
 from terradelta.predict.load import load_predictor
 from terradelta.predict.predictor import Predictor
 from terradelta.receipt import plain, write_receipt
+from terradelta.strangers import read_json
 
 __all__ = ["FAILED", "RECEIPT", "RESULT", "TRAINING", "failure_of", "run_job", "try_job"]
 
@@ -45,7 +46,7 @@ def try_job(job: Job, folder: Path, data: Path, shown: Shown) -> str | None:
 def failure_of(folder: Path) -> str | None:
     """Why the job of a folder failed when it was last tried; None if it did not."""
     try:
-        return str(json.loads((folder / FAILED).read_text())["why"])
+        return str(read_json((folder / FAILED).read_text())["why"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

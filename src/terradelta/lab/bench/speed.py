@@ -18,6 +18,7 @@ from terradelta.errors import OutputError
 from terradelta.files import write_whole
 from terradelta.lab.networks import ChangeNetwork, create_model
 from terradelta.machine import cpu_name
+from terradelta.strangers import read_json
 
 __all__ = ["REFERENCE", "Speed", "known_speeds", "measure_speeds", "remember_speeds"]
 
@@ -109,7 +110,7 @@ def _machine() -> str:
 def known_speeds() -> dict[str, Speed]:
     """What `remember_speeds` wrote on this CPU with these versions; empty if there is nothing readable."""
     try:
-        found = json.loads(_cache().read_text())[_machine()]
+        found = read_json(_cache().read_text())[_machine()]
         return {str(name): Speed(**fields) for name, fields in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return {}

@@ -1,6 +1,5 @@
 """From the results of the jobs to one table."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from terradelta.lab.bench.speed import REFERENCE
 from terradelta.lab.bench.tables import Cell, Column, Spread, Table
 from terradelta.lab.bench.tiles import SYNTHETIC
 from terradelta.machine import describe_machine
+from terradelta.strangers import read_json
 
 __all__ = ["Outcome", "outcomes_of", "summary_table", "unlearnt"]
 
@@ -73,7 +73,7 @@ def outcomes_of(jobs: Sequence[Job], runs: Path) -> list[Outcome]:
 
 def _result(folder: Path) -> Mapping[str, Any] | None:
     try:
-        found = json.loads((folder / RESULT).read_text())
+        found = read_json((folder / RESULT).read_text())
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -24,6 +24,7 @@ from terradelta.lab.data.layouts import Layout
 from terradelta.lab.data.opening import find_data
 from terradelta.lab.data.pairs import LabelledPair, PairList
 from terradelta.lab.data.writing import image_suffix, write_image, write_label
+from terradelta.strangers import read_json
 
 __all__ = ["TileCounts", "Tiling", "tile_dataset", "tile_windows"]
 
@@ -237,7 +238,7 @@ def _journal(folder: Path) -> list[dict[str, Any]]:
     whole, cut, rest = text.rpartition("\n")
     if rest:
         write_whole(path, whole + cut, make_folder=True)
-    records = [json.loads(line) for line in whole.splitlines()]
+    records = [read_json(line) for line in whole.splitlines()]
     return list({(record["split"], record["source"]): record for record in records}.values())
 
 

@@ -18,6 +18,7 @@ from terradelta.lab.evaluation.scoring import WHOLE, Scoring
 from terradelta.lab.metrics import Confusion, confusion
 from terradelta.predict.predictor import Predictor
 from terradelta.receipt.evaluation_record import DisturbanceRecord, KindRecord, RobustnessRecord
+from terradelta.strangers import read_json
 
 __all__ = ["Robustness", "robustness", "robustness_record"]
 
@@ -163,8 +164,8 @@ class _Journal:
 
     def _take(self, path: Path, text: str, job: dict[str, Any]) -> None:
         try:
-            first, *lines = map(json.loads, text.split("\n"))
-            if first != job:
+            first, *lines = map(read_json, text.split("\n"))
+            if first != read_json(json.dumps(job)):
                 raise ValueError("another job")
             self.done = {(name, kind, level): tuple(counts) for name, kind, level, counts in lines}
         except (ValueError, TypeError) as error:

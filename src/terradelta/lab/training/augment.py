@@ -71,8 +71,6 @@ class Augmenter:
             self.colour = K.ColorJiggle(*strengths, p=config.p_colour)
         if config.p_blur:
             self.blur = K.RandomGaussianBlur((5, 5), config.blur_px, p=config.p_blur)
-        # Light, colours and noise lead beyond 0 and 1, where no image has values; nothing else does.
-        self.cuts_off = any((config.p_colour, config.p_noise, config.p_cast, config.p_haze))
         if config.p_noise:
             self.noise = K.RandomGaussianNoise(0.0, config.noise, p=config.p_noise)
 
@@ -97,7 +95,7 @@ class Augmenter:
         x = torch.stack([self._lit(image) for image in x])
         x = x if self.blur is None or self.config.blur_dates == "both" else self.blur(x)
         noisy: Tensor = x if self.noise is None else self.noise(x)
-        if not self.cuts_off:
+        if not self.config.cuts_off:
             return torch.stack([self._compressed(image) for image in noisy]) if self.config.p_jpeg else noisy
         return torch.stack([self._compressed(image) for image in noisy.clamp(0, 1)])
 

@@ -68,6 +68,11 @@ class Augmentation:
         if not 0 < self.blur_px[0] <= self.blur_px[1]:
             raise InputError(f"Augmentation.blur_px is {self.blur_px}; it must be two numbers above 0, the lower first")
 
+    @property
+    def cuts_off(self) -> bool:
+        """Whether it ends in values from 0 to 1: light, colours and noise lead beyond, where no image has values."""
+        return any((self.p_colour, self.p_noise, self.p_cast, self.p_haze))
+
     @classmethod
     def only(cls, **chosen: Any) -> "Augmentation":  # noqa: ANN401  any field
         """What is named and nothing else: probabilities that are not given are 0, and crops are not turned."""
@@ -277,8 +282,8 @@ class Recipe:
             raise InputError(f"the recipe of the run is not readable ({error})") from error
         if not isinstance(then, dict):
             raise InputError("the recipe of the run is not readable (it is no JSON object)")
-        now = json.loads(self.to_json())
-        then = _completed(then, json.loads(Recipe("").to_json()))
+        now = read_json(self.to_json())
+        then = _completed(then, read_json(Recipe("").to_json()))
         return sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
 
 

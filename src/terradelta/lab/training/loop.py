@@ -119,13 +119,11 @@ def fit(
 
 
 def _check(pairs: PairSource, recipe: Recipe, shown: Shown, *, decode: bool) -> None:
-    chosen = recipe.augmentation
-    cut = any((chosen.p_colour, chosen.p_noise, chosen.p_cast, chosen.p_haze))
     with shown.progress(f"checking the {pairs.split} pairs") as advance:
         warning = check_pairs(
             pairs,
             recipe.bands,
-            scale=recipe.scale if cut else math.inf,
+            scale=recipe.scale if recipe.augmentation.cuts_off else math.inf,
             decode=decode,
             workers=recipe.workers,
             progress=advance,
