@@ -128,7 +128,7 @@ def settle(
         write_whole(path, text, advice=advice, make_folder=True)
         return
     try:
-        then, now = dict(read_json(path.read_bytes())), read_json(text)
+        then, now = dict(read_json(path.read_bytes(), ours=True)), read_json(text, ours=True)
     except (ValueError, TypeError) as error:
         raise OutputError(f"{path} is damaged ({error}); remove the folder that it is in, or name another") from error
     differing = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))

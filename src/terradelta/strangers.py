@@ -21,7 +21,7 @@ def printable(text: str) -> str:
     return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def read_json(text: str | bytes, *, constants: bool = True) -> Any:  # noqa: ANN401  any JSON value
+def read_json(text: str | bytes, *, ours: bool = False, constants: bool = True) -> Any:  # noqa: ANN401  any JSON value
     """Decode JSON that may come from anyone.
 
     Strings are made `printable`. Nothing is nested deeper than 64 levels, and no number is longer than 300 digits or
@@ -29,7 +29,8 @@ def read_json(text: str | bytes, *, constants: bool = True) -> Any:  # noqa: ANN
 
     Args:
         text: the JSON.
-        constants: take NaN and Infinity, which Python and others write, though JSON has none.
+        ours: it should be what terradelta wrote: strings stay as they are.
+        constants: take NaN and Infinity, which Python and others write though JSON has none.
 
     Raises:
         ValueError: if it is no JSON, no UTF-8, or beyond these limits.
@@ -41,7 +42,7 @@ def read_json(text: str | bytes, *, constants: bool = True) -> Any:  # noqa: ANN
         if depth > DEEPEST:
             raise ValueError(f"it is nested more than {DEEPEST} deep")
     content = json.loads(text, parse_int=_integer, parse_float=_real, parse_constant=None if constants else _refuse)
-    return _clean(content) if _HARMFUL.search(text) or _ESCAPED.search(text) else content
+    return _clean(content) if not ours and (_HARMFUL.search(text) or _ESCAPED.search(text)) else content
 
 
 def _integer(text: str) -> int:

@@ -105,7 +105,9 @@ def test_what_is_nested_too_deeply_is_refused_without_recursion():
         from_json(AreaReceipt, "[" * 100_000)
 
 
-@pytest.mark.parametrize("text", ["", "nothing", "NaN", '{"a": Infinity}', "1" * 5000, "{"])
+@pytest.mark.parametrize(
+    "text", ["", "nothing", "NaN", '{"a": Infinity}', "1" * 5000, "{", f'{{"scale": 1{"0" * 400}}}']
+)
 def test_what_is_no_json_is_refused(text):
     with pytest.raises(InputError, match=r"it cannot be read as JSON \(.+\); make one with -o"):
         from_json(EvaluationReceipt, text, "r.json")
@@ -170,7 +172,6 @@ def test_the_field_that_does_not_fit_is_named(fields, words):
     [
         ({"sizes": [[1, 2]]}, r"splits.train.sizes\[0\] is a list, but must be one of 3 values, not 2"),
         ({"changed_fraction": True}, "splits.train.changed_fraction is true, but must be a finite number"),
-        ({"scale": 10**400}, "splits.train.scale is 1000"),
         ({"labels": [1]}, "splits.train.labels is a list, but must be an object"),
         ({"labels": {"x": "y"}}, 'splits.train.labels.x is "y", but must be a whole number'),
     ],

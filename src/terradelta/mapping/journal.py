@@ -177,7 +177,7 @@ class RowReader:
         self._path = path
         with _guarded(path):
             self._file = zipfile.ZipFile(path)
-            index = read_json(self._file.read(INDEX))
+            index = read_json(self._file.read(INDEX), ours=True)
         self.shape: tuple[int, int] = tuple(index["shape"])
         """(height, width) in pixels."""
         self.notes: list[Any] = index["notes"]

@@ -176,7 +176,7 @@ def from_json(kind: type[R], text: str, source: Path | str = "the text") -> R:
         InputError: if it is no receipt of this kind, has another schema version, or a field does not fit its type.
     """
     try:
-        found = read_json(text, constants=False)
+        found = read_json(text, ours=True, constants=False)
     except ValueError as error:
         raise _not_one(kind, source, f"it cannot be read as JSON ({error})") from error
     if not isinstance(found, dict):

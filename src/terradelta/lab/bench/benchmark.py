@@ -161,7 +161,7 @@ def _time_networks(out: Path, entries: Sequence[Entry]) -> None:
 
 def _known_speeds(out: Path) -> dict[str, Any]:
     try:
-        found = read_json((out / SPEED).read_text())
+        found = read_json((out / SPEED).read_text(), ours=True)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -46,7 +46,7 @@ def try_job(job: Job, folder: Path, data: Path, shown: Shown) -> str | None:
 def failure_of(folder: Path) -> str | None:
     """Why the job of a folder failed when it was last tried; None if it did not."""
     try:
-        return str(read_json((folder / FAILED).read_text())["why"])
+        return str(read_json((folder / FAILED).read_text(), ours=True)["why"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -110,7 +110,7 @@ def _machine() -> str:
 def known_speeds() -> dict[str, Speed]:
     """What `remember_speeds` wrote on this CPU with these versions; empty if there is nothing readable."""
     try:
-        found = read_json(_cache().read_text())[_machine()]
+        found = read_json(_cache().read_text(), ours=True)[_machine()]
         return {str(name): Speed(**fields) for name, fields in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return {}

@@ -73,7 +73,7 @@ def outcomes_of(jobs: Sequence[Job], runs: Path) -> list[Outcome]:
 
 def _result(folder: Path) -> Mapping[str, Any] | None:
     try:
-        found = read_json((folder / RESULT).read_text())
+        found = read_json((folder / RESULT).read_text(), ours=True)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

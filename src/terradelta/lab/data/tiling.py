@@ -238,7 +238,7 @@ def _journal(folder: Path) -> list[dict[str, Any]]:
     whole, cut, rest = text.rpartition("\n")
     if rest:
         write_whole(path, whole + cut, make_folder=True)
-    records = [read_json(line) for line in whole.splitlines()]
+    records = [read_json(line, ours=True) for line in whole.splitlines()]
     return list({(record["split"], record["source"]): record for record in records}.values())
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,8 @@ class _Journal:
 
     def _take(self, path: Path, text: str, job: dict[str, Any]) -> None:
         try:
-            first, *lines = map(read_json, text.split("\n"))
-            if first != read_json(json.dumps(job)):
+            first, *lines = map(partial(read_json, ours=True), text.split("\n"))
+            if first != job:
                 raise ValueError("another job")
             self.done = {(name, kind, level): tuple(counts) for name, kind, level, counts in lines}
         except (ValueError, TypeError) as error:
