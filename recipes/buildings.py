@@ -1,11 +1,17 @@
 """MLLA_SiaNet on EfficientNet-Lite0 from ImageNet weights, on the LEVIR-subset: the weights that ship as ``buildings``.
 
-    terradelta train recipes/buildings.py --data LEVIR -o runs/buildings
+    terradelta train recipes/buildings.py:first --data LEVIR -o runs/buildings_first
+    terradelta train recipes/buildings.py --from runs/buildings_first --data LEVIR -o runs/buildings
+
+In the first run the first stages of the encoder stay as ImageNet left them, which halves the cost of a step; the second
+goes on from its weights with all but the stem and the first block.
 
 LEVIR is a folder in LEVIR-CD's layout; the LEVIR-subset has 578 training and 134 validation pairs. Weights, threshold
 and calibration are chosen on the validation pairs of native resolution (their names begin with ``full``).
 ``scripts/train_default`` trains, calibrates, exports and scores with one command.
 """
+
+import dataclasses
 
 from terradelta.lab.networks.layers.efficientnet_lite import MEAN, STD
 from terradelta.lab.training.config import Augmentation, Recipe
@@ -28,7 +34,21 @@ AUGMENTATION = Augmentation(
 
 
 def recipe() -> Recipe:
-    """The default weights; see the module's text."""
+    """The second run, whose weights ship; ``--from`` names the first."""
+    return dataclasses.replace(
+        first(),
+        encoder_weights=None,
+        frozen=("encoder.conv_stem", "encoder.bn0", "encoder.blocks.0"),
+        steps=1000,
+        lr=1.5e-3,
+        final_lr=0.005,
+        ema_decay=0.997,
+        seed=1,
+    )
+
+
+def first() -> Recipe:
+    """The first run, from ImageNet weights."""
     return Recipe(
         name="buildings",
         network="mlla_sianet_lite0",
