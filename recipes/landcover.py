@@ -3,7 +3,7 @@
     terradelta train recipes/landcover.py --from buildings --data DSIFN -o runs/landcover
 
 DSIFN is a folder in LEVIR-CD's layout; the DSIFN-subset has 505 training and 80 validation pairs of 256 pixels.
-Weights, threshold and calibration are chosen on the validation pairs, which show the test pairs' city: an optimistic choice.
+Weights, threshold and calibration are chosen on the validation pairs, which show the city of the test pairs.
 """
 
 from terradelta.lab.networks.layers.efficientnet_lite import MEAN, STD
@@ -43,6 +43,5 @@ def recipe() -> Recipe:
         finds="changes of land cover: buildings, roads, fields, bare ground, water",
         gsd_m=(1.2, 2.0),
         data="DSIFN-subset: part of DSIFN (Zhang et al. 2020, ISPRS J. 166:183-200), 505 training pairs",
-        licence="Non-commercial research use only: the weights were fitted on images of DSIFN and LEVIR-CD, which carry that "
-        "limit.",
+        licence="Non-commercial research use only: the weights were fitted on DSIFN and LEVIR-CD, which say so.",
     )
