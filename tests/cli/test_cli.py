@@ -70,8 +70,9 @@ def test_commands_and_options_are_frozen():
             **top.commands,
             **top.commands["data"].commands,
             **top.commands["figure"].commands,
+            **top.commands["models"].commands,
         }.items()
-        if name not in ("data", "figure")
+        if name not in ("data", "figure", "models")
     }
     assert found == {
         "map": [
@@ -110,7 +111,9 @@ def test_commands_and_options_are_frozen():
             *("--at", "--bands", "--device", "--label", "--layer", "--layers", "--names", "--opacity", "--out"),
             *("--reduce", "--width", "--window", "-o"),
         ],
-        "models": ["--speed"],
+        "show": ["--speed"],
+        "fetch": [],
+        "push": [],
         "import": ["--bands", "--mean", "--network", "--run", "--scaling", "--std", "-o"],
         "export": ["--half-weights", "--int8", "--out", "--receipt", "-o"],
         "list": [],

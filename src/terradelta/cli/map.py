@@ -42,7 +42,9 @@ def map_command(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Shipped weights (see `models`), FILE.onnx, or a training run.  [default: default]"),
+        typer.Option(
+            help="Shipped weights (see `models`), hf:OWNER/REPO, FILE.onnx or URL, a training run.  [default: default]"
+        ),
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="In place of a model, a method without weights: cva, irmad, pca-kmeans.")
