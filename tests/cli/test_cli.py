@@ -111,6 +111,7 @@ def test_commands_and_options_are_frozen():
             *("--at", "--bands", "--device", "--label", "--layer", "--layers", "--names", "--opacity", "--out"),
             *("--reduce", "--width", "--window", "-o"),
         ],
+        "info": ["--json"],
         "show": ["--speed"],
         "fetch": [],
         "push": [],

@@ -32,7 +32,7 @@ class _ShowByDefault(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  as in the base class
         """Put the name of the command where there is none."""
         named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
-        return super().parse_args(ctx, args if named else ["show", *args])
+        return super().parse_args(ctx, args if named or ctx.resilient_parsing else ["show", *args])
 
 
 models_app = typer.Typer(
