@@ -4,7 +4,7 @@ import json
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,16 +37,12 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
             print(" " * _WIDTH + line)
 
 
-def _lines(value: Any) -> list[str]:  # noqa: ANN401  any fact
-    """A fact in lines; commands stand on lines of their own, to be copied."""
-    if isinstance(value, dict):
-        return [
-            line for key, words in value.items() for line in f"{key}: {words}".replace("run: ", "run:\n").split("\n")
-        ]
-    return [value] if isinstance(value, str) else [", ".join(value) or "none"]
+def _lines(value: str | list[str]) -> list[str]:
+    """A fact in lines; a command stands on a line of its own, to be copied."""
+    return (value if isinstance(value, str) else ", ".join(value) or "none").replace("run: ", "run:\n").split("\n")
 
 
-def _facts() -> dict[str, str | list[str] | dict[str, str]]:
+def _facts() -> dict[str, str | list[str]]:
     import pyproj
     import rasterio
 
@@ -82,7 +78,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _extras() -> dict[str, list[str] | dict[str, str]]:
+def _extras() -> dict[str, str | list[str]]:
     """Which optional dependencies are there, and what installs the others."""
     from packaging.requirements import Requirement
 
@@ -93,16 +89,17 @@ def _extras() -> dict[str, list[str] | dict[str, str]]:
         extras, needed = found.get_all("Provides-Extra") or [], found.get_all("Requires-Dist") or []
     except metadata.PackageNotFoundError:
         return {}
+    there, missing, names = [], [], []
     asked = [each for each in map(Requirement, needed) if each.marker is not None]
-    missing = {}
-    for extra in extras:
-        wants = [each for each in asked if each.marker is not None and each.marker.evaluate({"extra": extra})]
-        lacks = [each.name for each in wants if each.name != "terradelta" and _version(each.name) == "not installed"]
+    for extra in (each for each in extras if each != "all"):
+        wants = [each.name for each in asked if each.marker is not None and each.marker.evaluate({"extra": extra})]
+        lacks = [name for name in wants if _version(name) == "not installed"]
         if lacks:
-            some = f"lacks {', '.join(lacks)}; " if len(lacks) < len(wants) else ""
-            missing[extra] = some + cure(extra)
-    there = [extra for extra in extras if extra not in missing and extra != "all"]
-    return {"extras": there, **({"missing": missing} if missing else {})}
+            missing.append(f"{extra} (lacks {', '.join(lacks)})" if len(lacks) < len(wants) else extra)
+            names.append(extra)
+        else:
+            there.append(extra)
+    return {"extras": there, **({"missing": missing, "install": cure(",".join(names))} if missing else {})}
 
 
 def _cache() -> dict[str, str]:
