@@ -96,6 +96,8 @@ class MapOptions:
     """Whether a nodata value must stand in ``all`` bands or in ``any``; ``auto``: in all where it could be measured."""
     skip_damaged: bool = False
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
+    qgis: bool = False
+    """Write a QGIS project of images and products."""
     fresh: bool = False
     """Discard what an unfinished run left, instead of going on from there."""
 

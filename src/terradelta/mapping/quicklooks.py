@@ -11,7 +11,7 @@ from terradelta.html.pictures import Quicklooks
 from terradelta.products.writer import CHANGE, PROBABILITY
 from terradelta.raster.pair import Pair
 
-__all__ = ["quicklooks"]
+__all__ = ["display_limits", "quicklooks"]
 
 PERCENTILES = (1, 99)
 
@@ -37,16 +37,28 @@ def _pictures(
     before: NDArray[np.generic], after: NDArray[np.generic], valid: NDArray[np.bool_]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     colour = [0, 1, 2] if before.shape[0] >= 3 else [0, 0, 0]
-    if before.dtype == after.dtype == np.uint8:
-        first, second = (np.moveaxis(x[colour].astype(np.uint8), 0, 2) for x in (before, after))
+    before, after = before[colour], after[colour]
+    limits = display_limits(before, after, valid)
+    if limits is None:
+        first, second = (np.moveaxis(x.astype(np.uint8), 0, 2) for x in (before, after))
         return first, second
-    # float64: values may be beyond float32.
-    dates = [np.nan_to_num(x[colour].astype(np.float64)) for x in (before, after)]
-    seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((3, 1))
-    low, high = np.percentile(seen, PERCENTILES, axis=1)
-    low, high = low[:, None, None], high[:, None, None]
+    dates = [np.nan_to_num(x.astype(np.float64)) for x in (before, after)]
+    low, high = np.array(limits).T[:, :, None, None]
     with np.errstate(over="ignore"):
         gain = 255 / np.maximum(high - low, 1e-6)
         dates = [(x.clip(low, high) - low) * gain for x in dates]
     first, second = (np.moveaxis(np.nan_to_num(x).clip(0, 255).astype(np.uint8), 0, 2) for x in dates)
     return first, second
+
+
+def display_limits(
+    before: NDArray[np.generic], after: NDArray[np.generic], valid: NDArray[np.bool_]
+) -> list[tuple[float, float]] | None:
+    """Values of each band of ``(C, H, W)`` that become black and white; None: 8-bit values, which stay as they are."""
+    if before.dtype == after.dtype == np.uint8:
+        return None
+    # float64: values may be beyond float32.
+    dates = [np.nan_to_num(x.astype(np.float64)) for x in (before, after)]
+    seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((len(before), 1))
+    low, high = np.percentile(seen, PERCENTILES, axis=1)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
