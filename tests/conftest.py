@@ -1,6 +1,8 @@
 """Shared fixtures: where the real images are, and one thread a process."""
 
+import hashlib
 import http.server
+import json
 import os
 import re
 import signal
@@ -139,3 +141,67 @@ def tripwire() -> Iterator[FileServer]:
     yield server
     server.close()
     assert server.requests == []
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(FileServer):
+    """A hub, as huggingface.co answers; sends on what it is told to, and remembers which tokens were brought."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.moved: dict[str, str] = {}
+        """Address to send on to, by path."""
+        self.statuses: dict[str, int] = {}
+        self.no_length = False
+        self.tokens: list[str | None] = []
+
+    def add(self, repo: str, files: dict[str, bytes], *, commit: str = COMMIT, sums: bool = True) -> None:
+        """A commit of a repository, which ``main`` is from now on."""
+        place = self.folder / repo / "resolve" / commit
+        place.mkdir(parents=True)
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+        if sums:
+            lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()]
+            (place / "SHA256SUMS").write_text("".join(lines))
+        for revision in ("main", commit):
+            file = self.folder / "api" / "models" / repo / "revision" / revision
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({"id": repo, "sha": commit}))
+
+    def answer(self, request: http.server.BaseHTTPRequestHandler, *, body: bool) -> None:
+        self.tokens.append(request.headers.get("Authorization"))
+        status = self.statuses.get(request.path, 302 if request.path in self.moved else 200)
+        if status != 200:
+            self.requests.append((request.command, request.path))
+            request.send_response(status)
+            if status == 302:
+                request.send_header("Location", self.moved[request.path])
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+        elif self.no_length:
+            self.requests.append((request.command, request.path))
+            request.send_response(200)
+            request.end_headers()
+            request.wfile.write((self.folder / request.path.lstrip("/")).read_bytes())
+        else:
+            super().answer(request, body=body)
+
+    def asked(self, name: str) -> int:
+        """How often a file was asked for."""
+        return sum(path.endswith(f"/{name}") for _, path in self.requests)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub without models, and an empty cache."""
+    (tmp_path / "hub").mkdir()
+    server = Hub(tmp_path / "hub")
+    monkeypatch.setenv("HF_ENDPOINT", server.root)
+    monkeypatch.setenv("TERRADELTA_HOME", str(tmp_path / "cache"))
+    for name in ("HF_TOKEN", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield server
+    server.close()

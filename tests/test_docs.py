@@ -96,7 +96,8 @@ def test_commands_of_readme_exist():
     for words in found:
         command, rest = top, words
         while hasattr(command, "commands"):
-            command, rest = command.commands[rest[0]], rest[1:]
+            given = rest if rest and rest[0] in command.commands else ["show", *rest]  # of `models`, the default
+            command, rest = command.commands[given[0]], given[1:]
         command.make_context("terradelta", list(rest), resilient_parsing=False)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src" / "terradelta"
-ELSEWHERE = {"benchmarks", "fuzz"}
+ELSEWHERE = {"benchmarks", "fuzz", "integrations"}
 """Folders of tests that belong to no room."""
 SAME = {"__init__", "page", "mccrnet", "mlla_sianet"}
 """File names that may stand more than once: every room has a page, and a network its recipe."""

@@ -86,6 +86,8 @@ class ModelCard:
     """How the weights were made int8, and how far they are from float32; empty for weights in floating point."""
     code_version: str = ""
     """terradelta version that wrote the weights."""
+    origin: dict[str, str] | None = None
+    """Source, revision and SHA-256 of a file that was fetched; set where it is loaded, never taken from the file."""
 
     def __post_init__(self) -> None:
         n = len(self.bands)
@@ -129,8 +131,10 @@ class ModelCard:
         return out
 
     def to_json(self) -> str:
-        """The card as one JSON object."""
-        return json.dumps({"card_version": _CARD_VERSION, **dataclasses.asdict(self)}, sort_keys=True)
+        """The card as one JSON object, without ``origin``."""
+        fields = dataclasses.asdict(self)
+        del fields["origin"]
+        return json.dumps({"card_version": _CARD_VERSION, **fields}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, source: str = "model card") -> "ModelCard":
@@ -151,6 +155,7 @@ class ModelCard:
         if version != _CARD_VERSION:
             raise ModelError(f"{source}: model card version {version!r}; this terradelta reads {_CARD_VERSION}")
         _check_fields(fields, source)
+        fields.pop("origin", None)  # only who fetched a file knows
         if "stretch" not in fields and fields.get("scale", EIGHT_BIT) == EIGHT_BIT:
             fields["stretch"] = STRETCH  # cards of before the field: such networks were always used so
         try:

@@ -70,8 +70,9 @@ def test_commands_and_options_are_frozen():
             **top.commands,
             **top.commands["data"].commands,
             **top.commands["figure"].commands,
+            **top.commands["models"].commands,
         }.items()
-        if name not in ("data", "figure")
+        if name not in ("data", "figure", "models")
     }
     assert found == {
         "map": [
@@ -87,8 +88,9 @@ def test_commands_and_options_are_frozen():
                 "--method",
                 "--min-area",
             ),
-            *("--model", "--nodata", "--nodata-bands", "--out", "--overlap", "--pairs", "--precision", "--sieve"),
-            *("--simplify", "--skip-damaged", "--threshold", "--tile", "--values", "--verbose", "--yes", "-o", "-v"),
+            *("--model", "--nodata", "--nodata-bands", "--out", "--overlap", "--pairs", "--precision", "--progress"),
+            *("--qgis", "--sieve", "--simplify", "--skip-damaged", "--threshold", "--tile", "--values", "--verbose"),
+            *("--yes", "-o", "-v"),
         ],
         "area": ["--draw", "--out", "--regions", "--samples", "--seed", "-o"],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
@@ -110,7 +112,10 @@ def test_commands_and_options_are_frozen():
             *("--at", "--bands", "--device", "--label", "--layer", "--layers", "--names", "--opacity", "--out"),
             *("--reduce", "--width", "--window", "-o"),
         ],
-        "models": ["--speed"],
+        "info": ["--json"],
+        "show": ["--speed"],
+        "fetch": [],
+        "push": [],
         "import": ["--bands", "--mean", "--network", "--run", "--scaling", "--std", "-o"],
         "export": ["--half-weights", "--int8", "--out", "--receipt", "-o"],
         "list": [],

@@ -36,7 +36,7 @@ def test_short_names(vnni: None) -> None:
 
 def test_no_such_model(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"there is no model 'atlas'; give one of default, .*, an .onnx file, or the fol"
+        ModelError, match=r"there is no model 'atlas'; give one of default, .*, an .onnx file, the folder of"
     ):
         load_predictor("atlas")
     with pytest.raises(ModelError, match=r"there is no model file .*atlas.onnx"):

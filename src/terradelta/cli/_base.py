@@ -89,7 +89,6 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     help="What changed between two images of the same place: a map, polygons, numbers you can defend.",
 )
 data_app = typer.Typer(

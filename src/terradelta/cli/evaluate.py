@@ -13,7 +13,7 @@ __all__ = ["evaluate_command"]
 
 @app.command("evaluate")
 def evaluate_command(
-    model: Annotated[str, typer.Argument(help="`default`, `fast`, shipped weights, FILE.onnx, or a training run.")],
+    model: Annotated[str, typer.Argument(help="`default`, weights that ship, hf:OWNER/REPO, FILE.onnx or URL, a run.")],
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     split: Annotated[str, typer.Option(help="Which split.")] = "test",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Receipt to write (JSON).")] = None,

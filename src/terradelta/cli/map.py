@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from terradelta.cli._base import Device, app, console, free_name, progress, say
+from terradelta.cli.events import Events, events_of
 from terradelta.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def map_command(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Shipped weights (see `models`), FILE.onnx, or a training run.  [default: default]"),
+        typer.Option(
+            help="Shipped weights (see `models`), hf:OWNER/REPO, FILE.onnx or URL, a training run.  [default: default]"
+        ),
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="In place of a model, a method without weights: cva, irmad, pca-kmeans.")
@@ -103,9 +106,13 @@ def map_command(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Use a model on pixels more than 4 times larger or smaller than it knows.")
     ] = False,
+    qgis: Annotated[bool, typer.Option("--qgis", help="Also write change.qgs, a QGIS project of all layers.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say all that the report says of the inputs.")
     ] = False,
+    progress_form: Annotated[
+        str, typer.Option("--progress", help="bar; or json: an event a line on standard output, see docs/map.md.")
+    ] = "bar",
     cluster: Annotated[
         str | None,
         typer.Option(help="Work on a dask cluster: a scheduler's address, or local or local:N for N processes here."),
@@ -131,6 +138,7 @@ def map_command(
         coregister=coregister,
         yes=yes,
         fresh=fresh,
+        qgis=qgis,
         skip_damaged=skip_damaged,
         allow_outside=allow_outside,
         values=values,
@@ -141,14 +149,17 @@ def map_command(
     def choose() -> "Predictor":
         return _predictor(model, method, device, precision)
 
-    if pairs is not None and before is None:
-        with _workers(options, cluster) as options:
-            _map_pairs(pairs, out, options, choose)
-    elif before is not None and after is not None and pairs is None:
-        with _workers(options, cluster) as options:
-            _say_result(_map(before, after, out, options, choose, verbose=verbose))
-    else:
-        raise InputError("give two images, BEFORE and AFTER, or a table of many with --pairs FILE.csv")
+    events = events_of(progress_form)
+    with contextlib.nullcontext() if events is None else events.errors():
+        if pairs is not None and before is None:
+            with _workers(options, cluster) as options:
+                _map_pairs(pairs, out, options, choose, events)
+        elif before is not None and after is not None and pairs is None:
+            with _workers(options, cluster) as options:
+                made = _map(before, after, out, options, choose, verbose=verbose, events=events)
+            (_say_result if events is None else events.done)(made)
+        else:
+            raise InputError("give two images, BEFORE and AFTER, or a table of many with --pairs FILE.csv")
 
 
 @app.command()
@@ -194,6 +205,7 @@ def _map(
     scores: Callable[[Path], dict[str, float]] | None = None,
     *,
     verbose: bool = False,
+    events: Events | None = None,
 ) -> "ChangeMap":
     from terradelta.mapping.run import map_change
     from terradelta.mapping.staging import check_free
@@ -201,7 +213,8 @@ def _map(
     check_free(out)
     with console.status("loading the model"):
         predictor = choose()
-    with progress("mapping") as advance:
+    announce = _say_lines if verbose else _say_first
+    with progress("mapping") if events is None else contextlib.nullcontext(events.progress) as advance:
         return map_change(
             before,
             after,
@@ -209,12 +222,14 @@ def _map(
             predictor,
             options,
             progress=advance,
-            announce=_say_lines if verbose else _say_first,
+            announce=announce if events is None else events.announce,
             scores=scores,
         )
 
 
-def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor"]) -> None:
+def _map_pairs(
+    table: Path, out: Path, options: "MapOptions", choose: Callable[[], "Predictor"], events: Events | None = None
+) -> None:
     """Map the pairs of a table; exit code 2 if one failed."""
     from terradelta.mapping.answer import answer_lines
     from terradelta.mapping.batch import INDEX, SUMMARY, map_pairs, read_pairs
@@ -222,8 +237,9 @@ def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[
     count, failed = len(read_pairs(table)), 0
     with console.status("loading the model"):
         predictor = choose()
-    with progress("mapping") as advance:
-        made = map_pairs(table, out, predictor, options, announce=_say_lines, progress=advance)
+    announce = _say_lines if events is None else events.announce
+    with progress("mapping") if events is None else contextlib.nullcontext(events.progress) as advance:
+        made = map_pairs(table, out, predictor, options, announce=announce, progress=advance)
         for number, outcome in enumerate(made, 1):
             failed += outcome.receipt is None
             line = f"{number} of {count}, {outcome.row.name}: "
@@ -231,8 +247,14 @@ def _map_pairs(table: Path, out: Path, options: "MapOptions", choose: Callable[[
                 line += f"failed: {outcome.message}"
             else:
                 line += answer_lines(outcome.receipt)[0] + " (done before)" * outcome.resumed
-            console.print(line, style="red" if outcome.receipt is None else None, markup=False)
-    print(out / INDEX)
+            if events is None:
+                console.print(line, style="red" if outcome.receipt is None else None, markup=False)
+            else:
+                events.pair(number, count, outcome, line)
+    if events is None:
+        print(out / INDEX)
+    else:
+        events.say("done", folder=str(out.absolute()), report=str((out / INDEX).absolute()))
     if failed:
         raise InputError(f"{failed} of {count} pairs failed; {out / SUMMARY} says why. The others are done")
 

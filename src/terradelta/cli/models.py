@@ -1,28 +1,47 @@
-"""The command `models`: what there is, and the card of one."""
+"""The commands `models`, `models fetch` and `models push`: what there is, the card of one, from a hub and to it."""
 
 import math
+import shlex
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
+from typer.core import TyperGroup
 
-from terradelta.cli._base import app, console, needs_train
+from terradelta.cli._base import app, check_new, console, needs_train, say
 from terradelta.cli._table import Column as Shown
 from terradelta.cli._table import fitted
-from terradelta.errors import cure
+from terradelta.errors import InputError, cure
 
 if TYPE_CHECKING:
     from terradelta.card import ModelCard
     from terradelta.lab.bench.speed import Speed
 
-__all__ = ["models"]
+__all__ = ["fetch_command", "models", "models_app", "push_command"]
 
 NEVER_MEASURED = "–"
 
 
-@app.command()
+class _ShowByDefault(TyperGroup):
+    """``models`` and ``models NAME`` are ``models show [NAME]``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  as in the base class
+        """Put the name of the command where there is none."""
+        named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named or ctx.resilient_parsing else ["show", *args])
+
+
+models_app = typer.Typer(
+    cls=_ShowByDefault, help="List the weights, methods and networks; `models NAME` shows the card of one."
+)
+app.add_typer(models_app, name="models")
+
+
+@models_app.command("show")
 def models(
     name: Annotated[str | None, typer.Argument(help="Show one card: of weights, or of a network.")] = None,
     speed: Annotated[
@@ -223,3 +242,58 @@ def _measure(name: str | None) -> None:
     }
     with console.status("timing") as status:
         remember_speeds(measure_speeds(chosen, progress=lambda label: status.update(f"timing {label}")))
+
+
+@models_app.command("fetch")
+def fetch_command(
+    model: Annotated[str, typer.Argument(help="hf:OWNER/REPO[@REVISION], or the URL of an .onnx file.")],
+) -> None:
+    """Fetch a model into the cache, or its newest version; from then on it needs no network."""
+    from terradelta.predict.hub import fetch, is_elsewhere
+    from terradelta.predict.load import SHORT_NAMES, shipped_models
+
+    if model in (*SHORT_NAMES, *shipped_models()):
+        say(f"{model} ships with terradelta: there is nothing to fetch")
+        return
+    if not is_elsewhere(model):
+        names = ", ".join((*SHORT_NAMES, *shipped_models()))
+        raise InputError(f"{model!r} is no model to fetch; give hf:OWNER/REPO or a URL. {names} ship already")
+    with console.status("fetching"):
+        fetched = fetch(model)
+    card = _card(model)
+    say(f"{fetched.source}{' at ' * bool(fetched.revision)}{fetched.revision}: {card.purpose()}")
+    say(f"Licence: {card.licence or 'not stated'}")
+    for name, sha256 in fetched.sha256.items():
+        say(f"SHA-256 of {name}: {sha256}")
+        print(fetched.folder / name)
+
+
+@models_app.command("push")
+def push_command(
+    model: Annotated[str, typer.Argument(help="Shipped weights, FILE.onnx, or a training run.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+) -> None:
+    """Prepare a folder for a hub: weights, the card as README with metadata, SHA-256. Nothing is uploaded."""
+    from terradelta.predict.hub_folder import write_hub_folder
+    from terradelta.predict.load import find_model
+
+    check_new(folder)
+    source = find_model(model)
+    with tempfile.TemporaryDirectory() as scratch:
+        layers = source.with_suffix(".safetensors")
+        if source.suffix.lower() != ".onnx":
+            source, layers = _exported(source, Path(scratch))
+        names = write_hub_folder(source, _card(str(source)), folder, layers if layers.is_file() else None)
+    say(f"{folder} holds {', '.join(names)}. Look at README.md first: it says what the card says")
+    say("To upload it (pip install huggingface_hub; hf auth login):")
+    say(f"hf upload OWNER/REPO {shlex.quote(str(folder))} .")
+
+
+def _exported(run: Path, folder: Path) -> tuple[Path, Path]:
+    """A training run as an ONNX file and as safetensors."""
+    from terradelta.cli.train import export
+
+    onnx, layers = folder / "model.onnx", folder / "model.safetensors"
+    for file in (onnx, layers):
+        export(str(run), file)
+    return onnx, layers

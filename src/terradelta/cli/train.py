@@ -59,8 +59,12 @@ def train(
 
 @app.command()
 def export(
-    run: Annotated[
-        Path, typer.Argument(help="A training run, a checkpoint, or what to copy: shipped weights, an ONNX file.")
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A training run, a checkpoint, or what to copy: weights by name, an ONNX file.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write, or FILE.safetensors.")],
     receipt: Annotated[
@@ -84,9 +88,9 @@ def export(
     if out.suffix.lower() == ".safetensors":
         if receipt or half_weights or int8 is not None:
             raise InputError(f"--receipt, --half-weights and --int8 are for ONNX files; {out} is none")
-        _export_safetensors(find_checkpoint(str(run)), out)
+        _export_safetensors(find_checkpoint(model), out)
         return
-    run = find_model(str(run))
+    run = find_model(model)
     exported = run.suffix.lower() == ".onnx"
     if half_weights and (exported or int8 is not None):
         wanted = "floating point, so leave --int8 out" if int8 is not None else "the training run or its checkpoint"

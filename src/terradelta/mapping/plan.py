@@ -102,6 +102,8 @@ class MapOptions:
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     yes: bool = False
     """Map scenes of more than `MOST_PX` pixels too."""
+    qgis: bool = False
+    """Write a QGIS project of images and products."""
     fresh: bool = False
     """Discard what an unfinished run left, instead of going on from there."""
 

@@ -17,7 +17,7 @@ from terradelta.products.gpkg import LAYER
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY
 from terradelta.raster.pair import Pair, PairWindow
 
-__all__ = ["quicklooks"]
+__all__ = ["display_limits", "quicklooks"]
 
 PERCENTILES = (1, 99)
 BINS = 20
@@ -44,17 +44,11 @@ class _Colours:
     def of(cls, preview: PairWindow) -> Self:
         """Three bands make a colour picture, fewer a grey one, more the first three."""
         bands = [0, 1, 2] if preview.before.shape[0] >= 3 else [0, 0, 0]
-        if preview.before.dtype == preview.after.dtype == np.uint8:
+        limits = display_limits(preview.before[bands], preview.after[bands], preview.valid)
+        if limits is None:
             return cls(bands, None, None)
-        dates = (cls._numbers(values[bands]) for values in (preview.before, preview.after))
-        valid = preview.valid
-        seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((3, 1))
-        low, high = np.percentile(seen, PERCENTILES, axis=1)
-        return cls(bands, low[:, None, None], high[:, None, None])
-
-    @staticmethod
-    def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
-        return np.nan_to_num(values.astype(np.float64))  # float64: values may be beyond float32
+        low, high = np.array(limits).T[:, :, None, None]
+        return cls(bands, low, high)
 
     def picture(self, values: NDArray[Any]) -> Picture:
         """``(C, h, w) -> (h, w, 3)``."""
@@ -63,7 +57,7 @@ class _Colours:
             return np.moveaxis(chosen.astype(np.uint8), 0, 2)
         with np.errstate(over="ignore"):
             gain = 255 / np.maximum(self.high - self.low, 1e-6)
-            stretched = (self._numbers(chosen).clip(self.low, self.high) - self.low) * gain
+            stretched = (_finite(chosen).clip(self.low, self.high) - self.low) * gain
         return np.moveaxis(np.nan_to_num(stretched).clip(0, 255).astype(np.uint8), 0, 2)
 
 
@@ -113,7 +107,7 @@ def _histogram(source: Any) -> tuple[int, ...]:  # noqa: ANN401  rasterio's read
 
 def _difference(preview: PairWindow, valid: NDArray[np.bool_]) -> NDArray[np.floating]:
     """Length of the change vector of the standardised bands, as CVA has it, of the preview."""
-    dates = [np.nan_to_num(values.astype(np.float64)) for values in (preview.before, preview.after)]
+    dates = [_finite(values) for values in (preview.before, preview.after)]
     seen = [x[:, valid] if valid.any() else np.zeros((len(x), 1)) for x in dates]
     largest = max(1.0, *(float(np.abs(x).max()) for x in seen))  # so that no square overflows
     dates, seen = [x / largest for x in dates], [x / largest for x in seen]
@@ -180,3 +174,19 @@ def _path(shape: shapely.Geometry, corner: tuple[int, int], step: int) -> str:
                 points = (shapely.get_coordinates(ring)[:-1] - corner) / step
                 rings.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z")
     return "".join(rings)
+
+
+def display_limits(
+    before: NDArray[np.generic], after: NDArray[np.generic], valid: NDArray[np.bool_]
+) -> list[tuple[float, float]] | None:
+    """Values of each band of ``(C, H, W)`` that become black and white; None: 8-bit values, which stay as they are."""
+    if before.dtype == after.dtype == np.uint8:
+        return None
+    dates = [_finite(x) for x in (before, after)]
+    seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((len(before), 1))
+    low, high = np.percentile(seen, PERCENTILES, axis=1)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64))  # values may be beyond float32

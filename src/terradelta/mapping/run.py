@@ -21,6 +21,7 @@ from terradelta.mapping.evidence import MARGIN_PX, Evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.memory import trim
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan, work_ahead
+from terradelta.mapping.project import project_of
 from terradelta.mapping.provenance import (
     grid_record,
     input_record,
@@ -38,6 +39,7 @@ from terradelta.mapping.staging import WorkFolder, check_free, work_folder
 from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.polygons import check_measurable
+from terradelta.products.qgis_project import PROJECT
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Rules, Summary
 from terradelta.raster.overlap import aoi_record
 from terradelta.raster.pair import Pair, open_pair
@@ -159,6 +161,8 @@ def map_change(
             write_report(work.product / REPORT, receipt, pictures)
             write_whole(work.product / THUMBNAIL, thumbnail(pictures, THUMBNAIL_SIDE))
             write_receipt(receipt, work.product / RECEIPT)
+            if options.qgis:
+                write_whole(work.product / PROJECT, project_of(pair, out))
     return ChangeMap(out, receipt)
 
 

@@ -1,4 +1,4 @@
-"""Find a model: one that ships, an ONNX file, or a training run."""
+"""Find a model: one that ships, one on a hub or behind a URL, an ONNX file, or a training run."""
 
 import os
 import warnings
@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from terradelta.errors import MissingExtraError, ModelError
+from terradelta.predict.hub import ONNX, is_elsewhere, obtain
 from terradelta.predict.predictor import Predictor
 
 __all__ = [
@@ -43,8 +44,8 @@ def load_predictor(
     """A predictor for a model.
 
     Args:
-        model: ``default``, the name of shipped weights, an ONNX file, a checkpoint, or a training run's
-            folder.
+        model: ``default``, the name of shipped weights, ``hf:OWNER/REPO[@REV]``, the URL of an ONNX file, an ONNX
+            file, a checkpoint, or a training run's folder. See `terradelta.predict.hub` for what is fetched.
         device: ``cpu`` runs ONNX on OpenVINO (no torch) and checkpoints on torch; any other is torch's name of a device
             and takes checkpoints and runs.
         threads: compute threads on the CPU; None: all cores.
@@ -61,11 +62,14 @@ def load_predictor(
     """
     if precision not in PRECISIONS:
         raise ModelError(f"there is no precision {precision!r}; give one of {', '.join(PRECISIONS)}")
-    shipped = shipped_models()
-    name = SHORT_NAMES.get(model, model)
-    if precision == "int8" and name + INT8 in shipped:
-        name += INT8
-    path = shipped.get(name, Path(model))
+    path, origin = _resolve(model, int8=precision == "int8", layers=device != "cpu")
+    predictor = _predictor(path, model, device, threads, precision)
+    if origin is not None:
+        predictor.card = predictor.card.replace(origin=origin)
+    return predictor
+
+
+def _predictor(path: Path, model: str, device: str, threads: int | None, precision: str) -> Predictor:
     if path.suffix.lower() == ".onnx":
         if device != "cpu":
             raise ModelError(
@@ -75,8 +79,8 @@ def load_predictor(
         return _onnx_predictor(path, threads, precision)
     if not os.path.exists(path):  # also False where the name itself is impossible
         raise ModelError(
-            f"there is no model {model!r}; give one of {', '.join([*SHORT_NAMES, *shipped])}, an .onnx file, "
-            "or the folder of a training run"
+            f"there is no model {model!r}; give one of {', '.join([*SHORT_NAMES, *shipped_models()])}, an .onnx file, "
+            "the folder of a training run, hf:OWNER/REPO or a URL"
         )
     if precision == "int8":
         raise _no_int8(path)
@@ -84,18 +88,23 @@ def load_predictor(
 
 
 def find_model(model: str) -> Path:
-    """The file or folder that a model's name stands for: of shipped weights their ONNX file, else the path itself."""
-    return shipped_models().get(SHORT_NAMES.get(model, model), Path(model))
+    """The file or folder that a model's name stands for: of shipped and fetched weights their ONNX file, else the path.
+
+    Raises:
+        ModelError: if it is to be fetched and cannot be.
+    """
+    return _resolve(model)[0]
 
 
 def find_checkpoint(model: str) -> Path:
-    """The checkpoint, the training run or the shipped safetensors that a model is, for what needs its layers.
+    """The checkpoint, the training run, or the shipped or fetched safetensors of a model, for what needs its layers.
 
     Raises:
         ModelError: if there is no such model, or it is an ONNX file.
     """
-    name = SHORT_NAMES.get(model, model)
-    path = shipped_models()[name].with_suffix(".safetensors") if name in shipped_models() else Path(model)
+    path = _resolve(model, layers=True)[0]
+    if model in (*SHORT_NAMES, *shipped_models()):
+        path = path.with_suffix(".safetensors")
     if path.suffix.lower() == ".onnx":
         raise ModelError(
             f"{model} is an ONNX file, whose layers cannot be told apart; give the training run or the checkpoint that "
@@ -104,6 +113,23 @@ def find_checkpoint(model: str) -> Path:
     if not os.path.exists(path):  # also False where the name itself is impossible
         raise ModelError(f"there is no model {model!r}; give a checkpoint or the folder of a training run")
     return path
+
+
+def _resolve(model: str, *, int8: bool = False, layers: bool = False) -> tuple[Path, dict[str, str] | None]:
+    """What a model's name stands for: the file or folder, and where it was fetched from.
+
+    Args:
+        model: any name that `load_predictor` takes.
+        int8: take the int8 form of shipped weights.
+        layers: of what is fetched take the safetensors, whose layers can be told apart, not the ONNX file.
+    """
+    if is_elsewhere(model):
+        fetched = obtain(model)
+        file = fetched.file(".onnx" if ONNX in fetched.sha256 and not layers else ".safetensors")
+        return file, fetched.origin(file)
+    shipped = shipped_models()
+    name = SHORT_NAMES.get(model, model)
+    return shipped.get(name + INT8 * (int8 and name + INT8 in shipped), Path(model)), None
 
 
 def _onnx_predictor(path: Path, threads: int | None, precision: str) -> Predictor:
@@ -123,7 +149,7 @@ def _onnx_predictor(path: Path, threads: int | None, precision: str) -> Predicto
             f"{path.name} is an int8 model, and this CPU has no instructions for it (VNNI or AMX): it may be slow, and "
             "its result may differ from what its card says; better use the floating-point model",
             PrecisionWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return predictor
 

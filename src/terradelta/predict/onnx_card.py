@@ -11,7 +11,7 @@ from pathlib import Path
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import MissingExtraError, ModelError
 from terradelta.files import cannot_write, write_whole
-from terradelta.predict.load import SHORT_NAMES, shipped_models
+from terradelta.predict.load import SHORT_NAMES, find_model, shipped_models
 from terradelta.predict.predictor import Predictor
 
 __all__ = ["copy_with_card", "exchange_card", "weights_identity"]
@@ -35,7 +35,7 @@ def copy_with_card(model: str, card: ModelCard, out: Path) -> None:
         OutputError: if it cannot be written.
     """
     shipped = shipped_models()  # whose int8 form has a file and a name of its own, see `load_predictor`
-    source = shipped.get(card.name if model in (*SHORT_NAMES, *shipped) else model, Path(model))
+    source = find_model(card.name if model in (*SHORT_NAMES, *shipped) else model)
     if source.suffix.lower() != ".onnx":
         _copy_checkpoint(source, card, out)
         return

@@ -18,7 +18,7 @@ from terradelta.files import write_whole
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.metres import lonlat_transformer
 from terradelta.products.cog import CHANGE_COLOURS, change_writer, probability_writer, quantise
-from terradelta.products.evidence_style import STYLE
+from terradelta.products.evidence_style import PROBABILITY_STYLE, STYLE
 from terradelta.products.gpkg import GpkgWriter
 from terradelta.products.polygons import ChangePolygon, PolygonStream
 from terradelta.products.sieve import Sieve
@@ -28,7 +28,9 @@ from terradelta.stages import StageClock
 
 __all__ = ["CHANGE", "POLYGONS", "PROBABILITY", "ProductWriter", "Rules", "Summary"]
 
-PROBABILITY, CHANGE, POLYGONS, STYLES = "probability.tif", "change.tif", "change.gpkg", "change.qml"
+PROBABILITY, CHANGE, POLYGONS = "probability.tif", "change.tif", "change.gpkg"
+STYLES = {"change.qml": STYLE, "probability.qml": PROBABILITY_STYLE}
+"""For QGIS, by their file."""
 PALETTE = f"{CHANGE}.aux.xml"
 """Where GDAL looks for what a file cannot hold: a TIFF's palette has no opacity, and unchanged ground is to be seen."""
 NO_DATA = 255
@@ -274,7 +276,8 @@ class ProductWriter:
             summary.median_px = int(np.searchsorted(np.cumsum(stream.sizes), stream.sizes.sum() / 2))
         with self._clock.time("rasters"):
             self._files.close()  # puts all three files in place
-            write_whole(self._folder / STYLES, STYLE)
+            for name, style in STYLES.items():
+                write_whole(self._folder / name, style)
             write_whole(self._folder / PALETTE, _TRANSPARENT)
         return summary
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from terradelta.errors import OutputError
 from terradelta.files import write_whole
 from terradelta.lab.networks import ChangeNetwork, create_model
 from terradelta.machine import cpu_name
+from terradelta.predict.hub import cache_folder
 from terradelta.strangers import read_json
 
 __all__ = ["REFERENCE", "Speed", "known_speeds", "measure_speeds", "remember_speeds"]
@@ -99,8 +99,7 @@ def _seconds(network: ChangeNetwork, dates: Sequence[torch.Tensor]) -> float:
 
 
 def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "terradelta" / "speed.json"
+    return cache_folder() / "speed.json"
 
 
 def _machine() -> str:
