@@ -63,7 +63,13 @@ class Workers(Protocol):
 
 @dataclass(frozen=True)
 class MapOptions:
-    """How to make a change map; the defaults are those of the model's card."""
+    """How to make a change map; the defaults are those of the model's card.
+
+    Example:
+        >>> import terradelta as td
+        >>> td.MapOptions(threshold=0.9).threshold
+        0.9
+    """
 
     bands: tuple[str | int, ...] | None = None
     """Bands by name or number from 1, in the model's order; None: the model's names, else the first ones."""

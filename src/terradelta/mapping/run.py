@@ -56,7 +56,14 @@ DEFAULTS = MapOptions()
 
 @dataclass(frozen=True)
 class ChangeMap:
-    """A finished product folder."""
+    """A finished product folder.
+
+    Example:
+        >>> import terradelta as td
+        >>> made = td.map_change("before.tif", "after.tif", "out", td.load_model("cva"))
+        >>> made.change.name, made.receipt.result.polygons
+        ('change.tif', 1)
+    """
 
     folder: Path
     receipt: MapReceipt
@@ -116,6 +123,13 @@ def map_change(
         InputError: if the inputs or options cannot be used; the message says why.
         ModelError: if the model cannot be run.
         OutputError: if writing failed.
+
+    Example:
+        >>> import terradelta as td
+        >>> options = td.MapOptions(min_area_m2=20)
+        >>> made = td.map_change("before.tif", "after.tif", "out", td.load_model("irmad"), options)
+        >>> made.receipt.result.changed_area_m2 > 20
+        True
     """
     out = Path(out)
     check_free(out)
