@@ -19,6 +19,7 @@ from terradelta.mapping.journal import Journal
 from terradelta.mapping.provenance import field_record, grid_record
 from terradelta.mapping.scene import TileReader
 from terradelta.predict.predictor import Predictor
+from terradelta.products.vectors import parse_vectors
 from terradelta.raster.identity import input_stamp
 from terradelta.raster.nodata import NODATA_BANDS, NodataBands, parse_nodata
 from terradelta.raster.overlap import Aoi, aoi_record
@@ -104,6 +105,8 @@ class MapOptions:
     """Count pixels that cannot be read as no data, and record them, instead of ending the run."""
     fresh: bool = False
     """Discard what an unfinished run left, instead of going on from there."""
+    vectors: tuple[str, ...] = ("gpkg",)
+    """Formats of the polygons, see `terradelta.products.vectors`; ``gpkg`` is always written."""
 
     workers: Workers | None = None
     """Who predicts, e.g. a `terradelta.mapping.cluster.Cluster`; None: this process."""
@@ -112,6 +115,7 @@ class MapOptions:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; it must be above 0 and at most 1")
         parse_nodata(self.nodata)
+        parse_vectors(",".join(self.vectors))
         if self.nodata_bands not in NODATA_BANDS:
             raise InputError(f"--nodata-bands is {self.nodata_bands!r}; it must be one of {', '.join(NODATA_BANDS)}")
 

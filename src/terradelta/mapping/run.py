@@ -38,6 +38,7 @@ from terradelta.mapping.staging import WorkFolder, check_free, work_folder
 from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.polygons import check_measurable
+from terradelta.products.vectors import check_vectors, write_vectors
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Rules, Summary
 from terradelta.raster.overlap import aoi_record
 from terradelta.raster.pair import Pair, open_pair
@@ -140,6 +141,7 @@ def map_change(
     ) as opened:
         opened.keep_stamps()  # before anything is read: what changes from now on is noticed
         check_measurable(opened.grid)
+        check_vectors(options.vectors, opened.grid)
         pair = TolerantPair.like(opened) if options.skip_damaged else opened
         if not options.anyway:
             predictor.check_resolution(pair.grid)
@@ -313,7 +315,10 @@ class _Run:
             write_rows(scene, write, ready)
             self.reader.predictor.release()  # its buffers make room for what finishing needs
             trim()
-            return writer.finish(), scene.notes, evidence.summary()
+            summary = writer.finish()
+            with self.reader.clock.time("polygons"):
+                write_vectors(self.work.product / POLYGONS, self.options.vectors)
+            return summary, scene.notes, evidence.summary()
 
     @property
     def _threshold(self) -> float:
