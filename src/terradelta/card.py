@@ -33,7 +33,14 @@ NO_LIMIT = "No limit: the method has no weights; only the licences of the two im
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Facts about one set of weights. All sizes are in pixels unless the name says otherwise."""
+    """Facts about one set of weights. All sizes are in pixels unless the name says otherwise.
+
+    Example:
+        >>> import terradelta as td
+        >>> card = td.load_model("default").card
+        >>> card.bands, card.scale, card.gsd_m
+        (('red', 'green', 'blue'), 255.0, (0.4, 1.0))
+    """
 
     name: str
     """Name of the weights, e.g. ``mlla_sianet_levir_subset``."""

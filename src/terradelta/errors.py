@@ -22,6 +22,7 @@ from pathlib import Path
 __all__ = [
     "BandError",
     "DataError",
+    "DoubtWarning",
     "GridError",
     "InputError",
     "LeftOutWarning",
@@ -39,7 +40,16 @@ __all__ = [
 
 
 class TerradeltaError(Exception):
-    """Root of all errors raised on purpose."""
+    """Root of all errors raised on purpose.
+
+    Example:
+        >>> import terradelta as td
+        >>> try:
+        ...     td.load_model("gone")
+        ... except td.TerradeltaError as error:
+        ...     print(str(error)[:30])
+        there is no model 'gone'; give
+    """
 
 
 class InputError(TerradeltaError):
@@ -120,3 +130,7 @@ def _sources() -> Path | None:
 
 class LeftOutWarning(UserWarning):
     """A part of an input was passed over, as it is nothing that can be used."""
+
+
+class DoubtWarning(UserWarning):
+    """Two images can be compared, but something may make the result wrong."""

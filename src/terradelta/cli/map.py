@@ -82,6 +82,9 @@ def map_command(
         float | None, typer.Option(help="Leave out smaller polygons, m².  [default: below 10 m² or 4 pixels]")
     ] = None,
     sieve: Annotated[int, typer.Option(help="Make groups of fewer changed pixels unchanged, in the raster too.")] = 0,
+    vector: Annotated[
+        str, typer.Option(help="Formats of the polygons beside change.gpkg: geoparquet, geojson, flatgeobuf.")
+    ] = "gpkg",
     simplify: Annotated[float, typer.Option(help="Tolerance for simpler outlines, m.")] = 0.0,
     device: Device = "cpu",
     precision: Annotated[
@@ -122,6 +125,7 @@ def map_command(
     from terradelta.mapping.batch import parse_bands
     from terradelta.mapping.memory import keep_little
     from terradelta.mapping.run import MapOptions
+    from terradelta.products.vectors import parse_vectors
     from terradelta.raster.aoi import parse_area
 
     keep_little()
@@ -133,6 +137,7 @@ def map_command(
         sieve_px=sieve,
         anyway=anyway,
         simplify_m=simplify,
+        vectors=parse_vectors(vector),
         tile=tile,
         overlap=overlap,
         coregister=coregister,

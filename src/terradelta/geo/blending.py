@@ -61,15 +61,16 @@ class RowBlender:
     Args:
         plan: where the tiles lie.
         trim: see `axis_weights`.
+        first: number of the first tile that is added, where columns that those before it touch are not wanted.
 
     Raises:
         ShapeError: if ``trim`` is out of its range.
     """
 
-    def __init__(self, plan: TilePlan, trim: float = 0.25) -> None:
+    def __init__(self, plan: TilePlan, trim: float = 0.25, first: int = 0) -> None:
         self._spans = plan.col_spans
         self._weights = axis_weights(plan.col_spans, trim)
-        self._next = 0
+        self._next = first
         self._carried: NDArray[np.float32] | None = None
 
     def add(self, values: NDArray[np.float32]) -> tuple[int, NDArray[np.float32]]:

@@ -55,6 +55,13 @@ class Grid:
     ``crs`` is None for images without georeference; the transform is then the identity and one unit is one pixel, but
     for products, see `on_map`.
     The transform maps (col, row) pixel corners to (x, y) in the CRS's units, as rasterio does.
+
+    Example:
+        >>> import terradelta as td
+        >>> with td.open_pair("before.tif", "after.tif") as pair:
+        ...     grid = pair.grid
+        >>> grid.shape, grid.bounds
+        ((128, 160), (600000.0, 3399936.0, 600080.0, 3400000.0))
     """
 
     crs: CRS | None

@@ -21,6 +21,7 @@ from terradelta.mapping.journal import Journal
 from terradelta.mapping.provenance import field_record, grid_record
 from terradelta.mapping.scene import TileReader
 from terradelta.predict.predictor import Predictor
+from terradelta.products.vectors import parse_vectors
 from terradelta.raster.identity import input_stamp
 from terradelta.raster.nodata import NODATA_BANDS, NodataBands, parse_nodata
 from terradelta.raster.overlap import Aoi, aoi_record
@@ -67,7 +68,13 @@ class Workers(Protocol):
 
 @dataclass(frozen=True)
 class MapOptions:
-    """How to make a change map; the defaults are those of the model's card."""
+    """How to make a change map; the defaults are those of the model's card.
+
+    Example:
+        >>> import terradelta as td
+        >>> td.MapOptions(threshold=0.9).threshold
+        0.9
+    """
 
     bands: tuple[str | int, ...] | None = None
     """Bands by name or number from 1, in the model's order; None: the model's names, else the first ones."""
@@ -106,6 +113,8 @@ class MapOptions:
     """Write a QGIS project of images and products."""
     fresh: bool = False
     """Discard what an unfinished run left, instead of going on from there."""
+    vectors: tuple[str, ...] = ("gpkg",)
+    """Formats of the polygons, see `terradelta.products.vectors`; ``gpkg`` is always written."""
 
     workers: Workers | None = None
     """Who predicts, e.g. a `terradelta.mapping.cluster.Cluster`; None: this process."""
@@ -114,6 +123,7 @@ class MapOptions:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; it must be above 0 and at most 1")
         parse_nodata(self.nodata)
+        parse_vectors(",".join(self.vectors))
         if self.nodata_bands not in NODATA_BANDS:
             raise InputError(f"--nodata-bands is {self.nodata_bands!r}; it must be one of {', '.join(NODATA_BANDS)}")
 

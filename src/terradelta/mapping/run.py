@@ -40,6 +40,7 @@ from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.polygons import check_measurable
 from terradelta.products.qgis_project import PROJECT
+from terradelta.products.vectors import check_vectors, write_vectors
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Rules, Summary
 from terradelta.raster.overlap import aoi_record
 from terradelta.raster.pair import Pair, open_pair
@@ -58,7 +59,14 @@ DEFAULTS = MapOptions()
 
 @dataclass(frozen=True)
 class ChangeMap:
-    """A finished product folder."""
+    """A finished product folder.
+
+    Example:
+        >>> import terradelta as td
+        >>> made = td.map_change("before.tif", "after.tif", "out", td.load_model("cva"))
+        >>> made.change.name, made.receipt.result.polygons
+        ('change.tif', 1)
+    """
 
     folder: Path
     receipt: MapReceipt
@@ -118,6 +126,13 @@ def map_change(
         InputError: if the inputs or options cannot be used; the message says why.
         ModelError: if the model cannot be run.
         OutputError: if writing failed.
+
+    Example:
+        >>> import terradelta as td
+        >>> options = td.MapOptions(min_area_m2=20)
+        >>> made = td.map_change("before.tif", "after.tif", "out", td.load_model("irmad"), options)
+        >>> made.receipt.result.changed_area_m2 > 20
+        True
     """
     out = Path(out)
     check_free(out)
@@ -128,6 +143,7 @@ def map_change(
     ) as opened:
         opened.keep_stamps()  # before anything is read: what changes from now on is noticed
         check_measurable(opened.grid)
+        check_vectors(options.vectors, opened.grid)
         ahead = work_ahead(opened, options)
         if announce is not None:
             announce([ahead])
@@ -306,7 +322,10 @@ class _Run:
             write_rows(scene, write, ready)
             self.reader.predictor.release()  # its buffers make room for what finishing needs
             trim()
-            return writer.finish(), scene.notes, evidence.summary()
+            summary = writer.finish()
+            with self.reader.clock.time("polygons"):
+                write_vectors(self.work.product / POLYGONS, self.options.vectors)
+            return summary, scene.notes, evidence.summary()
 
     @property
     def _threshold(self) -> float:

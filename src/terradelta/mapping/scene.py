@@ -25,7 +25,7 @@ from terradelta.receipt import plain
 from terradelta.receipt.map_record import DamageRecord
 from terradelta.stages import StageClock
 
-__all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows", "write_rows"]
+__all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows", "predict_tiles", "write_rows"]
 
 READ_AHEAD = 2
 TRIM = 0.375
@@ -118,6 +118,19 @@ def predict_rows(
                 if on_tile is not None:
                     on_tile()
         yield number
+
+
+def predict_tiles(reader: TileReader, tiles: Sequence[Tile]) -> list[NDArray[np.float32]]:
+    """Probabilities of some tiles, ``(height, width)`` each in [0, 1], NaN where a date has no data.
+
+    They are predicted at once: give as many neighbours of a row as `Predictor.prepare` says, as `predict_rows` does.
+
+    Raises:
+        RasterError: if a file cannot be read.
+        BandError: if the pair does not have the model's bands.
+        ModelError: if the network gives values that are not finite.
+    """
+    return [values for _, values in _predicted(reader, [(tile, reader.load(tile)) for tile in tiles], len(tiles))]
 
 
 @dataclass

@@ -59,6 +59,11 @@ def load_predictor(
 
     Warns:
         PrecisionWarning: if the model is int8 and the CPU has no instructions for it.
+
+    Example:
+        >>> import terradelta as td
+        >>> td.load_predictor("default", precision="f32").runtime
+        'OpenVINOPredictor, f32'
     """
     if precision not in PRECISIONS:
         raise ModelError(f"there is no precision {precision!r}; give one of {', '.join(PRECISIONS)}")

@@ -20,7 +20,14 @@ RESOLUTION_LIMIT = 4.0
 
 
 class Predictor(ABC):
-    """Two dates in, probability of change out; a subclass runs the network."""
+    """Two dates in, probability of change out; a subclass runs the network.
+
+    Example:
+        >>> import numpy as np, terradelta as td
+        >>> before = np.full((1, 3, 64, 64), 90, np.uint8)
+        >>> td.load_model("default").predict(before, before).shape
+        (1, 64, 64)
+    """
 
     fitted: ClassVar[bool] = True
     """False: a method that must be fitted to a pair first, see `terradelta.predict.classical.prepared`."""

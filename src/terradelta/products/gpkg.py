@@ -19,7 +19,7 @@ from terradelta.products.polygons import ChangePolygon
 from terradelta.products.staged import StagedWriter
 from terradelta.raster.access import vector_name
 
-__all__ = ["LAYER", "GpkgWriter"]
+__all__ = ["LAYER", "GpkgWriter", "polygon_columns"]
 
 LAYER = "change"
 """Name of the GeoPackage's layer."""
@@ -101,14 +101,7 @@ class GpkgWriter(StagedWriter):
         import pyogrio.raw
 
         polygons = [each for each, _ in batch]
-        columns = {
-            "id": np.arange(self._written + 1, self._written + len(batch) + 1),
-            f"area_{'m2' if self._unit == 'm' else 'px'}": np.array([each.area for each in polygons], np.float64),
-            f"perimeter_{self._unit}": np.array([each.perimeter for each in polygons], np.float64),
-            "mean_probability": np.array([each.mean_probability for each in polygons], np.float64),
-            "max_probability": np.array([each.max_probability for each in polygons], np.float64),
-            "pixels": np.array([each.pixels for each in polygons], np.int64),
-        }
+        columns = polygon_columns(polygons, self._written, self._unit)
         masks: list[NDArray[np.bool_] | None] = [None] * len(columns)
         for i, (name, kind) in enumerate(self._fields.items()):
             values = [row[i] for _, row in batch]
@@ -131,6 +124,24 @@ class GpkgWriter(StagedWriter):
                 crs=self._crs,
                 append=self._written > 0,
             )
+
+
+def polygon_columns(polygons: Sequence[ChangePolygon], before: int, unit: str) -> dict[str, NDArray[Any]]:
+    """The fields that every table of polygons has, by name, ``(N,)`` each.
+
+    Args:
+        polygons: of one unit.
+        before: how many polygons stand before them; ids count from 1.
+        unit: ``m``, or ``px`` for images without a CRS.
+    """
+    return {
+        "id": np.arange(before + 1, before + len(polygons) + 1),
+        f"area_{'m2' if unit == 'm' else 'px'}": np.array([each.area for each in polygons], np.float64),
+        f"perimeter_{unit}": np.array([each.perimeter for each in polygons], np.float64),
+        "mean_probability": np.array([each.mean_probability for each in polygons], np.float64),
+        "max_probability": np.array([each.max_probability for each in polygons], np.float64),
+        "pixels": np.array([each.pixels for each in polygons], np.int64),
+    }
 
 
 def _finish_gpkg(path: Path, polygons: int, date: str) -> None:

@@ -24,6 +24,7 @@ from rasterio.enums import Resampling
 from terradelta.errors import RasterError, ShapeError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.shift import ShiftField
+from terradelta.raster.array_source import ArraySource, layer_of
 from terradelta.raster.bands import BandSelection, select_bands
 from terradelta.raster.common_grid import common_tile, on_reference
 from terradelta.raster.identity import input_stamp
@@ -111,6 +112,21 @@ class Pair:
     def grid(self) -> Grid:
         """The common grid."""
         return self._before.grid
+
+    @property
+    def layers(self) -> tuple[Layer, Layer]:
+        """The first and the second date on the common grid."""
+        return self._before, self._after
+
+    @property
+    def selection(self) -> BandSelection:
+        """The bands that are read from each date."""
+        return self._selection
+
+    @property
+    def aoi(self) -> AreaOfInterest | None:
+        """The area of interest on the common grid; None: there is none."""
+        return self._aoi
 
     @property
     def sources(self) -> tuple[Source, Source]:
@@ -359,8 +375,8 @@ class Pair:
 
 
 def open_pair(
-    before: str | Path,
-    after: str | Path,
+    before: str | Path | ArraySource,
+    after: str | Path | ArraySource,
     *,
     grid: Grid | None = None,
     bands: Sequence[int | str] | None = None,
@@ -374,7 +390,7 @@ def open_pair(
     common grid; otherwise it is warped. Images without any CRS are compared pixel by pixel and must be of equal size.
 
     Args:
-        before: first date: a file or http URL of an image or a STAC item.
+        before: first date: a file or http URL of an image or a STAC item, or an array, see `array_source`.
         after: second date, likewise; any CRS, resolution, extent, dtype or order of named bands.
         grid: the grid to use in place of the first date's.
         bands: bands to compare, by number from 1 or by name; all of them by default, alpha bands left out.
@@ -389,12 +405,22 @@ def open_pair(
 
     Raises:
         RasterError: if a file cannot be opened or, in images of up to 4096 x 4096 pixels, no pixel is valid on both
-            dates; larger ones are not searched.
+            dates; larger ones, and arrays of dask, are not searched.
         GridError: if the dates and the area of interest do not share a place, or only one date has a CRS.
         BandError: if the bands do not exist or do not match.
+
+    Example:
+        >>> import terradelta as td
+        >>> with td.open_pair("before.tif", "after.tif", bands=["red"]) as pair:
+        ...     window = pair.preview
+        >>> window.before.shape, window.after.dtype.name, bool(window.valid.all())
+        ((1, 128, 160), 'uint8', True)
     """
     names = wanted if bands is None else bands
-    first, second = (read_input(path, names, allow_outside=reading.allow_outside) for path in (before, after))
+    first, second = (
+        date if isinstance(date, ArraySource) else read_input(date, names, allow_outside=reading.allow_outside)
+        for date in (before, after)
+    )
     told = parse_nodata(reading.nodata)
     first, second = (s.with_told(t, reading.nodata_bands) for s, t in zip((first, second), told, strict=True))
     sources = (first, second)
@@ -406,10 +432,11 @@ def open_pair(
     with ExitStack() as opened, rasterio.Env(GDAL_CACHEMAX=cache_bytes(*sources)):
         layers = []
         for source, selected in zip(sources, (selection.before, selection.after), strict=True):
-            layers.append(Layer(source, selected, reference.crop(tile), reading.resampling))
+            layers.append(layer_of(source, selected, reference.crop(tile), reading.resampling))
             opened.callback(layers[-1].close)
         pair = Pair((layers[0], layers[1]), selection, area and area.within(tile))
-        _require_valid(pair)
+        if not any(isinstance(source, ArraySource) and source.lazy for source in sources):
+            _require_valid(pair)
         opened.pop_all()
     return pair
 

@@ -26,7 +26,7 @@ from terradelta.raster.overlap import footprint, pixel_ratio
 from terradelta.raster.preflight import Placement
 from terradelta.raster.source import Source
 
-__all__ = ["LARGEST", "Layer"]
+__all__ = ["LARGEST", "Layer", "picked_positions"]
 
 # GDAL approximates the transform between sample points; 0.125 px by default, which would show between tiles.
 _WARP_TOLERANCE_PX = 0.01
@@ -129,15 +129,28 @@ class Layer:
         Raises:
             RasterError: if the file cannot be read.
         """
-        tile = self.grid.tile
-        with self._reporting(tile), ExitStack() as files:
-            if self.offset is not None:
-                return self._picked(shape) if self._picks_well(shape) else self._read(self._dataset, tile, shape)
+        if self.offset is None:
             # Warping a thinned view costs one pass over the file; thinning a warped one would cost a full warp.
-            step = min(self.grid.height / shape[0], self.grid.width / shape[1]) * min(self.ratio)
-            view = files.enter_context(self._view(max(1, math.floor(step))))
-            small = self._warp(files, view, self._moved(tile).resized(shape))
-            return self._read(small, Tile(0, 0, *shape), shape)
+            return self.read_view(shape, self.thinning(shape))
+        tile = self.grid.tile
+        with self._reporting(tile):
+            return self._picked(shape) if self._picks_well(shape) else self._read(self._dataset, tile, shape)
+
+    def thinning(self, shape: tuple[int, int]) -> int:
+        """Of every so many pixels of the file, one is enough for the whole grid in a (height, width)."""
+        step = min(self.grid.height / shape[0], self.grid.width / shape[1]) * min(self.ratio)
+        return max(1, math.floor(step))
+
+    def read_view(self, shape: tuple[int, int], factor: int = 1) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """What `read_decimated` gives of a date that is warped, from every ``factor``-th pixel of the file.
+
+        Raises:
+            RasterError: if the file cannot be read.
+        """
+        with self._reporting(self.grid.tile), ExitStack() as files:
+            view = files.enter_context(self._view(factor))
+            small = self._warp(files, view, self._moved(self.grid.tile).resized(shape))
+            return self._converted(*self._read_warped(small, Tile(0, 0, *shape), shape))
 
     @contextmanager
     def _reporting(self, tile: Tile) -> Iterator[None]:
@@ -210,7 +223,7 @@ class Layer:
 
     def _picked(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """The pixels that GDAL would pick, from one pass over the blocks; GDAL decodes all of them for every band."""
-        rows, cols = (_picks(length, count) for length, count in zip(self.grid.shape, shape, strict=True))
+        rows, cols = (picked_positions(length, count) for length, count in zip(self.grid.shape, shape, strict=True))
         values, valid = np.empty((len(self.selected), *shape), self._file_dtype), np.empty(shape, np.bool_)
         row, col = self.offset or (0, 0)
         height, width = self.source.block
@@ -280,7 +293,7 @@ class Layer:
             self._files.close()
 
 
-def _picks(length: int, count: int) -> NDArray[np.intp]:
+def picked_positions(length: int, count: int) -> NDArray[np.intp]:
     """Positions of ``count`` pixels of ``length`` that GDAL picks for a thinned image: those in the middle."""
     middles = (np.arange(count) + 0.5) * (length / count) + 1e-10
     picks: NDArray[np.intp] = np.minimum(middles, length - 1).astype(np.intp)

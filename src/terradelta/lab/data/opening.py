@@ -40,6 +40,12 @@ def open_pairs(location: Path | str, split: str) -> PairSource:
 
     Warns:
         ArchiveWarning: if a public archive has more or fewer pairs than it should.
+
+    Example:
+        >>> import terradelta as td
+        >>> pairs = td.open_pairs("pairs", "test")
+        >>> len(pairs), pairs.read(0).label.shape
+        (1, (64, 64))
     """
     archive, layout = find_data(location)
     pairs = layout.pairs(split)

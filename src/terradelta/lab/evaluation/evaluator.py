@@ -119,6 +119,12 @@ def evaluate(
     Raises:
         DataError: if a pair cannot be read.
         BandError: if the images do not have the model's bands.
+
+    Example:
+        >>> import terradelta as td
+        >>> found = td.evaluate(td.load_model("default"), td.open_pairs("pairs", "test"))
+        >>> found.total.as_tuple()[3] > 0  # true negatives, in pixels
+        True
     """
     cut = predictor.card.threshold if threshold is None else threshold
     result = Evaluation(cut, ProbabilityHistogram(), protocol=protocol, details=details)

@@ -43,6 +43,11 @@ def load_method(name: str) -> Method:
 
     Raises:
         ModelError: if there is no such method.
+
+    Example:
+        >>> import terradelta as td
+        >>> td.load_method("cva").year
+        2000
     """
     known = methods()
     if name not in known:
