@@ -1,5 +1,6 @@
 """Small pictures of a pair and its change map, for the report."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from terradelta.html.pictures import Quicklooks
 from terradelta.products.writer import CHANGE, PROBABILITY
 from terradelta.raster.pair import Pair
 
-__all__ = ["quicklooks"]
+__all__ = ["Shade", "quicklooks", "shade_of"]
 
 PERCENTILES = (1, 99)
+
+Values = NDArray[np.float64]
 
 
 def quicklooks(pair: Pair, folder: Path) -> Quicklooks:
@@ -33,20 +36,53 @@ def quicklooks(pair: Pair, folder: Path) -> Quicklooks:
     return Quicklooks(before, after, np.nan_to_num(probability), change & valid, valid)
 
 
+@dataclass(frozen=True)
+class Shade:
+    """Which raw values are black and which are white on a picture, for red, green and blue."""
+
+    bands: tuple[int, int, int]
+    """Positions of red, green and blue among the bands."""
+    low: Values
+    """``(3,)`` raw values that are black."""
+    high: Values
+    """``(3,)`` raw values that are white."""
+    stretched: bool
+    """False: 8-bit values, which are taken as they are."""
+
+    def picture(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """``(C, ...)`` raw values as ``(3, ...)`` red, green, blue; NaN is black."""
+        chosen = values[list(self.bands)]
+        if not self.stretched:
+            return chosen.astype(np.uint8)
+        # float64: values may be beyond float32.
+        known = np.nan_to_num(chosen.astype(np.float64))
+        low, high = (ends.reshape(3, *[1] * (values.ndim - 1)) for ends in (self.low, self.high))
+        with np.errstate(over="ignore"):
+            gain = 255 / np.maximum(high - low, 1e-6)
+            shaded = (known.clip(low, high) - low) * gain
+        return np.nan_to_num(shaded).clip(0, 255).astype(np.uint8)
+
+
+def shade_of(before: NDArray[np.generic], after: NDArray[np.generic], valid: NDArray[np.bool_]) -> Shade:
+    """How both dates of a pair are shown, alike: 8-bit values as they are, others from their 1st to 99th percentile.
+
+    Args:
+        before: ``(C, h, w)`` raw values of the first date; a thinned-out view suffices.
+        after: the same of the second date.
+        valid: ``(h, w)``.
+    """
+    bands = (0, 1, 2) if before.shape[0] >= 3 else (0, 0, 0)
+    if before.dtype == after.dtype == np.uint8:
+        return Shade(bands, np.zeros(3), np.full(3, 255.0), stretched=False)
+    dates = [np.nan_to_num(x[list(bands)].astype(np.float64)) for x in (before, after)]
+    seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((3, 1))
+    low, high = np.percentile(seen, PERCENTILES, axis=1)
+    return Shade(bands, low, high, stretched=True)
+
+
 def _pictures(
     before: NDArray[np.generic], after: NDArray[np.generic], valid: NDArray[np.bool_]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    colour = [0, 1, 2] if before.shape[0] >= 3 else [0, 0, 0]
-    if before.dtype == after.dtype == np.uint8:
-        first, second = (np.moveaxis(x[colour].astype(np.uint8), 0, 2) for x in (before, after))
-        return first, second
-    # float64: values may be beyond float32.
-    dates = [np.nan_to_num(x[colour].astype(np.float64)) for x in (before, after)]
-    seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((3, 1))
-    low, high = np.percentile(seen, PERCENTILES, axis=1)
-    low, high = low[:, None, None], high[:, None, None]
-    with np.errstate(over="ignore"):
-        gain = 255 / np.maximum(high - low, 1e-6)
-        dates = [(x.clip(low, high) - low) * gain for x in dates]
-    first, second = (np.moveaxis(np.nan_to_num(x).clip(0, 255).astype(np.uint8), 0, 2) for x in dates)
+    shade = shade_of(before, after, valid)
+    first, second = (np.moveaxis(shade.picture(x), 0, 2) for x in (before, after))
     return first, second

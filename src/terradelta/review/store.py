@@ -173,12 +173,13 @@ class ReviewStore:
             for number, v in zip(numbers, verdicts, strict=True)
         ]
 
-    def undo(self, number: int | None = None, author: str | None = None) -> int:
-        """Undo a row, and give its number.
+    def undo(self, number: int | None = None, author: str | None = None) -> list[int]:
+        """Undo a row, or all that was added at once; gives the numbers of the rows that do not count any more.
 
         Args:
-            number: of the row; None: the newest one that counts.
-            author: with ``number`` None, the newest one of this author.
+            number: of the row; None: the rows that were added last, of those that count. Rows that these had taken the
+                place of are added again.
+            author: with ``number`` None, of this author alone.
 
         Raises:
             InputError: if there is no such row, or it is undone already.
@@ -187,15 +188,16 @@ class ReviewStore:
         if not self.path.exists():
             raise InputError("there is no verdict to undo yet")
         with self._writing() as database:
+            revision, replaced = _next_revision(database), 0
+            numbers = [] if number is None else [number]
             if number is None:
-                (number,) = database.execute(
-                    f"SELECT max(fid) FROM {LAYER} WHERE undone IS NULL AND (? IS NULL OR author = ?)", (author, author)
-                ).fetchone()
-            if number is None:
-                raise InputError("there is no verdict left to undo" + (f" of {author}" if author else ""))
-            _undo(database, number, _now(), _next_revision(database))
+                numbers, replaced = _newest(database, author)
+            for each in numbers:
+                _undo(database, each, _now(), revision)
+            if replaced:
+                _restore(database, replaced, revision)
             _touch(database, [])
-        return number
+        return numbers
 
     def _row(self, values: tuple[Any, ...]) -> VerdictRow:
         number, kind, polygon, verdict, author, time, undone, blob = values
@@ -293,6 +295,28 @@ def _check(verdict: NewVerdict) -> None:
         raise InputError(f"a verdict needs a polygon with finite coordinates, not {shape.wkt:.80}")
     if verdict.kind == "judged" and verdict.polygon is None:
         raise InputError("a verdict on a polygon needs its id")
+
+
+def _newest(database: sqlite3.Connection, author: str | None) -> tuple[list[int], int]:
+    """Numbers of the rows that were added last and count, and the revision in which that was."""
+    found = database.execute(
+        f"SELECT revision FROM {LAYER} WHERE undone IS NULL AND (? IS NULL OR author = ?) ORDER BY fid DESC LIMIT 1",
+        (author, author),
+    ).fetchone()
+    if found is None:
+        raise InputError("there is no verdict left to undo" + (f" of {author}" if author else ""))
+    rows = database.execute(f"SELECT fid FROM {LAYER} WHERE undone IS NULL AND revision = ? ORDER BY fid", found)
+    return [number for (number,) in rows.fetchall()], found[0]
+
+
+def _restore(database: sqlite3.Connection, revision: int, now: int) -> None:
+    """Add the rows again that were undone in a revision."""
+    copied = "geom, kind, polygon, verdict, author, time"
+    database.execute(
+        f"INSERT INTO {LAYER} ({copied}, revision) SELECT {copied}, ? FROM {LAYER} "
+        "WHERE undone IS NOT NULL AND revision = ? ORDER BY fid",
+        (now, revision),
+    )
 
 
 def _undo(database: sqlite3.Connection, number: int, time: str, revision: int) -> None:
