@@ -23,7 +23,7 @@ def view_command(
     task: Annotated[
         Path | None, typer.Option(help="Samples of `area --draw` to label; the map's answer is hidden.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine can reach 0.0.0.0.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on; at another, other machines can reach it.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(help="Port to listen on.  [default: any that is free]", show_default=False)] = 0,

@@ -77,8 +77,8 @@ def accepted_changes(rows: Sequence[VerdictRow]) -> list[Accepted]:
 def export_accepted(product: Path, path: Path) -> int:
     """Write the accepted and drawn changes of a product; gives how many there are.
 
-    Fields are ``number``, ``kind``, ``polygon``, ``author`` and ``time`` of the verdict, ``area_m2`` (or ``area_px``) of
-    what is left, and those that ``change.gpkg`` has for the polygon; empty where the change was drawn.
+    Fields are ``number``, ``kind``, ``polygon``, ``author`` and ``time`` of the verdict, ``area_m2`` (or ``area_px``)
+    of what is left, and those that ``change.gpkg`` has for the polygon; empty where the change was drawn.
 
     Args:
         product: folder that `map` made.
@@ -124,9 +124,7 @@ def _attributes(path: Path, found: Sequence[Accepted]) -> dict[str, list[Any]]:
     return {names[i]: [row[i] for row in rows] for i in kept}
 
 
-def _write(
-    path: Path, driver: str, grid: Grid, found: Sequence[Accepted], attributes: dict[str, list[Any]]
-) -> None:
+def _write(path: Path, driver: str, grid: Grid, found: Sequence[Accepted], attributes: dict[str, list[Any]]) -> None:
     import pyogrio.raw  # slow to import
 
     shapes = np.array([each.shape for each in found], object)

@@ -174,27 +174,32 @@ class ReviewStore:
         ]
 
     def undo(self, number: int | None = None, author: str | None = None) -> list[int]:
-        """Undo a row, or all that was added at once; gives the numbers of the rows that do not count any more.
+        """Undo a row, or all that was added at once.
 
         Args:
             number: of the row; None: the rows that were added last, of those that count. Rows that these had taken the
                 place of are added again.
             author: with ``number`` None, of this author alone.
 
+        Returns:
+            Numbers of the rows that do not count any more; none if there is nothing to undo.
+
         Raises:
-            InputError: if there is no such row, or it is undone already.
+            InputError: if there is no row with that number, or it is undone already.
             OutputError: if the file cannot be written.
         """
         if not self.path.exists():
-            raise InputError("there is no verdict to undo yet")
-        with self._writing() as database:
-            revision, replaced = _next_revision(database), 0
-            numbers = [] if number is None else [number]
             if number is None:
-                numbers, replaced = _newest(database, author)
+                return []
+            raise InputError(f"there is no verdict number {number}")
+        with self._writing() as database:
+            numbers, replaced = _newest(database, author) if number is None else ([number], None)
+            if not numbers:
+                return []
+            revision, time = _next_revision(database), _now()
             for each in numbers:
-                _undo(database, each, _now(), revision)
-            if replaced:
+                _undo(database, each, time, revision)
+            if replaced is not None:
                 _restore(database, replaced, revision)
             _touch(database, [])
         return numbers
@@ -254,12 +259,13 @@ class ReviewStore:
             if "no such table" not in str(error):
                 raise
             raise InputError(
-                f"{self.path} is no review of terradelta: it lacks the table {KEYS}; move it away, and a new one is begun"
+                f"{self.path} is no review of terradelta: it lacks the table {KEYS}; move it away, and a new one is "
+                "begun"
             ) from error
         if kept.get("schema") != str(SCHEMA):
             raise InputError(
-                f"{self.path} has schema {kept.get('schema')!r:.40}, but this terradelta reads schema {SCHEMA}: use the "
-                "terradelta that wrote it"
+                f"{self.path} has schema {kept.get('schema')!r:.40}, but this terradelta reads schema {SCHEMA}: use "
+                "the terradelta that wrote it"
             )
         differing = [name for name, value in self._identity.items() if kept.get(name) != value]
         if differing:
@@ -297,14 +303,14 @@ def _check(verdict: NewVerdict) -> None:
         raise InputError("a verdict on a polygon needs its id")
 
 
-def _newest(database: sqlite3.Connection, author: str | None) -> tuple[list[int], int]:
-    """Numbers of the rows that were added last and count, and the revision in which that was."""
+def _newest(database: sqlite3.Connection, author: str | None) -> tuple[list[int], int | None]:
+    """Numbers of the rows that were added last and count, and the revision in which that was; none where none does."""
     found = database.execute(
         f"SELECT revision FROM {LAYER} WHERE undone IS NULL AND (? IS NULL OR author = ?) ORDER BY fid DESC LIMIT 1",
         (author, author),
     ).fetchone()
     if found is None:
-        raise InputError("there is no verdict left to undo" + (f" of {author}" if author else ""))
+        return [], None
     rows = database.execute(f"SELECT fid FROM {LAYER} WHERE undone IS NULL AND revision = ? ORDER BY fid", found)
     return [number for (number,) in rows.fetchall()], found[0]
 

@@ -53,7 +53,11 @@ class Dates:
 
     def problems(self) -> list[str]:
         """Why a date cannot be shown, a sentence each."""
-        return [date.problem for date in self._dates if date.problem]
+        return [
+            f"{date.problem}. Say where the image lies now: --{name} FILE"
+            for name, date in zip(DATES, self._dates, strict=True)
+            if date.problem
+        ]
 
     def compare(self) -> None:
         """Compare both files with those that were mapped, by their SHA-256: that takes a second for a gigabyte."""
@@ -117,7 +121,7 @@ class _Date:
                 raise InputError(f"the image was mapped from {self.path}; the network is asked only by your leave")
             self.layer = self._open(self._source())
         except TerradeltaError as error:
-            self.problem = f"{error}. Say where the image lies now: --{DATES[number]} FILE"
+            self.problem = str(error)
 
     @property
     def selected(self) -> tuple[int, ...]:

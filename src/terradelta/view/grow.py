@@ -31,7 +31,7 @@ class Grown:
     """Whether it ends at `REACH_PX` rather than where the probability falls below the threshold."""
 
 
-def grow(probability: Probability, x: float, y: float, threshold: float) -> Grown:
+def grow(probability: Probability, x: float, y: float, threshold: float) -> Grown | str:
     """The pixels from a threshold on that hang together, by their edges, with the one at a point.
 
     Args:
@@ -40,8 +40,11 @@ def grow(probability: Probability, x: float, y: float, threshold: float) -> Grow
         y: of the point.
         threshold: above 0, at most 1.
 
+    Returns:
+        The region; or, in a sentence, why none grows there.
+
     Raises:
-        InputError: if the threshold is none, or the point lies off the map or in a pixel below the threshold.
+        InputError: if the threshold is none, or the point lies off the map.
     """
     if not 0 < threshold <= 1:
         raise InputError(f"the threshold is {threshold:g}; it must be above 0 and at most 1")
@@ -53,8 +56,9 @@ def grow(probability: Probability, x: float, y: float, threshold: float) -> Grow
     values = probability.read(tile)
     here = values[row - top, col - left]
     if not here >= threshold:  # also NaN
-        said = "the map has no data there" if np.isnan(here) else f"the probability there is {here:.3f}"
-        raise InputError(f"{said}, so no region from {threshold:g} on grows from this point; choose another, or draw it")
+        if np.isnan(here):
+            return "The map has no data there."
+        return f"The probability there is {here:.3f}, below the threshold {threshold:g}; lower it, or draw the outline."
     with np.errstate(invalid="ignore"):
         labels, _ = ndimage.label(values >= threshold)
     region: NDArray[np.bool_] = labels == labels[row - top, col - left]

@@ -18,6 +18,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from terradelta.errors import InputError
 from terradelta.geo.grid import Grid
+from terradelta.products.polygons import ellipsoid_areas
+from terradelta.receipt import finite
 from terradelta.review.outcome import current_verdicts, export_accepted
 from terradelta.review.store import NewVerdict, ReviewStore
 from terradelta.review.verdicts import Kind, Verdict, VerdictRow
@@ -214,8 +216,13 @@ def _judge(session: Session, body: dict[str, Any]) -> dict[str, Any]:
     asked = body.get("rows", [body])
     if not isinstance(asked, list) or not 0 < len(asked) <= _MOST_ROWS:
         raise InputError(f"rows must be a list of 1 to {_MOST_ROWS} rows")
-    rows = store.add([_verdict(session, each) for each in asked], _author(session, body))
-    return {"rows": [_row(row) for row in rows], "revision": _revision(store)}
+    undoing = body.get("undoing", [])
+    if not isinstance(undoing, list) or len(undoing) > _MOST_ROWS:
+        raise InputError(f"undoing must be a list of at most {_MOST_ROWS} numbers of rows")
+    verdicts = [_verdict(session, each) for each in asked]
+    rows = store.add(verdicts, _author(session, body), undoing=[_id(each, "undoing") for each in undoing])
+    found = [_row(row) for row in rows]
+    return {**(found[0] if "rows" not in body else {}), "rows": found, "revision": _revision(store)}
 
 
 def _verdict(session: Session, body: Any) -> NewVerdict:  # noqa: ANN401  JSON
@@ -239,11 +246,8 @@ def _verdict(session: Session, body: Any) -> NewVerdict:  # noqa: ANN401  JSON
 def _undo(session: Session, body: dict[str, Any]) -> dict[str, Any]:
     store = _store(session)
     number = body.get("number")
-    if number is not None:
-        done = store.undo(_id(number, "number"))
-    else:
-        done = store.undo(author=_author(session, body))
-    return {"undone": done, "revision": _revision(store)}
+    done = store.undo(author=_author(session, body)) if number is None else store.undo(_id(number, "number"))
+    return {"undone": done, "number": done[-1] if done else None, "revision": _revision(store)}
 
 
 def _split(session: Session, body: dict[str, Any]) -> dict[str, Any]:
@@ -279,11 +283,19 @@ def _grow(session: Session, body: dict[str, Any]) -> dict[str, Any]:
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):
         raise InputError(f"threshold is {threshold!r:.40}; it must be a number above 0 and at most 1")
     try:
-        ((x, y),) = _points([body.get("point")])
+        ((x, y),) = _points([body.get("point", [body.get("x"), body.get("y")])])
     except (TypeError, ValueError) as error:
         raise InputError("point must be [x, y] in the CRS of the scene") from error
     found = grow(session.probability, x, y, float(threshold))
-    return {"geometry": _geojson(found.shape), "pixels": found.pixels, "cut": found.cut}
+    if isinstance(found, str):
+        return {"geometry": None, "reason": found, "pixels": 0, "area": 0.0, "cut": False}
+    area = found.pixels if session.product.grid.crs is None else _square_metres(session, found.shape)
+    area = finite(float(area))
+    return {"geometry": _geojson(found.shape), "reason": None, "pixels": found.pixels, "area": area, "cut": found.cut}
+
+
+def _square_metres(session: Session, shape: shapely.Geometry) -> float:
+    return float(ellipsoid_areas(session.product.grid, np.array([shape], object))[0])
 
 
 def _outline(session: Session, number: int) -> shapely.Geometry:

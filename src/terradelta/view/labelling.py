@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from terradelta.area.measure import area_receipt, measure
+from terradelta.area.measure import AreaReport, area_receipt, measure
 from terradelta.area.samples import LAYER
 from terradelta.errors import InputError, OutputError
 from terradelta.geo.grid import Tile
+from terradelta.products.change import CLASSES
 from terradelta.receipt import plain
 from terradelta.view.product import Product
 
@@ -20,6 +21,9 @@ __all__ = ["LabellingTask"]
 _REACH_PX = 64
 """Pixels to each side of a sample that its window shows."""
 _BUSY_S = 20.0
+UNSURE = "unsure"
+"""The field that is added for samples of which nobody can tell."""
+_CODES: dict[object, int | None] = {0: 0, 1: 1, "unchanged": 0, "changed": 1, "unsure": None}
 _RTREE = ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY")
 
 
@@ -43,44 +47,58 @@ class LabellingTask:
         self._places = self._read_places()
 
     def record(self) -> dict[str, Any]:
-        """The samples in random order with what was labelled so far, as JSON-ready values."""
+        """The samples in random order with what was labelled so far, as JSON-ready values.
+
+        A label is ``changed``, ``unchanged``, ``unsure``, or None where nothing was said yet.
+        """
         with self._database() as database:
-            labels = dict(database.execute(f'SELECT id, label FROM "{LAYER}"'))
+            chosen = f"id, label, {UNSURE if _has_unsure(database) else 0}"
+            found = database.execute(f'SELECT {chosen} FROM "{LAYER}"').fetchall()
+        labels = {number: _word(label, unsure) for number, label, unsure in found}
         samples = [{"id": number, **place, "label": labels.get(number)} for number, place in self._places.items()]
         done = sum(each["label"] is not None for each in samples)
         return {"file": self.path.name, "total": len(samples), "labelled": done, "samples": samples}
 
-    def label(self, number: int, label: int | None) -> None:
-        """Write a label, 0 unchanged or 1 changed, so that it is on the disk when this returns; None takes it back.
+    def label(self, number: int, label: object) -> None:
+        """Write a label so that it is on the disk when this returns.
+
+        Args:
+            number: id of the sample.
+            label: 0 or ``unchanged``, 1 or ``changed``; ``unsure``, which counts as no label; None takes it back.
 
         Raises:
             InputError: if there is no such sample or label.
             OutputError: if the file cannot be written.
         """
-        if label not in (0, 1, None) or isinstance(label, bool):
-            raise InputError(f"the label is {label!r:.40}; it must be 0 (unchanged), 1 (changed) or null")
+        if isinstance(label, bool) or not (label is None or label in _CODES):
+            raise InputError(f"the label is {label!r:.40}; it must be unchanged (0), changed (1), unsure or null")
         if number not in self._places:
             raise InputError(f"there is no sample {number}; ids are 1 to {len(self._places)}")
+        code = None if label is None else _CODES[label]
         with self._lock, self._database() as database:
             for name in _RTREE:  # named by triggers of the spatial index, which a label does not set off
                 database.create_function(name, 1, _never)
-            with database:
-                database.execute(f'UPDATE "{LAYER}" SET label = ? WHERE id = ?', (label, number))
+            database.execute("BEGIN IMMEDIATE")
+            if not _has_unsure(database):
+                database.execute(f'ALTER TABLE "{LAYER}" ADD COLUMN {UNSURE} INTEGER')
+            values = (code, 1 if label == "unsure" else None, number)
+            database.execute(f'UPDATE "{LAYER}" SET label = ?, {UNSURE} = ? WHERE id = ?', values)
+            database.execute("COMMIT")
 
-    def interval(self, *, early: bool = False) -> dict[str, Any]:
-        """The changed area with its interval, once all samples are labelled.
+    def interval(self) -> dict[str, Any]:
+        """The changed area with its interval, in sentences and as a receipt of `terradelta area`.
 
-        Args:
-            early: also before; stopping when a result looks right makes it wrong.
-
-        Raises:
-            InputError: if samples lack a label, or are too few for an interval.
+        ``ready`` says whether there is one. Whoever stops labelling when the result looks right makes it wrong, so the
+        first sentence says what lacks a label.
         """
         left = sum(each["label"] is None for each in self.record()["samples"])
-        if left and not early:
-            raise InputError(f"{left} of {len(self._places)} samples have no label yet; the interval comes when all have")
-        found: dict[str, Any] = plain(area_receipt(measure(self._product.folder, samples=self.path)))
-        return found
+        early = [f"{left} of {len(self._places)} samples have no label yet: this is not the result."] if left else []
+        try:
+            found = measure(self._product.folder, samples=self.path)
+        except InputError as error:
+            return {"ready": False, "lines": [*early, f"{error}."], "receipt": None}
+        ready = found.whole.changed is not None and not left
+        return {"ready": ready, "lines": [*early, *_lines(found)], "receipt": plain(area_receipt(found))}
 
     def _read_places(self) -> dict[int, dict[str, Any]]:
         import pyogrio.raw  # slow to import
@@ -113,11 +131,42 @@ class LabellingTask:
     @contextlib.contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
         try:
-            with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as database:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)) as database:
                 database.execute("PRAGMA synchronous = FULL")
                 yield database
         except sqlite3.Error as error:
             raise OutputError(f"{self.path} cannot be used ({error}); close other programs that write to it") from error
+
+
+def _has_unsure(database: sqlite3.Connection) -> bool:
+    return any(name == UNSURE for _, name, *_ in database.execute(f'PRAGMA table_info("{LAYER}")'))
+
+
+def _word(label: int | None, unsure: int | None) -> str | None:
+    """What a page calls a label."""
+    if label is None:
+        return "unsure" if unsure else None
+    return CLASSES[label] if label in (0, 1) else None
+
+
+def _lines(found: AreaReport) -> list[str]:
+    """The result in sentences."""
+    whole, changed = found.whole, found.whole.changed
+    unit = "m²" if whole.tally.unit == "m" else "pixels"
+    lines = [whole.note] if whole.note else []
+    if changed is not None:
+        lines.insert(
+            0,
+            f"Changed: {changed.value:,.0f} {unit}, with a 95 % interval of {changed.low:,.0f} to {changed.high:,.0f}. "
+            f"The map shows {whole.mapped:,.0f} {unit}.",
+        )
+    if found.accuracy is not None:
+        users, producers = found.accuracy.users[1], found.accuracy.producers[1]
+        lines += [
+            f"Of what the map shows as changed, {users.value:.0%} is (± {users.quantile * users.error:.0%}); of what "
+            f"changed, it shows {producers.value:.0%} (± {producers.quantile * producers.error:.0%})."
+        ]
+    return [*lines, f"Basis: {found.basis}", *(f"{note}." for note in found.notes)]
 
 
 def _never(_: object) -> None:

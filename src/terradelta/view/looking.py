@@ -44,13 +44,16 @@ def scene(request: Request) -> Response:
     """``GET api/scene``."""
     session = session_of(request)
     found: dict[str, Any] = scene_record(session.product)
-    found["dates"] = session.dates.record()
+    dates = found["dates"] = session.dates.record()
+    found["layers"] = {name: dates[name]["problem"] is None for name in DATES}
+    found["layers"][PROBABILITY_LAYER] = session.probability is not None and session.task is None
+    found["problems"] = _problems(session, dates)
     found["author"] = session.author
-    found["tile_formats"] = {**dict.fromkeys(DATES, ["webp", "png", "jpg"]), PROBABILITY_LAYER: ["png"]}
+    found["tile_formats"] = {**{name: list(FORMATS) for name in DATES}, PROBABILITY_LAYER: ["png"]}
     found["task"] = None
     if session.task is not None:
         task = session.task.record()
-        found["task"] = {"file": task["file"], "total": task["total"], "labelled": task["labelled"]}
+        found["task"] = {name: task[name] for name in ("file", "total", "labelled")}
         return JSONResponse(found)
     found |= map_record(session.product)
     index = session.polygons
@@ -58,6 +61,22 @@ def scene(request: Request) -> Response:
     found["area_field"] = None if index is None else index.area
     found["polygons"] = 0 if index is None else index.count
     return JSONResponse(found)
+
+
+def _problems(session: Session, dates: dict[str, Any]) -> list[dict[str, str]]:
+    """What is wrong with the product, and what to do about it."""
+    found = []
+    for name, date in dates.items():
+        if date["problem"]:
+            todo = f"Start it again with --{name} FILE, where the image lies now."
+            found.append({"what": f"{date['problem']}.", "do": todo})
+        elif date["difference"]:
+            todo = f"Give the file that was mapped: --{name} FILE. Or map the pair again."
+            found.append({"what": f"{date['difference']}.", "do": todo})
+    if session.task is None:
+        lacking = session.product.missing
+        found += [{"what": f"{name} is missing.", "do": "Map the pair again."} for name in lacking]
+    return found
 
 
 def tile(request: Request) -> Response:
@@ -114,7 +133,8 @@ def outlines(request: Request) -> Response:
         }
         for i, number in enumerate(table["id"])
     ]
-    return JSONResponse({"type": "FeatureCollection", "total": total, "count": len(features), "features": features})
+    counts = {"total": total, "count": len(features), "truncated": query.offset + len(features) < total}
+    return JSONResponse({"type": "FeatureCollection", **counts, "features": features})
 
 
 def polygon(request: Request) -> Response:
@@ -130,8 +150,8 @@ def polygon(request: Request) -> Response:
     grid = session.product.tiles.grid
     extent = list(grid.crop(chip_window(grid, shape.bounds)).bounds)
     geometry = _geojson(shape, grid, 0.0)
-    found = {"type": "Feature", "id": number, "properties": properties, "geometry": geometry, "chip_extent": extent}
-    return JSONResponse(found)
+    found = {"type": "Feature", "id": number, "properties": properties, "fields": properties, "geometry": geometry}
+    return JSONResponse({**found, "chip_extent": extent})
 
 
 def chip(request: Request) -> Response:

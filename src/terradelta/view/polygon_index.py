@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Query:
     """Which polygons, in which order."""
 
     sort: str = "id"
+    """Name of a field, or ``area``, in whichever unit."""
     descending: bool = False
     offset: int = 0
     limit: int = 10_000
@@ -106,10 +108,11 @@ class PolygonIndex:
             InputError: if there is no such column to sort by.
         """
         columns = self._columns
-        if query.sort not in columns:
+        sort = self.area if query.sort == "area" else query.sort
+        if sort not in columns:
             raise InputError(f"polygons have no field {query.sort!r:.40}; sort by one of {', '.join(columns)}")
         kept = np.flatnonzero(self._kept(query))
-        keys = columns[query.sort][kept]
+        keys = columns[sort][kept]
         keys = keys.astype(str) if keys.dtype == object else keys
         order = np.argsort(keys, kind="stable")
         if query.descending:
@@ -183,4 +186,4 @@ def _plain(values: Column, kind: str) -> list[Any]:
         return list(values.tolist())
     flag = kind.upper().startswith("BOOL")
     digits = np.round(values, 6).tolist()
-    return [None if value != value else bool(value) if flag else value for value in digits]  # NaN is not itself
+    return [None if math.isnan(value) else bool(value) if flag else value for value in digits]

@@ -6,21 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyproj
+from rasterio.crs import CRS
+
+import terradelta
 from terradelta.errors import InputError
 from terradelta.geo.grid import Grid
-from terradelta.geo.metres import ground_sampling_m
+from terradelta.geo.metres import ground_sampling_m, lonlat_transformer
 from terradelta.mapping.answer import answer_lines
 from terradelta.mapping.journal import JOB
 from terradelta.mapping.run import RECEIPT
 from terradelta.mapping.staging import unfinished_rows
 from terradelta.products.change import ChangeRaster
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY
-from terradelta.receipt import MapReceipt, plain, read_receipt
+from terradelta.receipt import MapReceipt, finite, plain, read_receipt
 from terradelta.view.tile_grid import SIDE, TileGrid, display_grid
 
 __all__ = ["Product", "map_record", "open_product", "scene_record"]
 
 _NEEDED = (RECEIPT, CHANGE)
+_LATTICE = 17
+"""Points along each side of the lattice of longitudes and latitudes."""
 _WANTED = (PROBABILITY, POLYGONS)
 
 
@@ -69,10 +76,11 @@ def scene_record(product: Product) -> dict[str, Any]:
     crs = shown.crs
     return {
         "name": product.folder.name,
+        "out": str(product.folder),
         "created": receipt.created,
-        "crs": None
-        if crs is None
-        else {"wkt": crs.to_wkt(), "epsg": crs.to_epsg(), "proj4": crs.to_proj4() or None, "unit": _unit(shown)},
+        "version": terradelta.__version__,
+        "crs": None if crs is None else _crs_record(crs),
+        "lonlat": _lattice(shown),
         "extent": list(shown.bounds),
         "height": shown.height,
         "width": shown.width,
@@ -95,6 +103,7 @@ def scene_record(product: Product) -> dict[str, Any]:
 def map_record(product: Product) -> dict[str, Any]:
     """What the map says, as JSON-ready values: the answer, the doubts, the model and its threshold."""
     receipt = product.receipt
+    model = "default" if receipt.model.weightless else shlex.quote(receipt.model.name)
     return {
         "threshold": receipt.options.threshold,
         "min_area": receipt.options.min_area_m2,
@@ -107,14 +116,38 @@ def map_record(product: Product) -> dict[str, Any]:
             "purpose": receipt.model.purpose(),
             "licence": receipt.model.licence,
             "weightless": receipt.model.weightless,
+            "finds": receipt.model.finds,
+            "trained_on": receipt.model.sizes,
         },
+        "commands": {"teach": f"terradelta train --from {model} --review {shlex.quote(str(product.folder))} -o taught"},
         "result": plain(receipt.result),
     }
 
 
-def _unit(grid: Grid) -> str:
-    assert grid.crs is not None
-    return "degree" if grid.crs.is_geographic else str(grid.crs.linear_units)
+def _crs_record(crs: CRS) -> dict[str, Any]:
+    known = pyproj.CRS.from_wkt(crs.to_wkt())
+    unit = "degree" if crs.is_geographic else str(crs.linear_units)
+    return {
+        "wkt": crs.to_wkt(),
+        "name": known.name,
+        "epsg": crs.to_epsg(),
+        "proj4": crs.to_proj4().replace("=True", "") or None,
+        "unit": unit,
+    }
+
+
+def _lattice(grid: Grid) -> dict[str, Any] | None:
+    """Longitudes and latitudes, degrees on WGS 84, of points that lie evenly over the extent, row by row from the top.
+
+    None without a CRS; single points are None where the CRS has no place on the earth.
+    """
+    to_lonlat = None if grid.crs is None else lonlat_transformer(grid.crs)
+    if to_lonlat is None:
+        return None
+    x_min, y_min, x_max, y_max = grid.bounds
+    x, y = np.meshgrid(np.linspace(x_min, x_max, _LATTICE), np.linspace(y_max, y_min, _LATTICE))
+    lon, lat = ([finite(round(v, 9)) for v in values.ravel().tolist()] for values in to_lonlat.transform(x, y))
+    return {"rows": _LATTICE, "cols": _LATTICE, "lon": lon, "lat": lat}
 
 
 def _not_one(folder: Path, lacking: list[str]) -> str:

@@ -33,8 +33,8 @@ HOW_TO_BUILD = "python hatch_build.py, in the folder of terradelta's sources"
 _UNBUILT = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>terradelta view</title>
 <h1>The page is not built</h1>
-<p>This terradelta runs from its sources, in which the page of <code>terradelta view</code> is not built yet. Build it with
-<code>{HOW_TO_BUILD}</code>, then reload. That needs the network once, for packages of npm.</p></html>
+<p>This terradelta runs from its sources, in which the page of <code>terradelta view</code> is not built yet. Build it
+with <code>{HOW_TO_BUILD}</code>, then reload. That needs the network once, for packages of npm.</p></html>
 """
 
 
@@ -112,18 +112,18 @@ def _task(request: Request) -> Response:
 
 
 async def _label(request: Request) -> Response:
-    """``POST api/task/ID``: ``{"label": 0 | 1 | null}``."""
+    """``POST api/task/ID``: ``{"label": "changed" | "unchanged" | "unsure" | null}``."""
     task, body = _given_task(request), await judging.body_of(request)
     if "label" not in body:
-        raise HTTPException(422, "label is missing; it must be 0 (unchanged), 1 (changed) or null")
+        raise HTTPException(422, "label is missing; it must be unchanged, changed, unsure or null")
     await run_in_threadpool(task.label, request.path_params["number"], body["label"])
     found = await run_in_threadpool(task.record)
     return JSONResponse({"total": found["total"], "labelled": found["labelled"]})
 
 
 def _interval(request: Request) -> Response:
-    """``GET api/task/interval``: the changed area with its interval, as a receipt of `terradelta area`."""
-    return JSONResponse(_given_task(request).interval(early=request.query_params.get("early") == "1"))
+    """``GET api/task/interval``: the changed area with its interval, once samples are labelled."""
+    return JSONResponse(_given_task(request).interval())
 
 
 def _given_task(request: Request) -> LabellingTask:

@@ -50,7 +50,8 @@ def bind(host: str = LOOPBACK, port: int = 0) -> socket.socket:
         with bind(host) as free:
             other = free.getsockname()[1]
         raise InputError(
-            f"port {port} of {host} cannot be had ({error.strerror}); leave --port out, or take a free one: --port {other}"
+            f"port {port} of {host} cannot be had ({error.strerror}); leave --port out, or take a free one: "
+            f"--port {other}"
         ) from error
     return found
 
@@ -87,14 +88,14 @@ class View:
     def __init__(
         self,
         folder: str | Path,
-        options: ViewOptions = ViewOptions(),
+        options: ViewOptions | None = None,
         *,
         height: int = 700,
         host: str = LOOPBACK,
         port: int = 0,
     ) -> None:
         self._height = height
-        session = Session(Path(folder), options)
+        session = Session(Path(folder), options or ViewOptions())
         self._listening = bind(host, port)
         self.url = address(session, self._listening)
         """Where the page is; with the token."""

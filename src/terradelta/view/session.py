@@ -64,9 +64,7 @@ class Session:
         self.dates = Dates(self.product, options.before, options.after)
         missing = self.product.missing
         at = self.product.folder
-        self.probability = (
-            None if PROBABILITY in missing else Probability(at / PROBABILITY, self.product.tiles.grid)
-        )
+        self.probability = None if PROBABILITY in missing else Probability(at / PROBABILITY, self.product.tiles.grid)
         threshold = self.product.receipt.options.threshold
         self.polygons = None if POLYGONS in missing else PolygonIndex(at / POLYGONS, threshold)
         self.review = None if POLYGONS in missing else ReviewStore(at)
