@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
-from rio_tiler.reader import read
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Grid, Tile
@@ -56,6 +55,8 @@ class Probability:
         return self._read(self._file, tile, (tile.height, tile.width))
 
     def _read(self, dataset: DatasetReader, tile: Tile, shape: tuple[int, int]) -> NDArray[np.float32]:
+        from rio_tiler.reader import read  # slow to import
+
         window = Window(tile.col, tile.row, tile.width, tile.height)
         try:
             with self._lock, rasterio.Env(**self._settings):

@@ -4,8 +4,6 @@ Below ``/TOKEN/`` lie the page itself, ``tiles/`` and ``api/``; docs/view.md lis
 are JSON objects with one sentence under ``error``.
 """
 
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -50,13 +48,6 @@ def create_app(session: Session, names: tuple[str, ...] = ()) -> Starlette:
         session: the product, opened.
         names: names that the server goes by, beside IP addresses, ``localhost`` and that of the machine.
     """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        session.compare_inputs()
-        yield
-        session.close()
-
     app = Starlette(
         routes=[Mount(f"/{session.token}", routes=_routes()), Route(f"/{session.token}", _to_page)],
         middleware=[
@@ -64,7 +55,6 @@ def create_app(session: Session, names: tuple[str, ...] = ()) -> Starlette:
             Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6),
         ],
         exception_handlers={TerradeltaError: _on_error, HTTPException: _on_http_error},
-        lifespan=lifespan,
     )
     app.state.session = session
     return app

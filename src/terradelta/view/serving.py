@@ -67,7 +67,7 @@ def address(session: Session, listening: socket.socket) -> str:
 
 def serve(session: Session, listening: socket.socket, names: tuple[str, ...] = ()) -> None:
     """Serve a session until Ctrl-C; `KeyboardInterrupt` is raised then, when all is closed."""
-    _server(session, names).run(sockets=[listening])
+    _run(_server(session, names), session, listening)
 
 
 class View:
@@ -101,7 +101,7 @@ class View:
         """Where the page is; with the token."""
         self._server = _server(session, (host,))
         self._thread = threading.Thread(
-            target=self._server.run, args=([self._listening],), name="terradelta-view", daemon=True
+            target=_run, args=(self._server, session, self._listening), name="terradelta-view", daemon=True
         )
         self._thread.start()
         atexit.register(self.close)
@@ -134,13 +134,22 @@ class View:
         return f"View({self.url!r})"
 
 
+def _run(server: uvicorn.Server, session: Session, listening: socket.socket) -> None:
+    """Serve until the server is told to stop; the session is closed then."""
+    session.begin()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        session.close()
+
+
 def _server(session: Session, names: tuple[str, ...]) -> uvicorn.Server:
     config = uvicorn.Config(
         create_app(session, names),
-        log_level="error",
+        log_level="critical",
         access_log=False,
         server_header=False,
-        lifespan="on",
+        lifespan="off",
         timeout_graceful_shutdown=_CLOSE_S,
     )
     return uvicorn.Server(config)

@@ -2,6 +2,7 @@
 
 import functools
 import getpass
+import importlib
 import secrets
 import threading
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rio_tiler.models import ImageData
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
@@ -70,9 +70,13 @@ class Session:
         self.review = None if POLYGONS in missing else ReviewStore(at)
         self._tile = functools.lru_cache(_TILES)(self._make_tile)
 
-    def compare_inputs(self) -> None:
-        """Compare the images with those that were mapped, in a thread of its own."""
-        threading.Thread(target=self.dates.compare, name="terradelta-view-compare", daemon=True).start()
+    def begin(self) -> None:
+        """Do in a thread what need not be waited for: load what tiles need, and compare the images with those mapped."""
+        threading.Thread(target=self._begin, name="terradelta-view-begin", daemon=True).start()
+
+    def _begin(self) -> None:
+        importlib.import_module("rio_tiler.reader")
+        self.dates.compare()
 
     def tile(self, layer: str, level: int, x: int, y: int, extension: str) -> bytes | None:
         """A tile as a picture; None where there is none.
@@ -118,6 +122,8 @@ class Session:
 
 def encoded(values: NDArray[np.uint8], valid: NDArray[np.bool_], extension: str) -> bytes:
     """A picture ``(C, h, w)`` as a file; transparent where not valid, unless it is a JPEG."""
+    from rio_tiler.models import ImageData  # slow to import
+
     masked = np.ma.MaskedArray(values, np.broadcast_to(~valid, values.shape))
     image = ImageData(masked)
     return bytes(image.render(add_mask=extension != "jpg", img_format=_DRIVER[extension], **_OPTIONS[extension]))
