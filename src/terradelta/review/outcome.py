@@ -159,7 +159,8 @@ def _write(path: Path, driver: str, grid: Grid, found: Sequence[Accepted], attri
 def _areas(grid: Grid, shapes: NDArray[Any]) -> NDArray[np.float64]:
     """Areas in m² of multipolygons: those of their parts, added up."""
     parts, owners = shapely.get_parts(shapes, return_index=True)
-    return np.bincount(owners, ellipsoid_areas(grid, parts) if len(parts) else None, minlength=len(shapes))
+    areas = ellipsoid_areas(grid, parts) if len(parts) else np.zeros(0)
+    return np.bincount(owners, areas, minlength=len(shapes)).astype(np.float64)
 
 
 _TEXT, _WHOLE = ("kind", "author", "time", "outline_in"), ("number", "polygon", "pixels")

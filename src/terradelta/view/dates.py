@@ -3,7 +3,7 @@
 import dataclasses
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from affine import Affine
@@ -16,7 +16,7 @@ from terradelta.geo.shift import ShiftField
 from terradelta.mapping.provenance import input_record
 from terradelta.mapping.quicklooks import Shade, shade_of
 from terradelta.raster.common_grid import on_reference
-from terradelta.raster.nodata import parse_nodata
+from terradelta.raster.nodata import NodataBands, parse_nodata
 from terradelta.raster.remote import is_url
 from terradelta.raster.source import Source
 from terradelta.raster.stac import read_input
@@ -196,7 +196,7 @@ class _Date:
                 f"{self.path} has {len(numbers)} bands, but numbers {', '.join(map(str, self.selected))} were mapped"
             )
         told = parse_nodata(options.nodata)[self._number]
-        source = source.with_told(told, options.nodata_bands)  # type: ignore[arg-type]  checked when it was mapped
+        source = source.with_told(told, cast("NodataBands", options.nodata_bands))
         return dataclasses.replace(source, conversion=self._known.values.converted)
 
     def _open(self, source: Source) -> Layer:

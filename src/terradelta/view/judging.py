@@ -228,19 +228,17 @@ def _judge(session: Session, body: dict[str, Any]) -> dict[str, Any]:
 def _verdict(session: Session, body: Any) -> NewVerdict:  # noqa: ANN401  JSON
     if not isinstance(body, dict):
         raise InputError("a row must be a JSON object")
-    kind, grid = body.get("kind", "judged"), session.product.grid
+    kind = cast("Kind", body.get("kind", "judged"))
     if kind not in get_args(Kind):
         raise InputError(f"kind is {kind!r:.40}; it must be one of {', '.join(get_args(Kind))}")
-    verdict = body.get("verdict", {"drawn": "accept", "erased": "reject"}.get(kind))
+    verdict = cast("Verdict", body.get("verdict", {"drawn": "accept", "erased": "reject"}.get(kind)))
     if verdict not in get_args(Verdict):
         raise InputError(f"verdict is {verdict!r:.40}; it must be one of {', '.join(get_args(Verdict))}")
-    if kind == "judged":
-        number = _id(body.get("polygon"), "polygon")
-        return NewVerdict("judged", verdict, _outline(session, number), number)
-    number = None if body.get("polygon") is None else _id(body["polygon"], "polygon")
-    if number is not None:
-        _outline(session, number)
-    return NewVerdict(cast("Kind", kind), verdict, read_geometry(body.get("geometry"), grid), number)
+    number = None if kind != "judged" and body.get("polygon") is None else _id(body.get("polygon"), "polygon")
+    outline = None if number is None else _outline(session, number)
+    if kind != "judged" or outline is None:
+        outline = read_geometry(body.get("geometry"), session.product.grid)
+    return NewVerdict(kind, verdict, outline, number)
 
 
 def _undo(session: Session, body: dict[str, Any]) -> dict[str, Any]:
@@ -289,8 +287,7 @@ def _grow(session: Session, body: dict[str, Any]) -> dict[str, Any]:
     found = grow(session.probability, x, y, float(threshold))
     if isinstance(found, str):
         return {"geometry": None, "reason": found, "pixels": 0, "area": 0.0, "cut": False}
-    area = found.pixels if session.product.grid.crs is None else _square_metres(session, found.shape)
-    area = finite(float(area))
+    area = finite(found.pixels if session.product.grid.crs is None else _square_metres(session, found.shape))
     return {"geometry": _geojson(found.shape), "reason": None, "pixels": found.pixels, "area": area, "cut": found.cut}
 
 

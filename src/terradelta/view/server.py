@@ -32,7 +32,7 @@ _UNBUILT = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>terradelta view</title>
 <h1>The page is not built</h1>
 <p>This terradelta runs from its sources, in which the page of <code>terradelta view</code> is not built yet. Build it
-with <code>{HOW_TO_BUILD}</code>, then reload. That needs the network once, for packages of npm.</p></html>
+with <code>{HOW_TO_BUILD}</code>, then start this again. That needs the network once, for packages of npm.</p></html>
 """
 
 

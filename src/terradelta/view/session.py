@@ -71,7 +71,7 @@ class Session:
         self._tile = functools.lru_cache(_TILES)(self._make_tile)
 
     def begin(self) -> None:
-        """Do in a thread what need not be waited for: load what tiles need, and compare the images with those mapped."""
+        """Do in a thread what need not be waited for: load what tiles need, compare the images with those mapped."""
         threading.Thread(target=self._begin, name="terradelta-view-begin", daemon=True).start()
 
     def _begin(self) -> None:
