@@ -4,56 +4,79 @@ import type { Geometry } from "./geometry";
 
 export type Verdict = "accept" | "reject" | "unsure";
 export type Kind = "judged" | "drawn" | "erased";
-export type Label = "changed" | "unchanged" | "unsure";
+export type DateName = "before" | "after";
 
-export interface Image { name: string; date: string | null }
-export interface Problem { what: string; do: string }
+interface ImageRecord { name: string; path: string; problem: string | null; difference: string | null; compared: boolean }
 
-export interface Scene {
+/** What the server says of a product; while samples are labelled, nothing of what the map says. */
+interface SceneRecord {
   name: string;
-  out: string;
-  /** E.g. EPSG:26914; null where the images have no CRS: x is then the column, y minus the row. */
-  crs: string | null;
-  crs_name: string | null;
+  folder: string;
+  version: string;
+  /** Null where the images have no CRS: x is then the column, y minus the row. */
+  crs: { wkt: string; epsg: number | null; unit: string } | null;
+  /** x_min, y_min, x_max, y_max of all that is shown, in the CRS. */
   extent: [number, number, number, number];
+  /** Of the grid that is shown: north up, square pixels. */
   width: number;
   height: number;
-  tile: number;
-  origin: [number, number];
-  /** CRS units per pixel of the tile grid, coarsest first. */
+  transform: number[];
+  tile_size: number;
+  /** CRS units per pixel of the tiles, coarsest first. */
   resolutions: number[];
   metres_per_pixel: number | null;
-  /** WGS84 longitudes and latitudes of a regular lattice over the extent, row by row from the upper left. */
+  /** WGS84 of a regular lattice over the extent, row by row from the upper left; null where it cannot be had. */
   lonlat: { rows: number; cols: number; lon: number[]; lat: number[] } | null;
-  area_unit: "m2" | "px";
+  missing: string[];
+  dates: Record<DateName, ImageRecord>;
+  author: string;
+  task: { file: string; total: number; labelled: number } | null;
+}
+
+/** What the map says. */
+interface MapRecord {
   threshold: number;
   min_area: number;
-  polygons: number;
-  model: { name: string; finds: string; trained_on: string; licence: string };
+  area_unit: "m2" | "px";
   answer: string[];
   doubts: string[];
-  before: Image;
-  after: Image;
-  layers: { before: boolean; after: boolean; probability: boolean };
-  problems: Problem[];
-  task: { count: number; done: number } | null;
-  author: string;
-  commands: { teach: string };
-  version: string;
+  model: { name: string; purpose: string; licence: string; weightless: boolean };
+  polygons: number;
+  /** Command that trains on the verdicts. */
+  teach: string | null;
+}
+
+export type Scene = SceneRecord & MapRecord;
+
+const UNTOLD: MapRecord = {
+  threshold: 0.5, min_area: 0, area_unit: "m2", answer: [], doubts: [], polygons: 0, teach: null,
+  model: { name: "", purpose: "", licence: "", weightless: false },
+};
+
+export async function getScene(): Promise<Scene> {
+  return { ...UNTOLD, ...(await get<SceneRecord & Partial<MapRecord>>("api/scene")) };
+}
+
+/** What cannot be shown, with what to do. */
+export function problems({ dates, missing }: Scene): string[] {
+  const said = [dates.before, dates.after].map(({ problem }) => problem);
+  const lost = missing.map((name) => `${name} is missing in the product. Map the pair again to have it back.`);
+  return [...said.filter((each): each is string => Boolean(each)), ...lost];
 }
 
 export interface Columns {
   id: number[];
-  area: number[];
-  mean_probability: number[];
-  max_probability: number[];
-  uncertainty: number[];
-  shift_explains: number[] | null;
-  outline_in: (string | null)[] | null;
-  xmin: number[];
-  ymin: number[];
-  xmax: number[];
-  ymax: number[];
+  area_m2?: (number | null)[];
+  area_px?: (number | null)[];
+  mean_probability: (number | null)[];
+  max_probability: (number | null)[];
+  uncertainty: (number | null)[];
+  shift_explains?: (boolean | number | null)[];
+  outline_in?: (string | null)[];
+  x_min: number[];
+  y_min: number[];
+  x_max: number[];
+  y_max: number[];
 }
 
 export interface Row {
@@ -71,22 +94,21 @@ export interface Row {
 export interface NewRow { kind: Kind; polygon: number | null; verdict: Verdict; geometry?: Geometry; undoing?: number[] }
 /** What was added or undone since an earlier revision. */
 export interface Changes { revision: number; rows: Row[] }
-export interface Outline { id: number; geometry: Geometry }
-export interface Outlines { features: Outline[]; truncated?: boolean }
-export interface Sample { id: number; x: number; y: number; label: Label | null }
-export interface Interval { ready: boolean; lines: string[] }
+export interface Outlines { features: { id: number; geometry: Geometry }[]; total: number; count: number }
+/** A place to be labelled: 0 unchanged, 1 changed; the extents of its pixel and of its surroundings. */
+export interface Sample { id: number; x: number; y: number; pixel: number[]; window: number[]; label: 0 | 1 | null }
 
-/** An answer that is none; `do` says what helps. `status` 0: the server did not answer. */
+/** An answer that is none; its message says what to do. `status` 0: the server did not answer. */
 export class ServerError extends Error {
-  constructor(readonly status: number, readonly what: string, readonly todo: string) {
-    super(todo ? `${what} ${todo}` : what);
+  constructor(readonly status: number, message: string) {
+    super(message);
   }
 }
 
 async function said(response: Response): Promise<ServerError> {
-  const body = (await response.json().catch(() => ({}))) as { error?: string; do?: string };
-  const what = body.error ?? `The server refused this (${response.status} ${response.statusText}).`;
-  return new ServerError(response.status, what, body.do ?? "");
+  const body = (await response.json().catch(() => ({}))) as { error?: string };
+  const text = body.error ?? `the server refused this (${response.status} ${response.statusText}); reload the page`;
+  return new ServerError(response.status, `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`);
 }
 
 export async function fetched(path: string, options: RequestInit = {}): Promise<Response> {
@@ -94,7 +116,7 @@ export async function fetched(path: string, options: RequestInit = {}): Promise<
   try {
     response = await fetch(path, { cache: "no-store", ...options });
   } catch {
-    throw new ServerError(0, "The server does not answer.", "Is terradelta view still running? Start it again if not.");
+    throw new ServerError(0, "The server does not answer. Is `terradelta view` still running? Start it again if not.");
   }
   if (!response.ok) throw await said(response);
   return response;

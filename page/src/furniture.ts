@@ -3,7 +3,6 @@
 import type OlMap from "ol/Map";
 import { h } from "./dom";
 import { roundedDown, type Ground } from "./ground";
-import type { Scene } from "./api";
 import { coordinates, degrees, length } from "./words";
 
 type XY = [number, number];
@@ -16,7 +15,7 @@ export class Furniture {
   private readonly place = h("output", { className: "place" });
   private readonly arrow: HTMLButtonElement;
 
-  constructor(private readonly map: OlMap, private readonly ground: Ground, private readonly scene: Scene) {
+  constructor(private readonly map: OlMap, private readonly ground: Ground) {
     const up = (): void => map.getView().animate({ rotation: 0, duration: 150 });
     this.arrow = h("button", { type: "button", className: "north", onclick: up, title: "North; click to turn the map upright" }, "N");
     this.arrow.setAttribute("aria-label", "North arrow; turn the map upright");
@@ -38,7 +37,7 @@ export class Furniture {
   private point(at: XY | null): void {
     const centre = (at ?? this.map.getView().getCenter()) as XY | undefined;
     if (!centre) return;
-    const { crs } = this.scene;
+    const { crs } = this.ground;
     const lonLat = this.ground.lonLat(centre);
     const native = crs
       ? `${coordinates(centre, this.ground.pixel)} (${crs})`

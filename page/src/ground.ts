@@ -20,16 +20,21 @@ export class Ground {
     this.projection = new Projection({ code: "scene", units: "pixels", extent: scene.extent, global: false });
     this.grid = new TileGrid({
       extent: scene.extent,
-      origin: scene.origin,
+      origin: [scene.extent[0], scene.extent[3]],
       resolutions: scene.resolutions,
-      tileSize: scene.tile,
+      tileSize: scene.tile_size,
     });
   }
 
   /** CRS units of one pixel of the map. */
   get pixel(): number {
-    const { extent, width } = this.scene;
-    return (extent[2] - extent[0]) / width;
+    return this.scene.transform[0];
+  }
+
+  /** E.g. `EPSG:26914`, or the name of the CRS; null without one. */
+  get crs(): string | null {
+    const { crs } = this.scene;
+    return crs && (crs.epsg === null ? (/"([^"]+)"/.exec(crs.wkt)?.[1] ?? "own CRS") : `EPSG:${crs.epsg}`);
   }
 
   /** Longitude and latitude (WGS84, degrees), by bilinear interpolation of the server's lattice; null without a CRS. */
@@ -53,7 +58,8 @@ export class Ground {
   /** Metres between two near places, on the ellipsoid; null where the ground has no metres. */
   metres(a: XY, b: XY): number | null {
     const [p, q] = [this.lonLat(a), this.lonLat(b)];
-    if (!p || !q) return null;
+    const { metres_per_pixel: side } = this.scene;
+    if (!p || !q) return side && Math.hypot(b[0] - a[0], b[1] - a[1]) * (side / this.pixel);
     const middle = ((p[1] + q[1]) / 2) * RADIANS;
     const w = 1 - E2 * Math.sin(middle) ** 2;
     const turn = ((q[0] - p[0] + 540) % 360) - 180;

@@ -84,14 +84,14 @@ export class List {
     const index = polygons.order[rank];
     const id = polygons.id[index];
     const verdict = said(id);
-    const facts = `probability ${probability(polygons.mean[index])}, uncertainty ${probability(polygons.uncertainty[index])}`;
+    const facts = `p ${probability(polygons.mean[index])} · uncertainty ${probability(polygons.uncertainty[index])}`;
     const row = h(
       "div",
       { className: `row ${verdict ?? "open"}`, role: "option", id: `polygon-${id}`, onclick: () => choose(id) },
       chip(id, "before"), chip(id, "after"),
       h("div", { className: "facts" },
         h("strong", {}, area(polygons.area[index], unit)), h("span", { className: "muted number" }, `no. ${id}`),
-        h("span", { className: "muted line" }, facts),
+        h("span", { className: "muted line", title: "Mean probability; uncertainty is 1 at the threshold, 0 farthest from it" }, facts),
         h("span", { className: "tags" },
           verdict ? h("span", { className: `tag ${verdict}` }, SAID[verdict]) : null,
           polygons.shift[index] ? h("span", { className: "tag doubt" }, "shift explains it") : null,

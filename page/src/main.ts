@@ -3,7 +3,7 @@
 import "ol/ol.css";
 import "./styles.css";
 import View from "ol/View";
-import { get, type Scene } from "./api";
+import { getScene, type Scene } from "./api";
 import { fill, h } from "./dom";
 import { Ground } from "./ground";
 import * as link from "./link";
@@ -18,7 +18,7 @@ async function start(): Promise<void> {
   applyTheme();
   const page = document.getElementById("page") as HTMLElement;
   try {
-    const scene = await get<Scene>("api/scene");
+    const scene = await getScene();
     document.title = `${scene.name} · terradelta`;
     open(scene, page);
   } catch (error) {

@@ -20,9 +20,9 @@ import type { Polygons } from "./polygons";
 const DOT = 7;
 /** Outlines asked for at once. */
 const MOST = 2000;
-const CASING = new Stroke({ color: "rgb(0 0 0 / 0.6)", width: 4.5 });
+const CASING = new Stroke({ color: "rgb(0 0 0 / 0.6)", width: 3.5 });
 
-function stroked(colour: string, dash?: number[], width = 2): Style[] {
+function stroked(colour: string, dash?: number[], width = 1.75): Style[] {
   return [new Style({ stroke: CASING }), new Style({ stroke: new Stroke({ color: colour, width, lineDash: dash }) })];
 }
 
@@ -36,6 +36,7 @@ export class Overlays {
   private scheme: Scheme | null = null;
   private layers: BaseLayer[] = [];
   private asked = 0;
+  private visible = true;
 
   constructor(private readonly polygons: Polygons) {}
 
@@ -56,6 +57,7 @@ export class Overlays {
       new VectorLayer({ source: this.chosen, style: CHOSEN }),
     ];
     this.layers.push(...made);
+    this.show(this.visible);
     return made;
   }
 
@@ -64,6 +66,7 @@ export class Overlays {
   }
 
   show(visible: boolean): void {
+    this.visible = visible;
     this.layers.forEach((layer, i) => i % 4 < 2 && layer.setVisible(visible));
   }
 
@@ -86,9 +89,9 @@ export class Overlays {
     if (!this.polygons.within(wide).some((i) => !this.small(i, resolution))) return;
     const asked = ++this.asked;
     const query = { bbox: wide.join(","), resolution, limit: MOST };
-    const { features, truncated } = await get<Outlines>("api/polygons/geojson", query);
+    const { features, total, count } = await get<Outlines>("api/polygons/geojson", query);
     if (asked !== this.asked) return;
-    this.loaded = { extent: wide, resolution, whole: !truncated };
+    this.loaded = { extent: wide, resolution, whole: count === total };
     this.ids = new Set(features.map(({ id }) => id));
     this.outlines.clear(true);
     this.outlines.addFeatures(features.map(({ id, geometry }) => feature(geometry, id)));
@@ -137,9 +140,11 @@ export class Overlays {
       }
       const context = canvas.getContext("2d");
       if (!context) return canvas;
+      context.save();
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
       context.clearRect(0, 0, width, height);
       this.paint(context, frame);
+      context.restore();  // OpenLayers draws the next layers into the same canvas
       return canvas;
     };
   }

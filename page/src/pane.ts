@@ -7,32 +7,36 @@ import type BaseLayer from "ol/layer/Base";
 import TileLayer from "ol/layer/Tile";
 import WebGLTileLayer from "ol/layer/WebGLTile";
 import XYZ from "ol/source/XYZ";
-import type { Scene } from "./api";
+import type { DateName, Scene } from "./api";
 import { CHANGE } from "./colours";
 import { h } from "./dom";
 import type { Ground } from "./ground";
 import type { Settings } from "./store";
 
-export type Tiles = Record<"before" | "after" | "probability", XYZ | null>;
+export type Tiles = Record<DateName | "probability", XYZ | null>;
 export type Side = "left" | "right";
 
 /** Half a step of the bytes that carry the probability. */
 const HALF_STEP = 0.5 / 255;
 
-/** The tiles of a scene, shared by all panes; null where the server cannot show them. */
+/** The tiles of a scene, shared by all panes; null where there is nothing to show, or nothing that may be. */
 export function openTiles(scene: Scene, ground: Ground): Tiles {
-  const open = (name: keyof Tiles): XYZ | null =>
-    scene.layers[name]
-      ? new XYZ({
-          projection: ground.projection,
-          tileGrid: ground.grid,
-          url: `tiles/${name}/{z}/{x}/{y}.png`,
-          interpolate: name !== "probability",
-          transition: 0,
-          wrapX: false,
-        })
-      : null;
-  return { before: open("before"), after: open("after"), probability: open("probability") };
+  const open = (name: keyof Tiles): XYZ =>
+    new XYZ({
+      projection: ground.projection,
+      tileGrid: ground.grid,
+      url: `tiles/${name}/{z}/{x}/{y}.png`,
+      interpolate: name !== "probability",
+      transition: 0,
+      wrapX: false,
+    });
+  const { before, after } = scene.dates;
+  const told = !scene.task && !scene.missing.includes("probability.tif");
+  return {
+    before: before.problem ? null : open("before"),
+    after: after.problem ? null : open("after"),
+    probability: told ? open("probability") : null,
+  };
 }
 
 export function hasWebGL(): boolean {
@@ -59,13 +63,12 @@ export class Pane {
   readonly map: OlMap;
   readonly element: HTMLElement;
   private readonly raster: WebGLTileLayer | null;
-  private readonly badges: Record<"before" | "after", HTMLElement>;
+  
 
   constructor(readonly side: Side, scene: Scene, tiles: Tiles, view: View, overlays: BaseLayer[]) {
     const target = h("div", { className: "map", tabIndex: 0, role: "application" });
     target.setAttribute("aria-label", `Map, ${side} pane. Arrow keys move it, plus and minus zoom. ? lists all keys.`);
-    this.badges = { before: badge("before", scene), after: badge("after", scene) };
-    this.element = h("div", { className: `pane ${side}` }, target, this.badges.before, this.badges.after);
+    this.element = h("div", { className: `pane ${side}` }, target, badge("before", scene), badge("after", scene));
     this.raster =
       tiles.probability && hasWebGL() ? painted(tiles.probability) : null;
     const images = (["before", "after"] as const).flatMap((date) => {
@@ -89,8 +92,8 @@ export class Pane {
   }
 }
 
-function badge(date: "before" | "after", scene: Scene): HTMLElement {
-  const image = scene[date];
+function badge(date: DateName, scene: Scene): HTMLElement {
+  const { name, path, problem } = scene.dates[date];
   const word = date === "before" ? "Before" : "After";
-  return h("div", { className: `badge ${date}`, title: image.name }, image.date ? `${word} · ${image.date}` : word);
+  return h("div", { className: `badge ${date}`, title: path }, problem ? `${word} cannot be shown` : `${word} · ${name}`);
 }

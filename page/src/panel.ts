@@ -1,22 +1,20 @@
 /** The panel beside the map: the answer first, then what is shown, the legend, and the head of the list. */
 
-import type { Scene } from "./api";
+import { problems, type Scene } from "./api";
 import type { Scheme } from "./colours";
 import { button, fill, h } from "./dom";
 import type { Colouring, Settings, SortKey, Store } from "./store";
-import { area, counted, whole } from "./words";
+import { area, whole } from "./words";
 
 /** What was found, what was looked for, what is doubtful. */
 export function answer(scene: Scene): HTMLElement {
   const [first, ...rest] = scene.answer;
   const { model } = scene;
-  const looked = [model.finds, model.trained_on].filter(Boolean).join(" ");
   return h("section", { className: "answer" },
     h("h1", {}, first ? sentence(first) : scene.name),
     ...rest.map((line) => h("p", {}, sentence(line))),
-    looked ? h("p", { className: "muted" }, h("strong", {}, `${model.name}: `), looked) : null,
-    ...scene.problems.map((problem) =>
-      h("p", { className: "problem", role: "alert" }, h("strong", {}, problem.what), ` ${problem.do}`)),
+    model.purpose ? h("p", { className: "muted" }, model.purpose) : null,
+    ...problems(scene).map((problem) => h("p", { className: "problem", role: "alert" }, sentence(problem))),
     doubts(scene.doubts));
 }
 
@@ -28,9 +26,9 @@ function doubts(lines: string[]): HTMLElement | null {
   if (!lines.length) return null;
   const [first, ...rest] = lines;
   const more = rest.length
-    ? h("details", {}, h("summary", {}, `${counted(rest.length, "more doubt")}`), ...rest.map((line) => h("p", {}, line)))
+    ? h("details", {}, h("summary", {}, `${rest.length} more}`), ...rest.map((line) => h("p", {}, sentence(line))))
     : null;
-  return h("div", { className: "doubts" }, h("h2", {}, "Doubtful"), h("p", {}, first), more);
+  return h("div", { className: "doubts" }, h("h2", {}, "Doubtful"), h("p", {}, sentence(first)), more);
 }
 
 interface Range { low: number; high: number; step: number; shown: (value: number) => string; from?: (at: number) => number; to?: (value: number) => number }
@@ -120,7 +118,7 @@ const SORTS: [SortKey, string][] = [
 ];
 
 /** How the list is sorted and what it leaves out. */
-export function listHead(store: Store): HTMLElement {
+export function listHead(store: Store, judged: HTMLElement): HTMLElement {
   const by = choice("sort", "Sort by", SORTS, () => store.now.sort, (sort) => store.set({ sort, descending: true })) as HTMLSelectElement;
   const turn = h("button", { type: "button", className: "turn", onclick: () => store.set({ descending: !store.now.descending }) });
   store.watch(["sort", "descending"], (now: Settings) => {
@@ -129,6 +127,6 @@ export function listHead(store: Store): HTMLElement {
     turn.setAttribute("aria-label", now.descending ? "Largest first; turn round" : "Smallest first; turn round");
     turn.title = turn.getAttribute("aria-label") ?? "";
   });
-  return h("div", { className: "list-head" }, h("label", { htmlFor: "sort" }, "Sort by"), by, turn,
-    tick(store, "openOnly", "Only not judged"), tick(store, "advance", "Go on after a verdict"));
+  const sort = h("span", { className: "sort" }, h("label", { htmlFor: "sort" }, "Sort by"), by, turn);
+  return h("div", { className: "list-head" }, judged, sort, tick(store, "openOnly", "Only not judged"), tick(store, "advance", "Go on after a verdict"));
 }

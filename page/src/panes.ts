@@ -43,7 +43,7 @@ export class Panes {
   begin(): void {
     this.add("left");
     const [first] = this.panes;
-    this.furniture = new Furniture(first.map, this.ground, this.scene);
+    this.furniture = new Furniture(first.map, this.ground);
     this.element.append(this.furniture.element);
     first.element.append(this.handle());
     this.store.watch(["mode"], ({ mode }) => {

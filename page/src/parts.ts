@@ -1,7 +1,7 @@
 /** What the page of a review and that of a task have in common. */
 
 import type View from "ol/View";
-import { ServerError, type Scene } from "./api";
+import type { Scene } from "./api";
 import { button, fill, h } from "./dom";
 import type { Ground } from "./ground";
 import type { Key } from "./keys";
@@ -13,7 +13,14 @@ export interface Parts { scene: Scene; ground: Ground; view: View; store: Store;
 
 export function topBar(scene: Scene, help: () => void): HTMLElement {
   const question = button("?", help, undefined, { className: "icon", title: "Keys and help (?)", "aria-label": "Keys and help" });
-  return h("header", { className: "top" }, h("span", { className: "name", title: scene.out }, scene.name), themeButton(), question);
+  return h("header", { className: "top" }, h("span", { className: "name", title: scene.folder }, scene.name), themeButton(), question);
+}
+
+/** On a phone, the panel is a sheet; this makes it higher and lower. */
+export function grip(): HTMLElement {
+  const made = h("button", { type: "button", className: "grip", "aria-label": "Higher or lower panel", "aria-expanded": "false" });
+  made.onclick = () => made.setAttribute("aria-expanded", String(made.parentElement?.classList.toggle("up")));
+  return made;
 }
 
 export function comparingKeys(panes: Panes): Key[] {
@@ -35,8 +42,7 @@ export class Messages {
   readonly element = h("div", { className: "messages", role: "alert" });
 
   fail(error: unknown, ...actions: HTMLElement[]): void {
-    const text = error instanceof ServerError ? [error.what, error.todo].filter(Boolean).join(" ") : String((error as Error).message ?? error);
-    fill(this.element, h("p", {}, text), ...actions, button("Close", () => this.clear()));
+    fill(this.element, h("p", {}, error instanceof Error ? error.message : String(error)), ...actions, button("Close", () => this.clear()));
   }
 
   clear(): void {

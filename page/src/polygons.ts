@@ -15,7 +15,6 @@ export class Polygons {
   id: number[] = [];
   area: number[] = [];
   mean: number[] = [];
-  highest: number[] = [];
   uncertainty: number[] = [];
   shift: number[] = [];
   outlineIn: (string | null)[] = [];
@@ -29,32 +28,32 @@ export class Polygons {
   private ranks = new Map<number, number>();
 
   /** Load all, the largest first; `more` is called after each part. */
-  async load(more: () => void): Promise<void> {
+  async load(areaField: string, more: () => void): Promise<void> {
     do {
-      const query = { sort: "area", descending: true, offset: this.id.length, limit: CHUNK };
+      const query = { sort: areaField, descending: true, offset: this.id.length, limit: CHUNK };
       const part = await get<{ total: number; columns: Columns }>("api/polygons", query);
-      this.total = part.total;
       const before = this.id.length;
+      this.total = part.total;
       this.add(part.columns);
       more();
       if (this.id.length === before) break;
     } while (this.id.length < Math.min(this.total, MOST));
   }
 
-  add(columns: Columns): void {
+  private add(columns: Columns): void {
     columns.id.forEach((id, i) => this.places.set(id, this.id.length + i));
-    const nothing = (): number => 0;
+    const numbers = (values: (number | boolean | null)[] | undefined): number[] =>
+      values?.map((value) => (value === null ? NaN : Number(value))) ?? columns.id.map(() => 0);
     this.id = this.id.concat(columns.id);
-    this.area = this.area.concat(columns.area);
-    this.mean = this.mean.concat(columns.mean_probability);
-    this.highest = this.highest.concat(columns.max_probability);
-    this.uncertainty = this.uncertainty.concat(columns.uncertainty);
-    this.shift = this.shift.concat(columns.shift_explains ?? columns.id.map(nothing));
+    this.area = this.area.concat(numbers(columns.area_m2 ?? columns.area_px));
+    this.mean = this.mean.concat(numbers(columns.mean_probability));
+    this.uncertainty = this.uncertainty.concat(numbers(columns.uncertainty));
+    this.shift = this.shift.concat(numbers(columns.shift_explains).map((value) => value || 0));
     this.outlineIn = this.outlineIn.concat(columns.outline_in ?? columns.id.map(() => null));
-    this.xmin = this.xmin.concat(columns.xmin);
-    this.ymin = this.ymin.concat(columns.ymin);
-    this.xmax = this.xmax.concat(columns.xmax);
-    this.ymax = this.ymax.concat(columns.ymax);
+    this.xmin = this.xmin.concat(columns.x_min);
+    this.ymin = this.ymin.concat(columns.y_min);
+    this.xmax = this.xmax.concat(columns.x_max);
+    this.ymax = this.ymax.concat(columns.y_max);
   }
 
   get count(): number {
@@ -87,6 +86,7 @@ export class Polygons {
       if (!(this.area[i] < minArea) && !(openOnly && judged(this.id[i]))) kept.push(i);
     }
     const sign = descending ? -1 : 1;
+    // Unknown areas (NaN) compare as equal, and keep the order in which they came.
     kept.sort((a, b) => sign * (values[a] - values[b]) || this.area[b] - this.area[a] || this.id[a] - this.id[b]);
     this.order = kept;
     this.ranks = new Map(kept.map((index, rank) => [this.id[index], rank]));

@@ -71,7 +71,7 @@ export class Review {
   private async send(): Promise<void> {
     while (this.waiting.length) {
       try {
-        this.take([await post<Row>("api/review", this.waiting[0])]);
+        this.take((await post<{ rows: Row[] }>("api/review", this.waiting[0])).rows);
       } catch (error) {
         this.report(error);
         return;
@@ -98,9 +98,9 @@ export class Review {
       return unsent;
     }
     await this.sending;
-    const { number } = await post<{ number: number | null }>("api/review/undo");
+    const { undone } = await post<{ undone: number }>("api/review/undo");
     await this.poll();
-    return number === null ? null : (this.rows.get(number) ?? null);
+    return this.rows.get(undone) ?? null;
   }
 
   /** Take back one row. */
@@ -141,14 +141,21 @@ export class Review {
 
   private arrange(): void {
     this.byPolygon.clear();
-    const rows = this.counting().sort((a, b) => Number(a.number < 0) - Number(b.number < 0) || Math.abs(a.number) - Math.abs(b.number));
-    for (const row of rows) if (row.polygon !== null) this.byPolygon.set(row.polygon, row.verdict);
+    const order = ({ number }: Row): number => (number < 0 ? 1e15 - number : number);
+    const pieces = new Map<number, Verdict[]>();
+    for (const { kind, polygon, verdict } of this.counting().sort((a, b) => order(a) - order(b))) {
+      if (polygon === null) continue;
+      // The pieces of a split polygon speak for it: it is accepted if one of them is.
+      const said = kind === "judged" ? [verdict] : [...(pieces.get(polygon) ?? []), verdict];
+      pieces.set(polygon, kind === "judged" ? [] : said);
+      this.byPolygon.set(polygon, said.includes("accept") ? "accept" : said.includes("unsure") ? "unsure" : "reject");
+    }
     this.changed();
   }
 
   private report(error: unknown): void {
-    const known = error instanceof ServerError ? error : new ServerError(-1, String(error), "Reload the page.");
-    const repeated = this.trouble?.error.what === known.what && this.trouble.waiting === this.waiting.length;
+    const known = error instanceof ServerError ? error : new ServerError(-1, `${String(error)}. Reload the page.`);
+    const repeated = this.trouble?.error.message === known.message && this.trouble.waiting === this.waiting.length;
     this.trouble = { error: known, waiting: this.waiting.length };
     if (!repeated) this.changed();
   }

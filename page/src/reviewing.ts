@@ -1,7 +1,7 @@
 /** The page of a review: the list, the card, the verdicts and the tools, wired to the map. */
 
 import type OlMap from "ol/Map";
-import { get, ServerError, type Row, type Verdict } from "./api";
+import { get, getScene, type Row, type Verdict } from "./api";
 import { Card, type Fields } from "./card";
 import { scheme } from "./colours";
 import { exportDialog, offer, teachDialog } from "./dialogs";
@@ -11,7 +11,7 @@ import { helpDialog, listen, type Key } from "./keys";
 import { List } from "./list";
 import { Overlays } from "./overlays";
 import { answer, layers, Legend, listHead } from "./panel";
-import { comparingKeys, Messages, topBar, type Parts } from "./parts";
+import { comparingKeys, grip, Messages, topBar, type Parts } from "./parts";
 import { hasWebGL } from "./pane";
 import { Polygons } from "./polygons";
 import { Review } from "./review";
@@ -20,6 +20,8 @@ import { counted, whole } from "./words";
 
 const DONE: Record<Verdict, string> = { accept: "accepted", reject: "rejected", unsure: "unsure" };
 const THRESHOLD_STEP = 0.01;
+/** The server is asked so many times, so far apart, whether the images are those that were mapped. */
+const [COMPARISONS, COMPARE_MS] = [20, 3000];
 
 export function startReview(parts: Parts): HTMLElement[] {
   const page = new ReviewPage(parts);
@@ -39,6 +41,7 @@ class ReviewPage {
   private readonly progress = h("progress", { max: 1, value: 0, "aria-label": "Judged polygons" });
   private readonly judged = h("p", { className: "judged" });
   private readonly empty = h("p", { className: "empty muted" });
+  private readonly differences = h("div", { role: "status" });
   private readonly toolbar = h("div", { className: "segmented tools", role: "group", "aria-label": "Draw" });
   /** Number of the chosen drawing. */
   private drawing: number | null = null;
@@ -48,7 +51,7 @@ class ReviewPage {
   constructor(private readonly parts: Parts) {
     const { scene, store, panes } = parts;
     const unit = scene.area_unit;
-    this.review = new Review(`terradelta.unsent.${scene.out}`, scene.author, () => this.rearrange());
+    this.review = new Review(`terradelta.unsent.${scene.folder}`, scene.author, () => this.rearrange());
     const step = (by: number): void => this.step(by);
     this.list = new List({ polygons: this.polygons, unit, said: (id) => this.review.of(id), choose: (id) => this.choose(id), step });
     this.card = new Card({
@@ -57,7 +60,7 @@ class ReviewPage {
     });
     this.legend = new Legend(store);
     this.tools = new Tools({
-      maps: () => panes.maps, store, review: this.review, unit, fail: (error) => this.messages.fail(error),
+      maps: () => panes.maps, store, review: this.review, fail: (error) => this.messages.fail(error),
       selected: () => store.now.selected, taken: (tool) => this.taken(tool),
     });
     panes.above(() => [...this.overlays.make(), this.tools.layer()]);
@@ -75,10 +78,10 @@ class ReviewPage {
       button("Undo", () => void this.undo(), "Z"));
     return [
       h("aside", { className: "panel" },
-        h("div", { className: "grip", "aria-hidden": "true", onclick: (event: Event) => sheet(event) }),
+        grip(),
         topBar(scene, help),
-        h("div", { className: "scroll" }, answer(scene), layers(scene, store, () => this.polygons.area[0] ?? 0), this.legend.element),
-        h("section", { className: "listing", "aria-label": "List of polygons" }, this.judged, this.progress, listHead(store), this.empty, this.list.element),
+        h("div", { className: "scroll" }, answer(scene), this.differences, layers(scene, store, () => this.polygons.area[0] ?? 0), this.legend.element),
+        h("section", { className: "listing", "aria-label": "List of polygons" }, listHead(store, this.judged), this.progress, this.empty, this.list.element),
         h("footer", {}, button("Export accepted", () => exportDialog(scene, (error) => this.messages.fail(error))),
           button("Try again with what I taught", () => teachDialog(scene, this.review.judged, this.review.drawings().length)))),
       h("main", {}, h("div", { className: "toolbar" }, panes.chooser(), this.toolbar), this.tools.element, panes.element, this.messages.element, this.card.element),
@@ -92,12 +95,25 @@ class ReviewPage {
     store.watch(["minArea", "sort", "descending", "openOnly", "colouring"], () => this.rearrange());
     store.watch(["selected"], ({ selected }) => void this.chosen(selected));
     if (!hasWebGL()) this.messages.fail(new Error("This browser has no WebGL, so change and probability are not painted. Polygons and images are shown."));
-    await Promise.all([this.load(), this.review.begin()]);
+    await Promise.all([this.load(), this.review.begin(), this.compare()]);
+  }
+
+  /** Say when an image turns out not to be the one that was mapped: the server compares them meanwhile. */
+  private async compare(): Promise<void> {
+    for (let left = COMPARISONS; left; left--) {
+      const scene = await getScene().catch(() => null);
+      if (!scene) return;
+      const { dates } = scene;
+      const found = [dates.before, dates.after];
+      fill(this.differences, ...found.map(({ difference }) => difference && h("p", { className: "problem" }, difference)));
+      if (found.every(({ compared, problem }) => compared || problem)) return;
+      await new Promise((done) => setTimeout(done, COMPARE_MS));
+    }
   }
 
   private async load(): Promise<void> {
     try {
-      await this.polygons.load(() => this.rearrange());
+      await this.polygons.load(`area_${this.parts.scene.area_unit}`, () => this.rearrange());
       await this.chosen(this.parts.store.now.selected);
       this.parts.store.set({ minArea: this.parts.store.now.minArea });
     } catch (error) {
@@ -107,8 +123,7 @@ class ReviewPage {
   }
 
   private watch(map: OlMap): void {
-    const look = quiet(120, () => void this.overlays.look(map).catch((error: unknown) => this.messages.fail(error)));
-    map.on("moveend", look);
+    map.on("moveend", quiet(120, () => void this.look(map)));
     map.on("singleclick", ({ coordinate, pixel }) => {
       if (this.tools.click(coordinate)) return;
       const drawn = this.overlays.drawingAt(map, pixel);
@@ -117,6 +132,14 @@ class ReviewPage {
       const id = this.overlays.outlineAt(map, pixel) ?? this.polygons.at(coordinate as [number, number], reach);
       this.parts.store.set({ selected: id });
     });
+  }
+
+  private async look(map: OlMap): Promise<void> {
+    try {
+      await this.overlays.look(map);
+    } catch (error) {
+      this.messages.fail(error);
+    }
   }
 
   /** After verdicts, filters or colours changed: the list, the legend, the map. */
@@ -133,7 +156,7 @@ class ReviewPage {
     this.list.show(store.now.selected);
     this.tell();
     this.showCard();
-    for (const map of panes.maps) void this.overlays.look(map).catch(() => undefined);
+    for (const map of panes.maps) void this.look(map);
   }
 
   private tell(): void {
@@ -146,7 +169,7 @@ class ReviewPage {
     const { trouble } = review;
     if (trouble) {
       const waits = trouble.waiting ? ` ${counted(trouble.waiting, "verdict")} ${trouble.waiting === 1 ? "is" : "are"} kept in this browser until then.` : "";
-      messages.fail(new ServerError(trouble.error.status, trouble.error.what, trouble.error.todo + waits), ...this.cures(trouble.waiting));
+      messages.fail(new Error(trouble.error.message + waits), ...this.cures(trouble.waiting));
       this.troubled = true;
     } else if (this.troubled) {
       this.troubled = false;
@@ -184,9 +207,9 @@ class ReviewPage {
     this.showCard();
     if (index === undefined) return;
     try {
-      const found = await get<{ fields: Fields; geometry: Geometry }>(`api/polygons/${id}`);
+      const found = await get<{ properties: Fields; geometry: Geometry }>(`api/polygons/${id}`);
       if (this.parts.store.now.selected !== id) return;
-      this.fields = found.fields;
+      this.fields = found.properties;
       this.overlays.choose(found.geometry);
       this.showCard();
     } catch (error) {
@@ -331,7 +354,3 @@ function capital(key: string): string {
   return key.length === 1 ? key.toUpperCase() : key;
 }
 
-/** On a phone, the panel is a sheet that a tap on its grip opens and closes. */
-function sheet(event: Event): void {
-  (event.currentTarget as HTMLElement).parentElement?.classList.toggle("up");
-}

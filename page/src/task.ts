@@ -2,19 +2,30 @@
 
 import Feature from "ol/Feature";
 import type View from "ol/View";
-import Polygon, { fromExtent } from "ol/geom/Polygon";
+import { type default as Polygon, fromExtent } from "ol/geom/Polygon";
 import VectorLayer from "ol/layer/Vector";
 import VectorSource from "ol/source/Vector";
 import Stroke from "ol/style/Stroke";
 import Style from "ol/style/Style";
-import { get, post, type Interval, type Label, type Sample } from "./api";
+import { get, post, type Sample } from "./api";
 import { announce, button, fill, h } from "./dom";
-import type { Ground } from "./ground";
-import { counted } from "./words";
+import { area, counted } from "./words";
 
-const LABELS: [Label, string, string][] = [["changed", "Changed", "1"], ["unchanged", "Unchanged", "0"], ["unsure", "Unsure", "U"]];
-/** Pixels of the screen that a pixel of the map gets at first. */
-const ZOOM = 6;
+/** 0 unchanged, 1 changed, null unsure. */
+export type Label = Sample["label"];
+
+interface Range { value: number; low: number; high: number }
+
+/** The receipt of `terradelta area`, as far as it is shown. */
+interface Receipt {
+  unit: "m" | "px";
+  basis: string | null;
+  notes: string[];
+  whole_map: { changed_area: Range | null; note: string | null; samples: number | null };
+  accuracy: { overall_accuracy: Range } | null;
+}
+
+const LABELS: [Label, string, string, string][] = [[1, "Changed", "1", "accept"], [0, "Unchanged", "0", "reject"], [null, "Unsure", "U", "unsure"]];
 const MARKER = [
   new Style({ stroke: new Stroke({ color: "rgb(0 0 0 / 0.8)", width: 5 }) }),
   new Style({ stroke: new Stroke({ color: "#ffffff", width: 2 }) }),
@@ -24,10 +35,12 @@ export class Task {
   readonly element = h("section", { className: "task" });
   private readonly source = new VectorSource<Feature<Polygon>>({ wrapX: false });
   private samples: Sample[] = [];
+  /** Those that were looked at, but cannot be told. */
+  private readonly unsure = new Set<number>();
   private at = 0;
-  private interval: Interval | null = null;
+  private result: Receipt | null = null;
 
-  constructor(private readonly view: View, private readonly ground: Ground, private readonly fail: (error: unknown) => void) {}
+  constructor(private readonly view: View, private readonly fail: (error: unknown) => void) {}
 
   layer(): VectorLayer {
     return new VectorLayer({ source: this.source, style: MARKER });
@@ -35,57 +48,53 @@ export class Task {
 
   async begin(): Promise<void> {
     this.samples = (await get<{ samples: Sample[] }>("api/task")).samples;
-    await this.go(Math.max(0, this.samples.findIndex(({ label }) => label === null)));
-    if (this.left === 0) await this.end();
+    this.go(Math.max(0, this.samples.findIndex((sample) => this.isOpen(sample))));
+    if (this.samples.length && !this.samples.some((sample) => this.isOpen(sample))) await this.estimate();
   }
 
   /** Give the present sample a label, and go on to the next without one. */
   async label(label: Label): Promise<void> {
     const sample = this.samples[this.at];
     if (!sample) return;
-    const before = sample.label;
-    sample.label = label;
     try {
       await post(`api/task/${sample.id}`, { label });
     } catch (error) {
-      sample.label = before;
-      this.fail(error);
-      this.draw();
-      return;
+      return this.fail(error);
     }
-    announce(`Sample ${this.at + 1}: ${label}`);
-    this.interval = null;
-    const later = this.samples.findIndex((each, i) => i > this.at && each.label === null);
-    const next = later >= 0 ? later : this.samples.findIndex((each) => each.label === null);
-    await (next >= 0 ? this.go(next) : this.end());
+    sample.label = label;
+    if (label === null) this.unsure.add(sample.id);
+    else this.unsure.delete(sample.id);
+    this.result = null;
+    announce(`Sample ${this.at + 1} labelled`);
+    const later = this.samples.findIndex((each, i) => i > this.at && this.isOpen(each));
+    const next = later >= 0 ? later : this.samples.findIndex((each) => this.isOpen(each));
+    if (next >= 0) this.go(next);
+    else await this.estimate();
   }
 
   step(by: number): void {
-    void this.go(Math.min(Math.max(this.at + by, 0), this.samples.length - 1));
+    this.go(Math.min(Math.max(this.at + by, 0), this.samples.length - 1));
   }
 
-  private get left(): number {
-    return this.samples.filter(({ label }) => label === null).length;
+  private isOpen({ id, label }: Sample): boolean {
+    return label === null && !this.unsure.has(id);
   }
 
-  private async go(to: number): Promise<void> {
+  private go(to: number): void {
     this.at = to;
     const sample = this.samples[to];
     if (sample) {
-      const half = this.ground.pixel / 2;
-      const square = [sample.x - half, sample.y - half, sample.x + half, sample.y + half];
       this.source.clear(true);
-      this.source.addFeature(new Feature(fromExtent(square)));
-      this.view.setCenter([sample.x, sample.y]);
-      const resolution = this.view.getResolution() ?? Infinity;
-      if (resolution > this.ground.pixel) this.view.setResolution(this.ground.pixel / ZOOM);
+      this.source.addFeature(new Feature(fromExtent(sample.pixel)));
+      this.view.fit(sample.window);
     }
     this.draw();
   }
 
-  private async end(): Promise<void> {
+  private async estimate(): Promise<void> {
     try {
-      this.interval = await get<Interval>("api/task/interval");
+      const early = this.samples.some(({ label }) => label === null) ? { early: 1 } : {};
+      this.result = await get<Receipt>("api/task/interval", early as Record<string, number>);
     } catch (error) {
       this.fail(error);
     }
@@ -94,21 +103,38 @@ export class Task {
 
   private draw(): void {
     const sample = this.samples[this.at];
-    const done = this.samples.length - this.left;
+    const labelled = this.samples.filter(({ label }) => label !== null).length;
+    const open = this.samples.some((each) => this.isOpen(each));
     fill(this.element,
-      h("h1", {}, "What is at the marked pixel?"),
-      h("p", { className: "muted" }, "Judge by both dates. The map's answer is hidden, so that it cannot sway you; the order is random."),
-      h("progress", { max: this.samples.length || 1, value: done, "aria-label": "Labelled samples" }),
-      h("p", {}, `${done} of ${counted(this.samples.length, "sample")} labelled`),
-      sample
-        ? h("div", { className: "labels", role: "group", "aria-label": `Label of sample ${this.at + 1}` },
-            ...LABELS.map(([label, word, key]) =>
-              button(word, () => void this.label(label), key, { className: `verdict ${label}`, "aria-pressed": String(sample.label === label) })))
-        : h("p", {}, "This task has no samples. Draw some: terradelta area OUT --draw 100"),
+      h("h1", {}, "What happened at the marked pixel?"),
+      h("p", { className: "muted" }, "Judge by both dates. What the map says is hidden, so that it cannot sway you, and the order is random."),
+      h("progress", { max: this.samples.length || 1, value: labelled, "aria-label": "Labelled samples" }),
+      h("p", { className: "judged" }, `${labelled} of ${counted(this.samples.length, "sample")} labelled${this.unsure.size ? ` · ${this.unsure.size} unsure` : ""}`),
+      sample ? this.labels(sample) : h("p", {}, "There are no samples in this file. Draw some with `terradelta area`."),
       h("div", { className: "steps" }, button("‹ Previous", () => this.step(-1), "K"),
         h("span", {}, sample ? `Sample ${this.at + 1}` : ""), button("Next ›", () => this.step(1), "J")),
-      h("p", { className: "muted" }, "Unsure samples are left out of the estimate. If you leave out many, it is biased."),
-      button(this.left ? "Estimate from what is labelled" : "Estimate the changed area", () => void this.end()),
-      this.interval ? h("div", { className: "interval", role: "status" }, h("h2", {}, "Changed area"), ...this.interval.lines.map((line) => h("p", {}, line))) : null);
+      h("p", { className: "muted" }, "Unsure ones are left out of the estimate. If many are, it is biased."),
+      open
+        ? h("p", { className: "muted" }, "The changed area with its interval comes when all are labelled: to stop when a result looks right makes it wrong.")
+        : button("Estimate the changed area", () => void this.estimate()),
+      this.result ? interval(this.result) : null);
   }
+
+  private labels(sample: Sample): HTMLElement {
+    const pressed = (label: Label): boolean => (label === null ? this.unsure.has(sample.id) : sample.label === label);
+    return h("div", { className: "labels", role: "group", "aria-label": `Label of sample ${this.at + 1}` },
+      ...LABELS.map(([label, word, key, look]) =>
+        button(word, () => void this.label(label), key, { className: `verdict ${look}`, "aria-pressed": String(pressed(label)) })));
+  }
+}
+
+function interval({ unit, basis, notes, whole_map, accuracy }: Receipt): HTMLElement {
+  const size = (value: number): string => area(Math.max(0, value), unit === "px" ? "px" : "m2");
+  const { changed_area: changed, note } = whole_map;
+  const share = ({ value, low, high }: Range): string => `${(value * 100).toFixed(1)} % ± ${((high - low) * 50).toFixed(1)}`;
+  return h("div", { className: "interval", role: "status" },
+    h("h2", {}, changed ? `Changed area: ${size(changed.value)}` : "No estimate yet"),
+    changed ? h("p", {}, `95 % interval: ${size(changed.low)} to ${size(changed.high)}`) : null,
+    accuracy ? h("p", {}, `Overall accuracy of the map: ${share(accuracy.overall_accuracy)}`) : null,
+    ...[note, basis, ...notes].map((line) => line && h("p", { className: "muted" }, line)));
 }

@@ -13,7 +13,7 @@ import { button, fill, h } from "./dom";
 import { fromOl, toOl, type Geometry } from "./geometry";
 import type { Review } from "./review";
 import type { Store } from "./store";
-import { area } from "./words";
+import { counted } from "./words";
 
 export type Tool = "draw" | "erase" | "split" | "grow";
 
@@ -24,13 +24,12 @@ const HINTS: Record<Tool, string> = {
   grow: "Click into a change: the region of probability around it grows down to the threshold.",
 };
 
-interface Grown { geometry: Geometry | null; area: number; reason?: string }
+interface Grown { geometry: Geometry; pixels: number; cut: boolean }
 
 interface Options {
   maps: () => OlMap[];
   store: Store;
   review: Review;
-  unit: "m2" | "px";
   fail: (error: unknown) => void;
   selected: () => number | null;
   /** Called when another tool is taken, or none. */
@@ -113,7 +112,7 @@ export class Tools {
   }
 
   private async split(line: Geometry, polygon: number | null): Promise<void> {
-    const { rows } = await post<{ rows: Row[] }>("api/split", { polygon, line });
+    const { rows } = await post<{ rows: Row[] }>("api/split", { polygon, line: line.coordinates });
     this.options.review.take(rows);
     this.take(null);
   }
@@ -121,21 +120,22 @@ export class Tools {
   private async grow(at: number[]): Promise<void> {
     const asked = ++this.asked;
     this.seed = at;
+    const { threshold } = this.options.store.now;
+    let said: string;
     try {
-      const { threshold } = this.options.store.now;
-      const found = await post<Grown>("api/grow", { x: at[0], y: at[1], threshold });
-      if (asked !== this.asked || this.tool !== "grow") return;
-      this.grown = found.geometry;
-      this.sketch.clear();
-      if (found.geometry) this.sketch.addFeature(new Feature(toOl(found.geometry)));
-      this.hint(found.geometry ? this.size(found.area, threshold) : (found.reason ?? "Nothing grows here."));
+      const { geometry, pixels, cut } = await post<Grown>("api/grow", { point: at, threshold });
+      if (asked !== this.asked) return;
+      this.grown = geometry;
+      const edge = cut ? " It was cut at the largest reach: a higher threshold gives a smaller region." : "";
+      said = `${counted(pixels, "pixel")} at threshold ${threshold.toFixed(2)}; [ and ] change it.${edge}`;
     } catch (error) {
-      this.options.fail(error);
+      if (asked !== this.asked) return;
+      this.grown = null;
+      said = (error as Error).message;
     }
-  }
-
-  private size(size: number, threshold: number): string {
-    return `${area(size, this.options.unit)} at threshold ${threshold.toFixed(2)}; [ and ] change it.`;
+    this.sketch.clear();
+    if (this.grown) this.sketch.addFeature(new Feature(toOl(this.grown)));
+    this.hint(said);
   }
 
   private async keep(): Promise<void> {
