@@ -70,7 +70,7 @@ class LabellingTask:
             InputError: if there is no such sample or label.
             OutputError: if the file cannot be written.
         """
-        if isinstance(label, bool) or not (label is None or label in _CODES):
+        if isinstance(label, bool) or not (label is None or (isinstance(label, int | str) and label in _CODES)):
             raise InputError(f"the label is {label!r:.40}; it must be unchanged (0), changed (1), unsure or null")
         if number not in self._places:
             raise InputError(f"there is no sample {number}; ids are 1 to {len(self._places)}")
