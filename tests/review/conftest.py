@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from tests.mapping.conftest import PixelPredictor
 
 from terradelta.mapping.run import MapOptions, map_change
-from tests.mapping.conftest import PixelPredictor
 
 CHANGES = ((10, 20, 12, 16), (40, 60, 8, 8), (70, 10, 6, 20))
 """Row, column, height and width of what changed, in the order of the polygons' ids."""

@@ -7,13 +7,13 @@ import pytest
 import shapely
 from rasterio.crs import CRS
 from shapely.geometry import Polygon, shape
+from tests.mapping.conftest import PixelPredictor
 
 from terradelta.errors import InputError
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.review.outcome import accepted_changes, current_verdicts, export_accepted
 from terradelta.review.store import NewVerdict, ReviewStore
 from terradelta.review.verdicts import VerdictRow
-from tests.mapping.conftest import PixelPredictor
 
 from .conftest import CHANGES, box, write_dates
 

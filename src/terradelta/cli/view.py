@@ -26,7 +26,7 @@ def view_command(
     host: Annotated[str, typer.Option(help="Address to listen on; at another, other machines can reach it.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(help="Port to listen on.  [default: any that is free]", show_default=False)] = 0,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: a free one from 8137 on]")] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Look at a map in the browser, and judge what it found."""
@@ -40,13 +40,13 @@ def open_page(
     after: str | None = None,
     author: str | None = None,
     task: Path | None = None,
-    place: tuple[str, int] = ("127.0.0.1", 0),
+    place: tuple[str, int | None] = ("127.0.0.1", None),
     browser: bool = True,
 ) -> None:
     """Serve a product until Ctrl-C; arguments as for the command."""
     with _needs_view():
         from terradelta.view.server import HOW_TO_BUILD, bundle_is_built
-        from terradelta.view.serving import address, bind, serve
+        from terradelta.view.serving import address, bind, bind_usual, serve
         from terradelta.view.session import Session, ViewOptions
 
     session = Session(product, ViewOptions(before, after, author, task))
@@ -54,14 +54,15 @@ def open_page(
         say(f"Warning: {problem}")
     if not bundle_is_built():
         say(f"Warning: the page is not built, so that there is nothing to see; build it: {HOW_TO_BUILD}")
-    with bind(*place) as listening:
+    host, port = place
+    with bind_usual(host) if port is None else bind(host, port) as listening:
         url = address(session, listening)
         print(url, flush=True)
         say("Press Ctrl-C to close.")
         if browser:
             webbrowser.open(url)
         with contextlib.suppress(KeyboardInterrupt):
-            serve(session, listening, (place[0],))
+            serve(session, listening, (host,))
     say("Closed.")
 
 

@@ -153,11 +153,12 @@ def read_geometry(value: Any, grid: Grid) -> shapely.Geometry:  # noqa: ANN401  
 
 
 def read_line(value: Any) -> shapely.LineString:  # noqa: ANN401  JSON
-    """A line that a page sent: ``[[x, y], ...]`` in the CRS of the scene.
+    """A line that a page sent: ``[[x, y], ...]`` in the CRS of the scene, or GeoJSON of such a LineString.
 
     Raises:
         InputError: if it is none.
     """
+    value = value.get("coordinates") if isinstance(value, dict) else value
     _count(value)
     try:
         line = shapely.LineString(_points(value))

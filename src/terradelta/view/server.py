@@ -49,25 +49,29 @@ def create_app(session: Session, names: tuple[str, ...] = ()) -> Starlette:
         names: names that the server goes by, beside IP addresses, ``localhost`` and that of the machine.
     """
     app = Starlette(
-        routes=[Mount(f"/{session.token}", routes=_routes()), Route(f"/{session.token}", _to_page)],
-        middleware=[
-            Middleware(Gate, token=session.token, names=names),
-            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6),
-        ],
+        routes=[Mount(f"/{session.token}", routes=[*_pictures(), *_texts()]), Route(f"/{session.token}", _to_page)],
+        middleware=[Middleware(Gate, token=session.token, names=names)],
         exception_handlers={TerradeltaError: _on_error, HTTPException: _on_http_error},
     )
     app.state.session = session
     return app
 
 
-def _routes() -> list[BaseRoute]:
+def _pictures() -> list[BaseRoute]:
+    """What is compressed by itself."""
     return [
+        Route("/tiles/{layer}/{z:int}/{x:int}/{y:int}.{extension}", looking.tile),
+        Route("/api/chip/{number:int}/{date}.{extension}", looking.chip),
+    ]
+
+
+def _texts() -> list[BaseRoute]:
+    """What is worth compressing."""
+    found = [
         Route("/api/scene", looking.scene),
         Route("/api/polygons", looking.polygons),
         Route("/api/polygons/geojson", looking.outlines),
         Route("/api/polygons/{number:int}", looking.polygon),
-        Route("/api/chip/{number:int}/{date}.{extension}", looking.chip),
-        Route("/tiles/{layer}/{z:int}/{x:int}/{y:int}.{extension}", looking.tile),
         Route("/api/review", judging.review, methods=["GET"]),
         Route("/api/review", judging.judge, methods=["POST"]),
         Route("/api/review/undo", judging.undo, methods=["POST"]),
@@ -79,6 +83,7 @@ def _routes() -> list[BaseRoute]:
         Route("/api/task/{number:int}", _label, methods=["POST"]),
         Mount("/", _page()),
     ]
+    return [Mount("", routes=found, middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)])]
 
 
 def _page() -> ASGIApp:

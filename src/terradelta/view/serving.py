@@ -15,9 +15,10 @@ from terradelta.errors import InputError, OutputError
 from terradelta.view.server import create_app
 from terradelta.view.session import Session, ViewOptions
 
-__all__ = ["LOOPBACK", "View", "address", "bind", "serve"]
+__all__ = ["LOOPBACK", "View", "address", "bind", "bind_usual", "serve"]
 
 LOOPBACK = "127.0.0.1"
+USUAL_PORTS = range(8137, 8147)
 _START_S = 20.0
 _CLOSE_S = 2
 
@@ -54,6 +55,14 @@ def bind(host: str = LOOPBACK, port: int = 0) -> socket.socket:
             f"--port {other}"
         ) from error
     return found
+
+
+def bind_usual(host: str = LOOPBACK) -> socket.socket:
+    """A socket on the usual port, or the next free ones: a page then finds again what its browser kept for it."""
+    for port in USUAL_PORTS:
+        with contextlib.suppress(InputError):
+            return bind(host, port)
+    return bind(host)
 
 
 def address(session: Session, listening: socket.socket) -> str:
