@@ -11,8 +11,8 @@ interface ImageRecord { name: string; path: string; problem: string | null; diff
 /** What the server says of a product; while samples are labelled, nothing of what the map says. */
 interface SceneRecord {
   name: string;
-  folder: string;
-  version: string;
+  /** Path of the product. */
+  out: string;
   /** Null where the images have no CRS: x is then the column, y minus the row. */
   crs: { wkt: string; epsg: number | null; unit: string } | null;
   /** x_min, y_min, x_max, y_max of all that is shown, in the CRS. */
@@ -25,12 +25,13 @@ interface SceneRecord {
   /** CRS units per pixel of the tiles, coarsest first. */
   resolutions: number[];
   metres_per_pixel: number | null;
-  /** WGS84 of a regular lattice over the extent, row by row from the upper left; null where it cannot be had. */
-  lonlat: { rows: number; cols: number; lon: number[]; lat: number[] } | null;
-  missing: string[];
+  /** WGS84 of a regular lattice over the extent, row by row from the upper left; null where there is no such place. */
+  lonlat: { rows: number; cols: number; lon: (number | null)[]; lat: (number | null)[] } | null;
   dates: Record<DateName, ImageRecord>;
+  layers: Record<DateName | "probability", boolean>;
+  problems: { what: string; do: string }[];
   author: string;
-  task: { file: string; total: number; labelled: number } | null;
+  task: { total: number; labelled: number } | null;
 }
 
 /** What the map says. */
@@ -43,25 +44,18 @@ interface MapRecord {
   model: { name: string; purpose: string; licence: string; weightless: boolean };
   polygons: number;
   /** Command that trains on the verdicts. */
-  teach: string | null;
+  commands: { teach: string | null };
 }
 
 export type Scene = SceneRecord & MapRecord;
 
 const UNTOLD: MapRecord = {
-  threshold: 0.5, min_area: 0, area_unit: "m2", answer: [], doubts: [], polygons: 0, teach: null,
+  threshold: 0.5, min_area: 0, area_unit: "m2", answer: [], doubts: [], polygons: 0, commands: { teach: null },
   model: { name: "", purpose: "", licence: "", weightless: false },
 };
 
 export async function getScene(): Promise<Scene> {
   return { ...UNTOLD, ...(await get<SceneRecord & Partial<MapRecord>>("api/scene")) };
-}
-
-/** What cannot be shown, with what to do. */
-export function problems({ dates, missing }: Scene): string[] {
-  const said = [dates.before, dates.after].map(({ problem }) => problem);
-  const lost = missing.map((name) => `${name} is missing in the product. Map the pair again to have it back.`);
-  return [...said.filter((each): each is string => Boolean(each)), ...lost];
 }
 
 export interface Columns {
@@ -95,8 +89,11 @@ export interface NewRow { kind: Kind; polygon: number | null; verdict: Verdict; 
 /** What was added or undone since an earlier revision. */
 export interface Changes { revision: number; rows: Row[] }
 export interface Outlines { features: { id: number; geometry: Geometry }[]; total: number; count: number }
-/** A place to be labelled: 0 unchanged, 1 changed; the extents of its pixel and of its surroundings. */
-export interface Sample { id: number; x: number; y: number; pixel: number[]; window: number[]; label: 0 | 1 | null }
+export type Label = "changed" | "unchanged" | "unsure";
+/** A place to be labelled, and the extents of its pixel and of its surroundings. */
+export interface Sample { id: number; pixel: number[]; window: number[]; label: Label | null }
+/** The changed area with its interval, in words. */
+export interface Interval { ready: boolean; lines: string[] }
 
 /** An answer that is none; its message says what to do. `status` 0: the server did not answer. */
 export class ServerError extends Error {

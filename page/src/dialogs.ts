@@ -26,8 +26,8 @@ export function exportDialog(scene: Scene, fail: (error: unknown) => void): void
 }
 
 export function teachDialog(scene: Scene, judged: number, drawn: number): void {
-  const command = h("code", { tabIndex: 0 }, scene.teach ?? "");
-  const copy = button("Copy", () => void copied(scene.teach ?? "", copy));
+  const command = h("code", { tabIndex: 0 }, scene.commands.teach ?? "");
+  const copy = button("Copy", () => void copied(scene.commands.teach ?? "", copy));
   dialog("Try again with what I taught",
     h("p", {}, `${judged} judged polygons and ${drawn} drawings become labels: accepted is changed, rejected and its surroundings are unchanged. ` +
       "This command trains the model on them, and says whether it got better on verdicts that it did not see:"),

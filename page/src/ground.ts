@@ -15,7 +15,11 @@ export class Ground {
   readonly projection: Projection;
   readonly grid: TileGrid;
 
+  private readonly lattice: { rows: number; cols: number; lon: number[]; lat: number[] } | null;
+
   constructor(private readonly scene: Scene) {
+    const known = (values: (number | null)[]): number[] => values.map((value) => value ?? NaN);
+    this.lattice = scene.lonlat && { ...scene.lonlat, lon: known(scene.lonlat.lon), lat: known(scene.lonlat.lat) };
     // OpenLayers only ever compares this projection with itself, so that any CRS works, and none.
     this.projection = new Projection({ code: "scene", units: "pixels", extent: scene.extent, global: false });
     this.grid = new TileGrid({
@@ -39,7 +43,7 @@ export class Ground {
 
   /** Longitude and latitude (WGS84, degrees), by bilinear interpolation of the server's lattice; null without a CRS. */
   lonLat([x, y]: XY): XY | null {
-    const lattice = this.scene.lonlat;
+    const { lattice } = this;
     if (!lattice) return null;
     const [xmin, ymin, xmax, ymax] = this.scene.extent;
     const { rows, cols, lon, lat } = lattice;

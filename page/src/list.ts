@@ -112,7 +112,7 @@ function outline(date: string | null): HTMLElement | null {
 
 function chip(id: number, date: "before" | "after"): HTMLElement {
   const image = h("img", { className: "chip", alt: "", width: 72, height: 72, draggable: false });
-  image.dataset.src = `api/chip/${id}/${date}.png`;
+  image.dataset.src = `api/chip/${id}/${date}.webp`;
   image.onerror = () => image.classList.add("missing");
   return image;
 }

@@ -25,17 +25,17 @@ export function openTiles(scene: Scene, ground: Ground): Tiles {
     new XYZ({
       projection: ground.projection,
       tileGrid: ground.grid,
-      url: `tiles/${name}/{z}/{x}/{y}.png`,
+      // Probabilities are numbers, which WebP would alter.
+      url: `tiles/${name}/{z}/{x}/{y}.${name === "probability" ? "png" : "webp"}`,
       interpolate: name !== "probability",
       transition: 0,
       wrapX: false,
     });
-  const { before, after } = scene.dates;
-  const told = !scene.task && !scene.missing.includes("probability.tif");
+  const { before, after, probability } = scene.layers;
   return {
-    before: before.problem ? null : open("before"),
-    after: after.problem ? null : open("after"),
-    probability: told ? open("probability") : null,
+    before: before ? open("before") : null,
+    after: after ? open("after") : null,
+    probability: probability && !scene.task ? open("probability") : null,
   };
 }
 

@@ -1,6 +1,6 @@
 /** The panel beside the map: the answer first, then what is shown, the legend, and the head of the list. */
 
-import { problems, type Scene } from "./api";
+import type { Scene } from "./api";
 import type { Scheme } from "./colours";
 import { button, fill, h } from "./dom";
 import type { Colouring, Settings, SortKey, Store } from "./store";
@@ -14,7 +14,7 @@ export function answer(scene: Scene): HTMLElement {
     h("h1", {}, first ? sentence(first) : scene.name),
     ...rest.map((line) => h("p", {}, sentence(line))),
     model.purpose ? h("p", { className: "muted" }, model.purpose) : null,
-    ...problems(scene).map((problem) => h("p", { className: "problem", role: "alert" }, sentence(problem))),
+    ...scene.problems.map((problem) => h("p", { className: "problem", role: "alert" }, h("strong", {}, sentence(problem.what)), ` ${sentence(problem.do)}`)),
     doubts(scene.doubts));
 }
 

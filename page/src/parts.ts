@@ -13,7 +13,7 @@ export interface Parts { scene: Scene; ground: Ground; view: View; store: Store;
 
 export function topBar(scene: Scene, help: () => void): HTMLElement {
   const question = button("?", help, undefined, { className: "icon", title: "Keys and help (?)", "aria-label": "Keys and help" });
-  return h("header", { className: "top" }, h("span", { className: "name", title: scene.folder }, scene.name), themeButton(), question);
+  return h("header", { className: "top" }, h("span", { className: "name", title: scene.out }, scene.name), themeButton(), question);
 }
 
 /** On a phone, the panel is a sheet; this makes it higher and lower. */

@@ -98,9 +98,9 @@ export class Review {
       return unsent;
     }
     await this.sending;
-    const { undone } = await post<{ undone: number }>("api/review/undo");
+    const { number } = await post<{ number: number | null }>("api/review/undo");
     await this.poll();
-    return this.rows.get(undone) ?? null;
+    return number === null ? null : (this.rows.get(number) ?? null);
   }
 
   /** Take back one row. */

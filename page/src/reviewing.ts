@@ -51,7 +51,7 @@ class ReviewPage {
   constructor(private readonly parts: Parts) {
     const { scene, store, panes } = parts;
     const unit = scene.area_unit;
-    this.review = new Review(`terradelta.unsent.${scene.folder}`, scene.author, () => this.rearrange());
+    this.review = new Review(`terradelta.unsent.${scene.out}`, scene.author, () => this.rearrange());
     const step = (by: number): void => this.step(by);
     this.list = new List({ polygons: this.polygons, unit, said: (id) => this.review.of(id), choose: (id) => this.choose(id), step });
     this.card = new Card({

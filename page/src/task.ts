@@ -7,25 +7,13 @@ import VectorLayer from "ol/layer/Vector";
 import VectorSource from "ol/source/Vector";
 import Stroke from "ol/style/Stroke";
 import Style from "ol/style/Style";
-import { get, post, type Sample } from "./api";
+import { get, post, type Interval, type Label, type Sample } from "./api";
 import { announce, button, fill, h } from "./dom";
-import { area, counted } from "./words";
+import { counted } from "./words";
 
-/** 0 unchanged, 1 changed, null unsure. */
-export type Label = Sample["label"];
-
-interface Range { value: number; low: number; high: number }
-
-/** The receipt of `terradelta area`, as far as it is shown. */
-interface Receipt {
-  unit: "m" | "px";
-  basis: string | null;
-  notes: string[];
-  whole_map: { changed_area: Range | null; note: string | null; samples: number | null };
-  accuracy: { overall_accuracy: Range } | null;
-}
-
-const LABELS: [Label, string, string, string][] = [[1, "Changed", "1", "accept"], [0, "Unchanged", "0", "reject"], [null, "Unsure", "U", "unsure"]];
+const LABELS: [Label, string, string, string][] = [
+  ["changed", "Changed", "1", "accept"], ["unchanged", "Unchanged", "0", "reject"], ["unsure", "Unsure", "U", "unsure"],
+];
 const MARKER = [
   new Style({ stroke: new Stroke({ color: "rgb(0 0 0 / 0.8)", width: 5 }) }),
   new Style({ stroke: new Stroke({ color: "#ffffff", width: 2 }) }),
@@ -35,10 +23,8 @@ export class Task {
   readonly element = h("section", { className: "task" });
   private readonly source = new VectorSource<Feature<Polygon>>({ wrapX: false });
   private samples: Sample[] = [];
-  /** Those that were looked at, but cannot be told. */
-  private readonly unsure = new Set<number>();
   private at = 0;
-  private result: Receipt | null = null;
+  private result: Interval | null = null;
 
   constructor(private readonly view: View, private readonly fail: (error: unknown) => void) {}
 
@@ -62,10 +48,8 @@ export class Task {
       return this.fail(error);
     }
     sample.label = label;
-    if (label === null) this.unsure.add(sample.id);
-    else this.unsure.delete(sample.id);
     this.result = null;
-    announce(`Sample ${this.at + 1} labelled`);
+    announce(`Sample ${this.at + 1}: ${label}`);
     const later = this.samples.findIndex((each, i) => i > this.at && this.isOpen(each));
     const next = later >= 0 ? later : this.samples.findIndex((each) => this.isOpen(each));
     if (next >= 0) this.go(next);
@@ -76,8 +60,8 @@ export class Task {
     this.go(Math.min(Math.max(this.at + by, 0), this.samples.length - 1));
   }
 
-  private isOpen({ id, label }: Sample): boolean {
-    return label === null && !this.unsure.has(id);
+  private isOpen({ label }: Sample): boolean {
+    return label === null;
   }
 
   private go(to: number): void {
@@ -93,8 +77,7 @@ export class Task {
 
   private async estimate(): Promise<void> {
     try {
-      const early = this.samples.some(({ label }) => label === null) ? { early: 1 } : {};
-      this.result = await get<Receipt>("api/task/interval", early as Record<string, number>);
+      this.result = await get<Interval>("api/task/interval");
     } catch (error) {
       this.fail(error);
     }
@@ -103,13 +86,14 @@ export class Task {
 
   private draw(): void {
     const sample = this.samples[this.at];
-    const labelled = this.samples.filter(({ label }) => label !== null).length;
+    const labelled = this.samples.filter((each) => !this.isOpen(each)).length;
+    const unsure = this.samples.filter(({ label }) => label === "unsure").length;
     const open = this.samples.some((each) => this.isOpen(each));
     fill(this.element,
       h("h1", {}, "What happened at the marked pixel?"),
       h("p", { className: "muted" }, "Judge by both dates. What the map says is hidden, so that it cannot sway you, and the order is random."),
       h("progress", { max: this.samples.length || 1, value: labelled, "aria-label": "Labelled samples" }),
-      h("p", { className: "judged" }, `${labelled} of ${counted(this.samples.length, "sample")} labelled${this.unsure.size ? ` · ${this.unsure.size} unsure` : ""}`),
+      h("p", { className: "judged" }, `${labelled} of ${counted(this.samples.length, "sample")} labelled${unsure ? `, ${unsure} unsure` : ""}`),
       sample ? this.labels(sample) : h("p", {}, "There are no samples in this file. Draw some with `terradelta area`."),
       h("div", { className: "steps" }, button("‹ Previous", () => this.step(-1), "K"),
         h("span", {}, sample ? `Sample ${this.at + 1}` : ""), button("Next ›", () => this.step(1), "J")),
@@ -121,20 +105,12 @@ export class Task {
   }
 
   private labels(sample: Sample): HTMLElement {
-    const pressed = (label: Label): boolean => (label === null ? this.unsure.has(sample.id) : sample.label === label);
     return h("div", { className: "labels", role: "group", "aria-label": `Label of sample ${this.at + 1}` },
       ...LABELS.map(([label, word, key, look]) =>
-        button(word, () => void this.label(label), key, { className: `verdict ${look}`, "aria-pressed": String(pressed(label)) })));
+        button(word, () => void this.label(label), key, { className: `verdict ${look}`, "aria-pressed": String(sample.label === label) })));
   }
 }
 
-function interval({ unit, basis, notes, whole_map, accuracy }: Receipt): HTMLElement {
-  const size = (value: number): string => area(Math.max(0, value), unit === "px" ? "px" : "m2");
-  const { changed_area: changed, note } = whole_map;
-  const share = ({ value, low, high }: Range): string => `${(value * 100).toFixed(1)} % ± ${((high - low) * 50).toFixed(1)}`;
-  return h("div", { className: "interval", role: "status" },
-    h("h2", {}, changed ? `Changed area: ${size(changed.value)}` : "No estimate yet"),
-    changed ? h("p", {}, `95 % interval: ${size(changed.low)} to ${size(changed.high)}`) : null,
-    accuracy ? h("p", {}, `Overall accuracy of the map: ${share(accuracy.overall_accuracy)}`) : null,
-    ...[note, basis, ...notes].map((line) => line && h("p", { className: "muted" }, line)));
+function interval({ ready, lines }: Interval): HTMLElement {
+  return h("div", { className: "interval", role: "status" }, h("h2", {}, ready ? "Changed area" : "No interval yet"), ...lines.map((line) => h("p", {}, line)));
 }

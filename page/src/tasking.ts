@@ -12,9 +12,9 @@ export function startTask(parts: Parts): HTMLElement[] {
   const task = new Task(view, (error) => messages.fail(error));
   panes.above(() => [task.layer()]);
   const keys: Key[] = [
-    { keys: ["1"], shown: "1", group: "Labels", does: "changed", run: () => void task.label(1) },
-    { keys: ["0"], shown: "0", group: "Labels", does: "unchanged", run: () => void task.label(0) },
-    { keys: ["u"], shown: "U", group: "Labels", does: "unsure", run: () => void task.label(null) },
+    { keys: ["1"], shown: "1", group: "Labels", does: "changed", run: () => void task.label("changed") },
+    { keys: ["0"], shown: "0", group: "Labels", does: "unchanged", run: () => void task.label("unchanged") },
+    { keys: ["u"], shown: "U", group: "Labels", does: "unsure", run: () => void task.label("unsure") },
     { keys: ["j"], shown: "J", group: "Labels", does: "next sample", run: () => task.step(1) },
     { keys: ["k"], shown: "K", group: "Labels", does: "previous sample", run: () => task.step(-1) },
     ...comparingKeys(panes),

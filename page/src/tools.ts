@@ -24,7 +24,7 @@ const HINTS: Record<Tool, string> = {
   grow: "Click into a change: the region of probability around it grows down to the threshold.",
 };
 
-interface Grown { geometry: Geometry; pixels: number; cut: boolean }
+interface Grown { geometry: Geometry | null; pixels: number; cut: boolean; reason?: string }
 
 interface Options {
   maps: () => OlMap[];
@@ -121,21 +121,16 @@ export class Tools {
     const asked = ++this.asked;
     this.seed = at;
     const { threshold } = this.options.store.now;
-    let said: string;
     try {
-      const { geometry, pixels, cut } = await post<Grown>("api/grow", { point: at, threshold });
+      const found = await post<Grown>("api/grow", { point: at, threshold });
       if (asked !== this.asked) return;
-      this.grown = geometry;
-      const edge = cut ? " It was cut at the largest reach: a higher threshold gives a smaller region." : "";
-      said = `${counted(pixels, "pixel")} at threshold ${threshold.toFixed(2)}; [ and ] change it.${edge}`;
+      this.grown = found.geometry;
+      this.sketch.clear();
+      if (this.grown) this.sketch.addFeature(new Feature(toOl(this.grown)));
+      this.hint(this.grown ? size(found, threshold) : (found.reason ?? "Nothing grows here."));
     } catch (error) {
-      if (asked !== this.asked) return;
-      this.grown = null;
-      said = (error as Error).message;
+      if (asked === this.asked) this.options.fail(error);
     }
-    this.sketch.clear();
-    if (this.grown) this.sketch.addFeature(new Feature(toOl(this.grown)));
-    this.hint(said);
   }
 
   private async keep(): Promise<void> {
@@ -166,4 +161,9 @@ export class Tools {
       : [];
     fill(this.element, h("span", {}, text), ...end, button("End", () => this.take(null), "Esc"));
   }
+}
+
+function size({ pixels, cut }: Grown, threshold: number): string {
+  const edge = cut ? " It was cut at the largest reach; a higher threshold gives a smaller region." : "";
+  return `${counted(pixels, "pixel")} at threshold ${threshold.toFixed(2)}; [ and ] change it.${edge}`;
 }
