@@ -142,11 +142,11 @@ def _has_unsure(database: sqlite3.Connection) -> bool:
     return any(name == UNSURE for _, name, *_ in database.execute(f'PRAGMA table_info("{LAYER}")'))
 
 
-def _word(label: int | None, unsure: int | None) -> str | None:
+def _word(label: float | None, unsure: int | None) -> str | None:
     """What a page calls a label."""
     if label is None:
         return "unsure" if unsure else None
-    return CLASSES[label] if label in (0, 1) else None
+    return CLASSES[int(label)] if label in (0, 1) else None
 
 
 def _lines(found: AreaReport) -> list[str]:
