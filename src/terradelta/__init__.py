@@ -71,6 +71,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  any public name
+    if name == "view":  # a room that can be called: terradelta.view("OUT")
+        return importlib.import_module("terradelta.view")
     if name not in _HOME:
         raise AttributeError(f"module 'terradelta' has no attribute {name!r}")
     return getattr(importlib.import_module(f"terradelta.{_HOME[name]}"), name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from terradelta.mapping.project import project_of
-from terradelta.mapping.quicklooks import display_limits
+from terradelta.mapping.quicklooks import shade_of
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.raster.pair import Reading, open_pair
 
@@ -36,22 +36,23 @@ def test_stored_values_are_stretched_though_others_were_compared(tmp_path: Path,
     before, after = write_tiff("a.tif", values), write_tiff("b.tif", values + np.uint16(1000))
     with open_pair(before, after, reading=Reading(values="s2,s2-offset")) as pair:
         tree = ElementTree.fromstring(project_of(pair, tmp_path / "out"))
-        limits = display_limits(pair.preview.before, pair.preview.after, pair.preview.valid)
-    assert limits is not None
+        shade = shade_of(pair.preview.before, pair.preview.after, pair.preview.valid)
+    assert shade.stretched
     later, earlier = (
         layer.find("pipe/rasterrenderer/redContrastEnhancement") for layer in list(tree.iter("maplayer"))[-2:]
     )
     assert later is not None
     assert earlier is not None
-    for end, reflectance in zip(("minValue", "maxValue"), limits[0], strict=True):
+    for end, reflectance in zip(("minValue", "maxValue"), (shade.low[0], shade.high[0]), strict=True):
         assert float(earlier.findtext(end) or "") == pytest.approx(1e4 * reflectance)
         assert float(later.findtext(end) or "") == pytest.approx(1e4 * reflectance + 1000)
 
 
 def test_8_bit_values_stay_and_no_valid_pixel_has_limits_too() -> None:
     values = np.arange(12, dtype=np.uint16).reshape(3, 2, 2)
-    assert display_limits(values.astype(np.uint8), values.astype(np.uint8), np.ones((2, 2), bool)) is None
-    assert display_limits(values, values, np.zeros((2, 2), bool)) == [(0.0, 0.0)] * 3
+    assert not shade_of(values.astype(np.uint8), values.astype(np.uint8), np.ones((2, 2), bool)).stretched
+    shade = shade_of(values, values, np.zeros((2, 2), bool))
+    assert (shade.low.tolist(), shade.high.tolist()) == ([0.0] * 3, [0.0] * 3)
 
 
 def test_a_url_is_opened_by_gdal(tmp_path: Path, write_tiff: Writer, file_server) -> None:

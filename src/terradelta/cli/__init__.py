@@ -5,7 +5,7 @@ import os
 # numpy's BLAS is asked for small products only, for which it would wake all cores and let them spin: read when loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from terradelta.cli import area, bench, data, evaluate, figure, figure_heat, importing, info, map, models, train
+from terradelta.cli import area, bench, data, evaluate, figure, figure_heat, importing, info, map, models, train, view
 from terradelta.cli._base import app, main
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "map",
     "models",
     "train",
+    "view",
 ]

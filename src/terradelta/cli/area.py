@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from terradelta.cli._base import app, check_new, console, say
+from terradelta.cli.view import open_page
 from terradelta.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def area_command(
     regions: Annotated[Path | None, typer.Option(help="Polygons: areas for each of them too.")] = None,
     draw: Annotated[int | None, typer.Option(help="Draw so many samples to be labelled, and write them to -o.")] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    view: Annotated[bool, typer.Option("--view", help="With --draw: label them in the browser.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write: .json, .csv, .html, .gpkg; samples: .gpkg, .csv.")
     ] = None,
@@ -37,12 +39,17 @@ def area_command(
     if out is not None:
         check_new(out)
     if draw is not None:
-        if out is None or samples or regions:
+        if out is None or samples or regions or (view and out.suffix.lower() != ".gpkg"):
             raise InputError("--draw only writes samples: give -o SAMPLES.gpkg, and no --samples, --regions")
         unchanged, changed = draw_samples(product, draw, out, seed)
         say(f"drew {changed} samples among changed and {unchanged} among unchanged pixels. Label each: 0 or 1 in label")
         print(out)
+        if view:
+            say(f"To go on later: terradelta view {product} --task {out}")
+            open_page(product, task=out)
         return
+    if view:
+        raise InputError("--view labels samples that are drawn with it: add --draw 200, or see `terradelta view`")
     found = measure(product, samples=samples, regions=regions)
     console.print(_table(found))
     for line in _lines(found):

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from terradelta.mapping.quicklooks import display_limits
+from terradelta.mapping.quicklooks import shade_of
 from terradelta.products.qgis_project import ProjectImage, qgis_project
 from terradelta.raster.pair import Pair
 from terradelta.raster.remote import is_url
@@ -25,13 +25,14 @@ def project_of(pair: Pair, out: Path) -> str:
         out: the folder that the project will lie in, to which paths are relative.
     """
     chosen = pair.preflight.selection
-    limits = display_limits(pair.preview.before, pair.preview.after, pair.preview.valid)
+    shade = shade_of(pair.preview.before, pair.preview.after, pair.preview.valid)
     shown = [0, 1, 2] if len(chosen.names) >= 3 else [0]
     images = []
     for date, source, numbers in zip(DATES, pair.sources, (chosen.before, chosen.after), strict=True):
         place = _place(source, out)
         if place:
-            raw = None if limits is None else tuple(_stored(source, i, limits[i]) for i in shown)
+            ends = list(zip(shade.low.tolist(), shade.high.tolist(), strict=True))
+            raw = tuple(_stored(source, i, ends[i]) for i in shown) if shade.stretched else None
             title = f"{date}: {os.path.basename(source.path)}"
             images.append(ProjectImage(title, place, source.grid.crs, tuple(numbers[i] for i in shown), raw))
     return qgis_project(f"Change in {out.name}", images[::-1], pair.grid.on_map)

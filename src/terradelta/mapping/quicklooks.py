@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -17,7 +17,7 @@ from terradelta.products.gpkg import LAYER
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY
 from terradelta.raster.pair import Pair, PairWindow
 
-__all__ = ["display_limits", "quicklooks"]
+__all__ = ["Shade", "quicklooks", "shade_of"]
 
 PERCENTILES = (1, 99)
 BINS = 20
@@ -31,34 +31,49 @@ SHOWN_PX = 224
 AROUND = 1.6
 """Side of what is shown, in units of the longer side of the change's bounding box."""
 
+Values = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
-class _Colours:
-    """How values of a pair become red, green and blue: as they are in 8 bits, else stretched, both dates alike."""
+class Shade:
+    """Which raw values are black and which are white on a picture, for red, green and blue."""
 
-    bands: list[int]
-    low: NDArray[np.float64] | None
-    high: NDArray[np.float64] | None
+    bands: tuple[int, int, int]
+    """Positions of red, green and blue among the bands."""
+    low: Values
+    """``(3,)`` raw values that are black."""
+    high: Values
+    """``(3,)`` raw values that are white."""
+    stretched: bool
+    """False: 8-bit values, which are taken as they are."""
 
-    @classmethod
-    def of(cls, preview: PairWindow) -> Self:
-        """Three bands make a colour picture, fewer a grey one, more the first three."""
-        bands = [0, 1, 2] if preview.before.shape[0] >= 3 else [0, 0, 0]
-        limits = display_limits(preview.before[bands], preview.after[bands], preview.valid)
-        if limits is None:
-            return cls(bands, None, None)
-        low, high = np.array(limits).T[:, :, None, None]
-        return cls(bands, low, high)
-
-    def picture(self, values: NDArray[Any]) -> Picture:
-        """``(C, h, w) -> (h, w, 3)``."""
-        chosen = values[self.bands]
-        if self.low is None or self.high is None:
-            return np.moveaxis(chosen.astype(np.uint8), 0, 2)
+    def picture(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """``(C, ...)`` raw values as ``(3, ...)`` red, green, blue; NaN is black."""
+        chosen = values[list(self.bands)]
+        if not self.stretched:
+            return chosen.astype(np.uint8)
+        low, high = (ends.reshape(3, *[1] * (values.ndim - 1)) for ends in (self.low, self.high))
         with np.errstate(over="ignore"):
-            gain = 255 / np.maximum(self.high - self.low, 1e-6)
-            stretched = (_finite(chosen).clip(self.low, self.high) - self.low) * gain
-        return np.moveaxis(np.nan_to_num(stretched).clip(0, 255).astype(np.uint8), 0, 2)
+            gain = 255 / np.maximum(high - low, 1e-6)
+            shaded = (_finite(chosen).clip(low, high) - low) * gain
+        return np.nan_to_num(shaded).clip(0, 255).astype(np.uint8)
+
+
+def shade_of(before: NDArray[np.generic], after: NDArray[np.generic], valid: NDArray[np.bool_]) -> Shade:
+    """How both dates of a pair are shown, alike: 8-bit values as they are, others from their 1st to 99th percentile.
+
+    Args:
+        before: ``(C, h, w)`` raw values of the first date; a thinned-out view suffices.
+        after: the same of the second date.
+        valid: ``(h, w)``.
+    """
+    bands = (0, 1, 2) if before.shape[0] >= 3 else (0, 0, 0)
+    if before.dtype == after.dtype == np.uint8:
+        return Shade(bands, np.zeros(3), np.full(3, 255.0), stretched=False)
+    dates = [_finite(x[list(bands)]) for x in (before, after)]
+    seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((3, 1))
+    low, high = np.percentile(seen, PERCENTILES, axis=1)
+    return Shade(bands, low, high, stretched=True)
 
 
 def quicklooks(pair: Pair, folder: Path, *, weightless: bool = False) -> Quicklooks:
@@ -74,7 +89,7 @@ def quicklooks(pair: Pair, folder: Path, *, weightless: bool = False) -> Quicklo
         weightless: whether a classical method made the map; CVA is then not shown beside it.
     """
     preview = pair.preview
-    colours = _Colours.of(preview)
+    shade = shade_of(preview.before, preview.after, preview.valid)
     shape = (preview.valid.shape[0], preview.valid.shape[1])
     with rasterio.open(folder / PROBABILITY) as source:
         probability = source.read(1, out_shape=shape, resampling=Resampling.average)
@@ -82,10 +97,10 @@ def quicklooks(pair: Pair, folder: Path, *, weightless: bool = False) -> Quicklo
     with rasterio.open(folder / CHANGE) as source:
         change = source.read(1, out_shape=shape) == 1
     valid = preview.valid & np.isfinite(probability)
-    largest, doubtful = _chips(pair, folder / POLYGONS, colours)
+    largest, doubtful = _chips(pair, folder / POLYGONS, shade)
     return Quicklooks(
-        colours.picture(preview.before),
-        colours.picture(preview.after),
+        _picture(shade, preview.before),
+        _picture(shade, preview.after),
         np.nan_to_num(probability),
         change & valid,
         valid,
@@ -117,7 +132,7 @@ def _difference(preview: PairWindow, valid: NDArray[np.bool_]) -> NDArray[np.flo
     return standards.magnitude(first, second)
 
 
-def _chips(pair: Pair, polygons: Path, colours: _Colours) -> tuple[tuple[Chip, ...], tuple[Chip, ...]]:
+def _chips(pair: Pair, polygons: Path, shade: Shade) -> tuple[tuple[Chip, ...], tuple[Chip, ...]]:
     """The largest changes, and those of the lowest mean probability among the others."""
     import pyogrio.raw  # slow, and not needed before there are products
 
@@ -133,11 +148,11 @@ def _chips(pair: Pair, polygons: Path, colours: _Colours) -> tuple[tuple[Chip, .
     largest, doubtful = rows.values()
     shown = {id_ for id_, *_ in largest}
     others = [row for row in doubtful if row[0] not in shown][:CHIPS]
-    found = [tuple(_chip(pair, colours, *row) for row in chosen) for chosen in (largest, others)]
+    found = [tuple(_chip(pair, shade, *row) for row in chosen) for chosen in (largest, others)]
     return found[0], found[1]
 
 
-def _chip(pair: Pair, colours: _Colours, id_: int, size: float, mean: float, shape: shapely.Geometry) -> Chip:
+def _chip(pair: Pair, shade: Shade, id_: int, size: float, mean: float, shape: shapely.Geometry) -> Chip:
     grid = pair.grid.on_map
     t = ~grid.transform
     inside = shapely.transform(shape, lambda points: points @ [[t.a, t.d], [t.b, t.e]] + (t.c, t.f))  # (col, row)
@@ -147,7 +162,7 @@ def _chip(pair: Pair, colours: _Colours, id_: int, size: float, mean: float, sha
     thin = np.s_[:, ::step, ::step]
     seen = shapely.clip_by_rect(inside, tile.col, tile.row, tile.stop_col, tile.stop_row)
     path = _path(shapely.simplify(seen, step / 2), (tile.col, tile.row), step)
-    before, after = (colours.picture(values[thin]) for values in (window.before, window.after))
+    before, after = (_picture(shade, values[thin]) for values in (window.before, window.after))
     return Chip(id_, size, mean, before, after, path)
 
 
@@ -176,17 +191,10 @@ def _path(shape: shapely.Geometry, corner: tuple[int, int], step: int) -> str:
     return "".join(rings)
 
 
-def display_limits(
-    before: NDArray[np.generic], after: NDArray[np.generic], valid: NDArray[np.bool_]
-) -> list[tuple[float, float]] | None:
-    """Values of each band of ``(C, H, W)`` that become black and white; None: 8-bit values, which stay as they are."""
-    if before.dtype == after.dtype == np.uint8:
-        return None
-    dates = [_finite(x) for x in (before, after)]
-    seen = np.concatenate([x[:, valid] for x in dates], axis=1) if valid.any() else np.zeros((len(before), 1))
-    low, high = np.percentile(seen, PERCENTILES, axis=1)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
-
-
-def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+def _finite(values: NDArray[Any]) -> Values:
     return np.nan_to_num(values.astype(np.float64))  # values may be beyond float32
+
+
+def _picture(shade: Shade, values: NDArray[Any]) -> Picture:
+    """``(C, h, w) -> (h, w, 3)``."""
+    return np.moveaxis(shade.picture(values), 0, 2)

@@ -13,7 +13,7 @@ from terradelta.errors import InputError, OutputError, OutputExistsError
 from terradelta.files import take_lock
 from terradelta.raster.access import is_utf8
 
-__all__ = ["WorkFolder", "check_free", "work_folder"]
+__all__ = ["WorkFolder", "check_free", "unfinished_rows", "work_folder"]
 
 _NAME_CHARS = 40
 """Of the product's name in the temporary one: that must not be too long where the product's own is not."""
@@ -139,6 +139,13 @@ def check_free(out: Path) -> None:
     if taken:
         _remove_leftover(out)
         raise OutputExistsError(f"{out} is there already; nothing was overwritten. Remove it or give another name")
+
+
+def unfinished_rows(out: Path) -> Path | None:
+    """The journal of an unfinished run that was to make ``out``; None if there is none."""
+    out = Path(os.path.realpath(out))
+    rows = out.parent / _work_name(out.name) / ROWS
+    return rows if rows.is_dir() else None
 
 
 def _sweep(product: Path) -> None:

@@ -26,7 +26,7 @@ from terradelta.raster.overlap import footprint, pixel_ratio
 from terradelta.raster.preflight import Placement
 from terradelta.raster.source import Source
 
-__all__ = ["LARGEST", "Layer", "picked_positions"]
+__all__ = ["LARGEST", "PLANE", "Layer", "picked_positions"]
 
 # GDAL approximates the transform between sample points; 0.125 px by default, which would show between tiles.
 _WARP_TOLERANCE_PX = 0.01
@@ -34,7 +34,7 @@ _SAME_SHIFT_PX = 0.01
 LARGEST = 1e38
 """Values from here on are no data, as NaN is: networks and statistics count in float32, which ends at 3.4e38, and its
 lowest number is a common fill value."""
-_PLANE = CRS.from_epsg(3857)  # GDAL warps nothing without a CRS; here both sides have the same plane, whichever it is
+PLANE = CRS.from_epsg(3857)  # GDAL warps nothing without a CRS; here both sides have the same plane, whichever it is
 _PICKED_ROWS, _PICKED_PX = 512, 1 << 21
 """Rows, and pixels, that are read at once where single pixels are picked."""
 
@@ -99,8 +99,8 @@ class Layer:
         return files.enter_context(
             WarpedVRT(
                 view,
-                src_crs=self.source.grid.crs or _PLANE,
-                crs=grid.crs or _PLANE,
+                src_crs=self.source.grid.crs or PLANE,
+                crs=grid.crs or PLANE,
                 transform=grid.transform,
                 height=grid.height,
                 width=grid.width,
@@ -151,6 +151,21 @@ class Layer:
             view = files.enter_context(self._view(factor))
             small = self._warp(files, view, self._moved(self.grid.tile).resized(shape))
             return self._converted(*self._read_warped(small, Tile(0, 0, *shape), shape))
+
+    def read_resized(self, tile: Tile, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values ``(C, *shape)`` and validity ``shape`` of a tile, thinned out or repeated: for pictures.
+
+        GDAL takes overviews where the file has them. A field that bends is taken as affine within the tile.
+
+        Raises:
+            RasterError: if the file cannot be read there.
+        """
+        with self._reporting(tile), ExitStack() as files:
+            if self.offset is not None:
+                return self._read(self._dataset, tile, shape)
+            step = min(tile.height / shape[0], tile.width / shape[1]) * min(self.ratio)
+            view = files.enter_context(self._view(max(1, math.floor(step))))
+            return self._read(self._warp(files, view, self._moved(tile).resized(shape)), Tile(0, 0, *shape), shape)
 
     @contextmanager
     def _reporting(self, tile: Tile) -> Iterator[None]:

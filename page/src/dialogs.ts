@@ -1,0 +1,45 @@
+/** Export, and teaching a model with what was judged. */
+
+import { fetched, type Scene } from "./api";
+import { button, h } from "./dom";
+import { dialog } from "./keys";
+
+/** Save what the server makes of the accepted changes as a file. */
+async function save(format: "gpkg" | "geojson", name: string): Promise<void> {
+  const response = await fetched(`api/export.${format}`);
+  offer(await response.blob(), `${name}-accepted.${format}`);
+}
+
+/** Let the browser save something under a name. */
+export function offer(content: Blob, name: string): void {
+  const link = h("a", { href: URL.createObjectURL(content), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+export function exportDialog(scene: Scene, fail: (error: unknown) => void): void {
+  const one = (format: "gpkg" | "geojson", label: string): HTMLElement =>
+    button(label, () => void save(format, scene.name).catch(fail));
+  dialog("Export the accepted changes",
+    h("p", {}, "Accepted polygons and what was drawn, with author and time. The map's own files are never altered."),
+    h("div", { className: "choices" }, one("gpkg", "GeoPackage"), one("geojson", "GeoJSON")));
+}
+
+export function teachDialog(scene: Scene, judged: number, drawn: number): void {
+  const command = h("code", { tabIndex: 0 }, scene.commands.teach ?? "");
+  const copy = button("Copy", () => void copied(scene.commands.teach ?? "", copy));
+  dialog("Try again with what I taught",
+    h("p", {}, `${judged} judged polygons and ${drawn} drawings become labels: accepted is changed, rejected and its surroundings are unchanged. ` +
+      "This command trains the model on them, and says whether it got better on verdicts that it did not see:"),
+    h("div", { className: "command" }, command, copy),
+    h("p", { className: "muted" }, "Run it where terradelta is installed with the extra [train]; then map the pair again with --model RUN."));
+}
+
+async function copied(text: string, from: HTMLButtonElement): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+    from.textContent = "Copied";
+  } catch {
+    from.textContent = "Select it and press Ctrl C";
+  }
+}

@@ -1,0 +1,20 @@
+/** Light or dark: as the system says, until somebody chooses. */
+
+import { button } from "./dom";
+
+const KEY = "terradelta.theme";
+
+export function applyTheme(): void {
+  const kept = localStorage.getItem(KEY);
+  const dark = kept ? kept === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+}
+
+export function turnTheme(): void {
+  localStorage.setItem(KEY, document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+  applyTheme();
+}
+
+export function themeButton(): HTMLElement {
+  return button("◐", turnTheme, undefined, { className: "icon", title: "Light or dark", "aria-label": "Light or dark" });
+}
