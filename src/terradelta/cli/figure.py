@@ -101,4 +101,4 @@ def _row(pairs: "PairSource", index: int, predictors: "list[Predictor]") -> "Gri
     )
     place = pairs.grid(index)
     metres = None if place is None else ground_sampling_m(place)
-    return GridRow(pair.name, *to_rgb((pair.before, pair.after)), pair.label, found, pair.valid, metres)
+    return GridRow(pair.name, *to_rgb((pair.before, pair.after)), pair.label, found, pair.counted, metres)

@@ -126,8 +126,9 @@ def test_a_label_raster_of_its_own_grid(mosaic: Path, tmp_path: Path, write_imag
     pair = PairList(mosaic, "train", (files,)).read(0)
     np.testing.assert_array_equal(pair.label[:25], np.kron(coarse, np.ones((2, 2)))[5:30, :77] > 0)
     assert not pair.label[25:].any()
-    np.testing.assert_array_equal(pair.valid, np.arange(55)[:, None] < np.where(np.arange(77) >= 0, 25, 0))
-    assert not pair.before[:, 25:].any()
+    assert pair.valid is None
+    np.testing.assert_array_equal(pair.known, np.arange(55)[:, None] < np.where(np.arange(77) >= 0, 25, 0))
+    assert pair.before[:, 25:].any()  # the images are there all the same
 
 
 @pytest.mark.parametrize("placed", [True, False])
@@ -145,7 +146,7 @@ def test_nodata_of_a_label_means_no_label_unless_it_is_0(mosaic: Path, tmp_path:
             continue
         pair = pairs.read(0)
         np.testing.assert_array_equal(np.flatnonzero(pair.label.all(axis=1)), np.arange(5, 15))
-        np.testing.assert_array_equal(np.flatnonzero(~pair.valid.any(axis=1)), np.arange(15, 25))
+        np.testing.assert_array_equal(np.flatnonzero(~pair.known.any(axis=1)), np.arange(15, 25))
 
 
 def test_codes_and_nodata_of_a_label_agree(mosaic: Path, tmp_path: Path, write_image) -> None:
@@ -158,7 +159,7 @@ def test_codes_and_nodata_of_a_label_agree(mosaic: Path, tmp_path: Path, write_i
         (PairFiles("m", mosaic / "before.tif", mosaic / "after.tif", label, LabelCoding.ONE_TWO, on_ground=True),),
     ).read(0)
     assert pair.label.sum() == 10 * 77
-    assert pair.valid.sum() == 45 * 77
+    assert pair.known.sum() == 45 * 77
 
 
 def test_pixels_without_data_count_for_nothing(tmp_path: Path, write_image) -> None:

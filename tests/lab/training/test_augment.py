@@ -131,3 +131,16 @@ def test_blur_that_cannot_be(blur_px: tuple[float, float]) -> None:
         Augmentation(blur_px=blur_px)
     with pytest.raises(InputError, match=r"Augmentation.blur_dates is 'one'; it must be one of each, both"):
         Augmentation(blur_dates="one")
+
+
+def test_unknown_pixels_of_twins_and_under_pasted_change() -> None:
+    """A twin is known everywhere, and so is what was pasted; the rest stays unknown."""
+    known = np.ones((8, 8), np.float32)
+    known[:, 4:] = 0
+    crop = Crop(0, *(np.full((3, 8, 8), v, np.float32) for v in (0.2, 0.4)), np.zeros((8, 8), np.float32), known)
+    assert twin(crop, np.random.default_rng(0)).known is None
+    label = np.zeros((8, 8), np.float32)
+    label[2:5, 3:6] = 1
+    other = replace(crop, label=label, known=None)
+    np.testing.assert_array_equal(pasted(crop, other, np.random.default_rng(0)).known, np.maximum(known, label))
+    assert pasted(replace(crop, known=None), other, np.random.default_rng(0)).known is None

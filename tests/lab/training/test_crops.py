@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from terradelta.card import ModelCard
 from terradelta.errors import DataError
 from terradelta.lab.data import PairList, open_pairs
+from terradelta.lab.data.labels import LabelCoding
 from terradelta.lab.training import crops
 from terradelta.lab.training.config import Augmentation, Recipe
 from terradelta.lab.training.crops import (
@@ -398,3 +399,72 @@ def test_values_are_cut_off_only_where_colours_or_noise_were_changed() -> None:
     still = Augmenter(replace(STILL, p_shift=1.0, p_blur=1.0))(decibels, decibels.clone(), label, 1)
     torch.testing.assert_close(still[1], decibels)
     assert (Augmenter(replace(STILL, p_noise=1.0))(decibels, decibels.clone(), label, 1)[0] == 0).all()
+
+
+@pytest.fixture
+def half_known(tmp_path: Path, write_pair: Callable[..., None]) -> PairList:
+    """As `marked`, but the label, and both images with 100, say where it is not known: in stripes of 8 columns."""
+    rng = np.random.default_rng(2)
+    for name, size in (("a", (80, 60)), ("b", (24, 90)), ("c", (33, 33))):
+        label = np.where(_smooth(rng, *size) > 0, 1, 0).astype(np.uint8)
+        label[:, np.arange(size[1]) // 8 % 3 == 1] = 255
+        image = np.stack([np.select([label == 1, label == 255], [200, 100], 0).astype(np.uint8)] * 3)
+        write_pair(tmp_path, "train", name, image, image, label)
+    files = open_pairs(tmp_path, "train").files
+    return PairList(tmp_path, "train", tuple(replace(each, coding=LabelCoding.MASKED) for each in files))
+
+
+@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.4, 0.4), (2.1, 2.1)])
+def test_the_mask_follows_the_image_through_window_turn_and_zoom(half_known: PairList, zoom) -> None:
+    """Windows reach over the images, too. Where the label is known, no unknown pixel was mixed into it."""
+    recipe = replace(PLAIN, crop_px=48, zoom=(("", *zoom),), augmentation=STILL)
+    for k in range(30):
+        crop = CropDataset(half_known, recipe)[k]
+        assert crop.known is not None
+        assert 0 < crop.known.mean() < 1
+        grey = crop.before[0] * 255
+        assert not crop.label[crop.known == 0].any()
+        if zoom == (1.0, 1.0):
+            np.testing.assert_array_equal(crop.known, grey != 100)
+            np.testing.assert_array_equal(crop.label, grey == 200)
+        else:
+            assert (grey[crop.known == 1] > -1e-3).all()
+            assert crop.known[np.abs(grey - 100) < 1e-3].mean() < 0.05  # what is 100 throughout is unknown
+
+
+def test_a_masked_batch_has_a_mask_and_otherwise_the_same_numbers(half_known: PairList) -> None:
+    """Random numbers do not depend on whether labels are known, so the images are those of the plain labels."""
+    recipe = replace(PLAIN, augmentation=Augmentation(p_rotation=1.0, p_paste=0.0, p_twin=0.0), change_crops=0.0)
+    nonzero = tuple(replace(each, coding=LabelCoding.NONZERO) for each in half_known.files)
+    plain = PairList(half_known.root, "train", nonzero)
+    batches = [list(crop_loader(pairs, recipe, CARD, 0)) for pairs in (half_known, plain)]
+    for masked, unmasked in zip(*batches, strict=True):
+        before, after, label, known = masked
+        assert len(unmasked) == 3
+        assert torch.equal(before, unmasked[0])
+        assert torch.equal(after, unmasked[1])
+        assert known.shape == label.shape
+        assert set(known.unique().tolist()) == {0.0, 1.0}
+        assert not label[known == 0].any()
+
+
+def test_a_batch_of_known_and_masked_crops(half_known: PairList) -> None:
+    crops_of = [CropDataset(half_known, replace(PLAIN, augmentation=STILL))[k] for k in range(2)]
+    mixed = [replace(crops_of[0], known=None), crops_of[1]]
+    known = collate(Augmenter(STILL), CARD, 0)(mixed)[3]
+    assert known[0].all()
+    np.testing.assert_array_equal(known[1, 0], crops_of[1].known)
+
+
+def test_replay_gives_its_share_of_the_crops(marked: PairList, tmp_path: Path, write_pair) -> None:
+    image = np.full((3, 40, 40), 77, np.uint8)
+    for k in range(20):
+        write_pair(tmp_path / "other", "train", f"o{k}", image, image, np.zeros((40, 40), np.uint8))
+    both = marked.joined(open_pairs(tmp_path / "other", "train"))
+    own = len(marked)
+    for share in (0.0, 0.25, 1.0):
+        data = CropDataset(both, replace(PLAIN, change_crops=0.0, replay=(own, share)))
+        numbers = np.array([data._number(np.random.default_rng(k), near_change=False) for k in range(400)])
+        assert (numbers >= own).mean() == pytest.approx(share, abs=0.07)
+        assert len(set(numbers[numbers < own])) == (own if share < 1 else 0)
+        assert len(set(numbers[numbers >= own])) == (20 if share else 0)

@@ -9,6 +9,7 @@ from terradelta.geo.grid import Tile
 from terradelta.lab.data.folder import FolderNames, Scan, match_names
 from terradelta.lab.data.georeferenced import VECTOR_SUFFIXES
 from terradelta.lab.data.images import SUFFIXES, by_stem
+from terradelta.lab.data.labels import LabelCoding
 from terradelta.lab.data.layouts import Layout, SplitFolders, split_order, subfolders
 from terradelta.lab.data.pair_table import read_rows
 from terradelta.lab.data.pairs import PairFiles
@@ -37,7 +38,7 @@ LABEL_NAMES = (
 )
 """Names of the folder of labels, in small letters."""
 COLUMNS = ("before", "after", "label")
-_OPTIONAL = ("name", "split", "window")
+_OPTIONAL = ("name", "split", "window", "coding")
 
 _WORDS = "before|after|pre|post|t1|t2|time1|time2|a|b|1|2|label|labels|mask|gt|change|cm"
 _DATE_WORD = re.compile(rf"^(?:{_WORDS})[ _-]|[ _-](?:{_WORDS})$", re.IGNORECASE)
@@ -135,12 +136,14 @@ def _common_name(stem: str) -> str:
 
 
 class PairTable(Layout):
-    """A CSV file with a line a pair: ``before,after,label`` and, where wanted, ``name``, ``split`` and ``window``.
+    """A CSV file with a line a pair: ``before,after,label``; where wanted, ``name``, ``split``, ``window``, ``coding``.
 
     Paths are relative to the file's folder. Pairs lie on one another by their georeference where they have one; labels
     may be images, GeoPackages, GeoJSON files or Shapefiles. A window is ``row col height width`` in pixels of the first
     date; with it, parts of one mosaic can stand in different splits. Without a column ``split`` the one split is
     ``all``.
+
+    The coding is a value of `LabelCoding`, ``binary`` by default; with ``masked`` labels may say that they do not know.
 
     Raises:
         DataError: if the file cannot be read as such a table; the message names the line.
@@ -189,7 +192,15 @@ def _pair(path: Path, line: int, row: Mapping[str, str]) -> PairFiles:
     before, after, label = (path.parent / Path(row[name]).expanduser() for name in COLUMNS)
     window = _window(path, line, row["window"])
     name = row["name"] or before.stem + (f"_{window.row}_{window.col}" if window else "")
-    return PairFiles(name, before, after, label, window=window, on_ground=True)
+    return PairFiles(name, before, after, label, _coding(path, line, row["coding"]), window, on_ground=True)
+
+
+def _coding(path: Path, line: int, text: str) -> LabelCoding:
+    try:
+        return LabelCoding(text or LabelCoding.BINARY.value)
+    except ValueError as error:
+        allowed = ", ".join(coding.value for coding in LabelCoding)
+        raise DataError(f"{path}, line {line}: coding is {text!r}; it must be one of {allowed}, or empty") from error
 
 
 def _window(path: Path, line: int, text: str) -> Tile | None:

@@ -26,7 +26,7 @@ from rasterio.windows import Window
 from terradelta.errors import DataError, InputError, RasterError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.lab.data.images import Image, palette_of
-from terradelta.lab.data.labels import LabelCoding, decode_label
+from terradelta.lab.data.labels import LabelCoding, decode_label, split_unknown
 from terradelta.raster.access import GDAL_ERRORS, sealed_vectors
 from terradelta.raster.pair import open_pair
 from terradelta.raster.source import read_source
@@ -39,7 +39,7 @@ VECTOR_PARTS = (".shx", ".dbf", ".prj", ".cpg")
 """Files that belong to a Shapefile."""
 _AREAS = ("Polygon", "MultiPolygon", "CurvePolygon", "MultiSurface", "Unknown", "GeometryCollection")
 
-Parts = tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]
+Parts = tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
 
 
 class GroundReader:
@@ -79,7 +79,7 @@ class GroundReader:
             self._files = files.pop_all()
 
     def read(self, window: Tile) -> Parts:
-        """Before and after ``(C, h, w)``, label and validity ``(h, w)`` in a window of `grid`.
+        """Both dates ``(C, h, w)``; label, where dates are valid, where the label is known, ``(h, w)``; on `grid`.
 
         Raises:
             DataError: if a file cannot be read there.
@@ -88,9 +88,9 @@ class GroundReader:
             inner = Tile(self._tile.row + window.row, self._tile.col + window.col, window.height, window.width)
             pair = self._pair.read(inner)
             label, known = self._label.read(window)
-        valid = pair.valid & known
+        valid = pair.valid
         before, after = (np.where(valid, values, 0).astype(values.dtype) for values in (pair.before, pair.after))
-        return before, after, label & valid, valid
+        return before, after, label & valid & known, valid, known
 
     def close(self) -> None:
         """Close all files."""
@@ -150,10 +150,10 @@ class _Raster:
         known = np.ones(values.shape[1:], np.bool_)
         if self._warped:
             values, known = values[:-1], values[-1] > 0
-        if self._nodata:
-            known &= values[0] != self._nodata
         unchanged = 1 if self._coding is LabelCoding.ONE_TWO else 0
-        image = Image(np.where(known, values, unchanged).astype(values.dtype), self._palette)
+        inside = np.where(known, values, unchanged).astype(values.dtype)
+        image, said = split_unknown(Image(inside, self._palette, self._nodata), self._coding)
+        known = known if said is None else known & said
         return decode_label(image, self._path, self._coding), known
 
 

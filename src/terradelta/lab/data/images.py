@@ -63,6 +63,8 @@ class Image:
     """``(C, h, w)`` as they are in the file."""
     palette: Mapping[int, tuple[int, ...]] | None = None
     """Colour (red, green, blue, alpha) of each value of the first band, where the file has a colour table."""
+    nodata: float | None = None
+    """Value that a TIFF file says stands for no data."""
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Path]:
@@ -149,7 +151,8 @@ def read_image(path: Path, window: Tile | None = None) -> Image:
         return Image(np.concatenate(list(parts.values())))
     with _opened(path) as source:
         part = None if window is None else Window(window.col, window.row, window.width, window.height)
-        return Image(source.read(window=part), palette_of(source))
+        nodata = source.nodata if source.driver == "GTiff" else None
+        return Image(source.read(window=part), palette_of(source), nodata)
 
 
 @contextmanager

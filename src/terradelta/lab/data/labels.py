@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from terradelta.errors import DataError
 from terradelta.lab.data.images import Image
 
-__all__ = ["LabelCoding", "decode_label", "resolve_palette"]
+__all__ = ["UNKNOWN", "LabelCoding", "decode_label", "resolve_palette", "split_unknown"]
 
 _CHANGED_VALUES = ({0, 255}, {0, 1})
 _THRESHOLD = 128
+UNKNOWN = 255
+"""Value of `LabelCoding.MASKED` that says nothing."""
 
 
 class LabelCoding(enum.Enum):
@@ -27,13 +29,30 @@ class LabelCoding(enum.Enum):
     """1 is unchanged, 2 is changed."""
     NONZERO = "nonzero"
     """Changed wherever a band but alpha is not 0: labels that are pictures, or that name the kind of change."""
+    MASKED = "masked"
+    """0 is unchanged, 1 is changed, 255 is not known; nothing else."""
+
+
+def split_unknown(label: Image, coding: LabelCoding) -> tuple[Image, NDArray[np.bool_] | None]:
+    """A label with unchanged where it says nothing, and ``(H, W)`` where it says something; None: everywhere.
+
+    A label says nothing at its nodata value, if that is not 0, and at 255 where that is the coding.
+    """
+    values = label.values[0]
+    known = values != UNKNOWN if coding is LabelCoding.MASKED else np.ones(values.shape, np.bool_)
+    if label.nodata:
+        known &= values != label.nodata
+    if known.all():
+        return label, None
+    unchanged = 1 if coding is LabelCoding.ONE_TWO else 0
+    return Image(np.where(known, label.values, unchanged).astype(label.values.dtype), label.palette), known
 
 
 def decode_label(label: Image, path: Path, coding: LabelCoding) -> NDArray[np.bool_]:
     """``(H, W)``, True where changed.
 
     Args:
-        label: the label's image.
+        label: the label's image, of which `split_unknown` took what is not known.
         path: its file, for messages.
         coding: what its values mean.
 
@@ -48,6 +67,8 @@ def decode_label(label: Image, path: Path, coding: LabelCoding) -> NDArray[np.bo
         raise DataError(f"{path}: a label with {values.shape[0]} differing bands; it must have one band, 0 = unchanged")
     if coding is LabelCoding.LOSSY:
         return np.asarray(values[0] >= _THRESHOLD)
+    if coding is LabelCoding.MASKED:
+        return _masked(values[0], path)
     if coding is LabelCoding.ONE_TWO:
         return _one_two(values[0], path)
     return _binary(values[0], path)
@@ -74,12 +95,23 @@ def _one_two(values: NDArray[Any], path: Path) -> NDArray[np.bool_]:
     return np.asarray(values == 2)
 
 
+def _masked(values: NDArray[Any], path: Path) -> NDArray[np.bool_]:
+    found = set(np.unique(values).tolist())
+    if not found <= {0, 1}:
+        raise DataError(
+            f"{path}: label values {sorted(found | {UNKNOWN})[:8]}; allowed are 0 (unchanged), 1 (changed) and "
+            f"{UNKNOWN} (not known)"
+        )
+    return np.asarray(values == 1)
+
+
 def _binary(values: NDArray[Any], path: Path) -> NDArray[np.bool_]:
     found = set(np.unique(values).tolist())
     if not any(found <= allowed for allowed in _CHANGED_VALUES):
         raise DataError(
             f"{path}: label values {sorted(found)[:8]}; allowed are 0 and 255, or 0 and 1 (0 = unchanged). "
-            "A label saved as JPEG has values between: threshold it at 128 and save it as PNG "
-            "(`terradelta data check DIR --fix OUT` does)"
+            "For 0, 1 and 255 = not known, write masked into the column coding of a CSV file of pairs. A label saved "
+            "as JPEG has values between: threshold it at 128 and save it as PNG (`terradelta data check DIR --fix OUT` "
+            "does)"
         )
     return np.asarray(values > 0)

@@ -20,7 +20,7 @@ from terradelta.errors import DataError, ShapeError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.lab.data.georeferenced import VECTOR_PARTS, VECTOR_SUFFIXES, GroundReader
 from terradelta.lab.data.images import ImageHeader, band_files, read_grid, read_header, read_image
-from terradelta.lab.data.labels import LabelCoding, decode_label
+from terradelta.lab.data.labels import LabelCoding, decode_label, split_unknown
 
 __all__ = ["LabelledPair", "PairFiles", "PairList", "PairSource"]
 
@@ -65,6 +65,15 @@ class LabelledPair:
     """``(H, W)``, True = changed."""
     valid: NDArray[np.bool_] | None = None
     """``(H, W)``, False where a date has no data; images are 0 there, the label False. None: valid everywhere."""
+    known: NDArray[np.bool_] | None = None
+    """``(H, W)``, False where the label says nothing, and is False. None: known everywhere."""
+
+    @property
+    def counted(self) -> NDArray[np.bool_] | None:
+        """``(H, W)``, where a score counts: valid and known; None: everywhere."""
+        if self.valid is None or self.known is None:
+            return self.known if self.valid is None else self.valid
+        return self.valid & self.known
 
 
 class PairSource(Protocol):
@@ -176,8 +185,9 @@ class PairList:
         reader = self._open.reader(files)
         if reader is None:
             return _read_pixels(files, window)
-        before, after, label, valid = reader.read(window)
-        return LabelledPair(files.name, before, after, label, None if valid.all() else valid)
+        before, after, label, valid, known = reader.read(window)
+        masks = (None if mask.all() else mask for mask in (valid, known))
+        return LabelledPair(files.name, before, after, label, *masks)
 
     def read_dates(self, index: int, window: Tile) -> tuple[NDArray[Any], NDArray[Any]]:
         """Both dates ``(C, h, w)`` in a part of one pair that lies inside it, whatever its label is.
@@ -282,7 +292,9 @@ def _read_pixels(files: PairFiles, window: Tile | None) -> LabelledPair:
     part = None if window is None else _in_images(files, window)
     before, after, label = (read_image(path, part) for path in (files.before, files.after, files.label))
     _check_sizes(files, *(ImageHeader.of(image.values) for image in (before, after, label)))
-    return LabelledPair(files.name, before.values, after.values, decode_label(label, files.label, files.coding))
+    label, known = split_unknown(label, files.coding)
+    changed = decode_label(label, files.label, files.coding)
+    return LabelledPair(files.name, before.values, after.values, changed, known=known)
 
 
 def _in_images(files: PairFiles, window: Tile) -> Tile:

@@ -201,9 +201,9 @@ def _strips(windows: list[Tile], shape: tuple[int, int]) -> Iterator[tuple[Tile,
 
 
 def _part(pair: LabelledPair, tile: Tile) -> LabelledPair | None:
-    """A tile of what was read; None where it is not valid throughout."""
+    """A tile of what was read; None where it is not valid and known throughout."""
     rows, cols = tile.slices
-    if pair.valid is not None and not pair.valid[rows, cols].all():
+    if pair.counted is not None and not pair.counted[rows, cols].all():
         return None
     return LabelledPair(pair.name, pair.before[:, rows, cols], pair.after[:, rows, cols], pair.label[rows, cols])
 

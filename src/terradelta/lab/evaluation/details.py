@@ -57,12 +57,13 @@ class Details:
             grid: where the pair lies, which says how large a pixel is; None if that is not known.
         """
         predicted = probability >= threshold
-        if pair.valid is None:
+        counted = pair.counted
+        if counted is None:
             self.logits.add(probability, pair.label)
         else:
-            predicted &= pair.valid
-            self.logits.add(probability[pair.valid], pair.label[pair.valid])
-        self.boundary.add(predicted, pair.label)
+            predicted &= counted
+            self.logits.add(probability[counted], pair.label[counted])
+        self.boundary.add(predicted, pair.label, pair.known)
         self.sizes_px.add(predicted, pair.label)
         area = _pixel_area_m2(grid) if self.sizes_m2 else None
         if self.sizes_m2 and area:
@@ -70,7 +71,7 @@ class Details:
         else:
             self.sizes_m2 = None
         if self._examples:
-            self._keep(Example(pair, predicted, confusion(predicted, pair.label, pair.valid)))
+            self._keep(Example(pair, predicted, confusion(predicted, pair.label, counted)))
 
     def _keep(self, example: Example) -> None:
         counts = example.counts

@@ -32,6 +32,8 @@ class Evaluation:
     protocol: Scoring = WHOLE
     details: Details | None = None
     """What was counted beside the confusion matrices, if it was asked for."""
+    each: list[ProbabilityHistogram] | None = None
+    """Histogram of each image, if it was asked for."""
 
     @property
     def total(self) -> Confusion:
@@ -102,6 +104,7 @@ def evaluate(
     threshold: float | None = None,
     protocol: Scoring = WHOLE,
     details: Details | None = None,
+    each: bool = False,
     progress: Callable[[int, int], None] | None = None,
     on_image: Callable[[str, NDArray[np.float32]], None] | None = None,
 ) -> Evaluation:
@@ -113,6 +116,7 @@ def evaluate(
         threshold: probability from which a pixel counts as changed; the card's by default.
         protocol: what the network sees at once; whole images by default.
         details: counts more than the confusion matrices, about a third more time for the default network.
+        each: keep the histogram of each image, 16 kB.
         progress: called with (done, total) after every image.
         on_image: called with the name and the ``(H, W)`` probability of every image.
 
@@ -127,13 +131,17 @@ def evaluate(
         True
     """
     cut = predictor.card.threshold if threshold is None else threshold
-    result = Evaluation(cut, ProbabilityHistogram(), protocol=protocol, details=details)
+    result = Evaluation(cut, ProbabilityHistogram(), protocol=protocol, details=details, each=[] if each else None)
     names = image_names(pairs)
     for index in range(len(pairs)):
         pair = pairs.read(index)
         probability = protocol.predict(predictor, pair.before, pair.after, pair.valid)
-        result.histogram.add(probability, pair.label, pair.valid)
-        result.images.append((names[index], confusion(probability >= cut, pair.label, pair.valid)))
+        histogram = ProbabilityHistogram()
+        histogram.add(probability, pair.label, pair.counted)
+        result.histogram += histogram
+        if result.each is not None:
+            result.each.append(histogram)
+        result.images.append((names[index], confusion(probability >= cut, pair.label, pair.counted)))
         if details is not None:
             details.add(pair, probability, cut, pairs.grid(index))
         if on_image is not None:

@@ -130,7 +130,7 @@ def _example(rank: str, example: Example) -> dict[str, Any]:
     pair = example.pair
     before, after = (shrink(picture, _PICTURE_PX) for picture in to_rgb((pair.before, pair.after)))
     errors = {
-        style: shrink(error_map(example.predicted, pair.label, pair.valid, palette), _PICTURE_PX, mix=False)
+        style: shrink(error_map(example.predicted, pair.label, pair.counted, palette), _PICTURE_PX, mix=False)
         for style, palette in _PALETTES.items()
     }
     return {

@@ -130,7 +130,7 @@ def robustness(
                 pair = pairs.read(index) if pair is None else pair
                 disturbed = _disturbed(pair, by_name.get(key[0]), key[1], predictor, seed)
                 probability = protocol.predict(predictor, *disturbed, pair.valid)
-                counts = confusion(probability >= cut, pair.label, pair.valid).as_tuple()
+                counts = confusion(probability >= cut, pair.label, pair.counted).as_tuple()
                 book.add(name, key, counts)
             found.counts[key][name] = counts
             done += 1

@@ -1,6 +1,9 @@
-"""Losses. Logits and targets are ``(B, 1, H, W)``; targets are 0 or 1, positive = changed."""
+"""Losses. Logits and targets are ``(B, 1, H, W)``; targets are 0 or 1, positive = changed.
 
-from collections.abc import Callable, Sequence
+All losses of `LOSSES` take ``mask=``: where the label is known. What stands in other pixels does not count.
+"""
+
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
@@ -35,7 +38,7 @@ __all__ = [
     "wdmc_loss",
 ]
 
-LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
+LOSSES: dict[str, Callable[..., Tensor]] = {
     "multi_level": multi_level_loss,
     "eaw_ce": partial(eaw_auxiliary_loss, kind="ce"),
     "eaw_focal": partial(eaw_auxiliary_loss, kind="focal"),
@@ -50,4 +53,4 @@ LOSSES: dict[str, Callable[[Sequence[Tensor], Tensor], Tensor]] = {
     "ce_dice": ce_dice_loss,
     "msof": msof_loss,
 }
-"""What a recipe can choose: name -> loss of (outputs, target)."""
+"""What a recipe can choose: name -> loss of (outputs, target, mask=None)."""

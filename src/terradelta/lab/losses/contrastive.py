@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from terradelta.lab.losses._common import at_size_of, check_shapes
+from terradelta.lab.losses._common import at_size_of, check_shapes, known_pixels
 
 __all__ = ["bcl_loss", "distance_of_logit", "double_margin_loss", "wdmc_loss"]
 
@@ -19,6 +19,8 @@ SCALE = 4.0
 THRESHOLD = 1.0
 BCL_MARGIN = 2.0
 WDMC_MARGINS = (0.3, 2.2)
+_WHOLLY = 0.9999
+"""A resized mask from which a pixel is known: 1 but for rounding."""
 
 
 def distance_of_logit(logits: Tensor) -> Tensor:
@@ -27,7 +29,9 @@ def distance_of_logit(logits: Tensor) -> Tensor:
     return wide / SCALE + THRESHOLD
 
 
-def bcl_loss(outputs: Sequence[Tensor], target: Tensor, *, margin: float = BCL_MARGIN) -> Tensor:
+def bcl_loss(
+    outputs: Sequence[Tensor], target: Tensor, *, margin: float = BCL_MARGIN, mask: Tensor | None = None
+) -> Tensor:
     """Batch-balanced contrastive loss of STANet (Chen & Shi 2020, the released code).
 
     The mean of d² over the unchanged pixels of the batch, plus the mean of max(margin - d, 0)² over the changed ones.
@@ -38,12 +42,12 @@ def bcl_loss(outputs: Sequence[Tensor], target: Tensor, *, margin: float = BCL_M
         outputs: logits ``4 (d - 1)`` as `forward_with_aux` returns them; the first counts. Resized to the target.
         target: ``(B, 1, H, W)``.
         margin: distance from which a changed pixel costs nothing.
+        mask: ``(B, 1, H, W)``, where the label is known; None: everywhere.
 
     Raises:
         ShapeError: if shapes differ.
     """
-    logits = at_size_of(target, outputs[0])
-    check_shapes(logits, target)
+    logits, target = known_pixels(at_size_of(target, outputs[0]), target, mask)
     distance, changed = distance_of_logit(logits), target.to(logits.device).float()
     unchanged_part = ((1 - changed) * distance.square()).sum() / ((1 - changed).sum() + 1e-4)
     changed_part = (changed * (margin - distance).clamp(min=0).square()).sum() / (changed.sum() + 1e-4)
@@ -78,7 +82,9 @@ def double_margin_loss(
     return unchanged_cost.mean() / (1 - share).clamp(min=tiny) + changed_cost.mean() / share.clamp(min=tiny)
 
 
-def wdmc_loss(outputs: Sequence[Tensor], target: Tensor, *, weighted: bool = True) -> Tensor:
+def wdmc_loss(
+    outputs: Sequence[Tensor], target: Tensor, *, weighted: bool = True, mask: Tensor | None = None
+) -> Tensor:
     """WDMC loss of DASNet: the sum of `double_margin_loss` over its three embeddings, at their own size.
 
     Paper: the classes are weighted by their inverse frequency; the released loss has no weights. We take the paper's.
@@ -89,12 +95,18 @@ def wdmc_loss(outputs: Sequence[Tensor], target: Tensor, *, weighted: bool = Tru
             not count, then one map for each embedding. A network with a single map is trained on that.
         target: ``(B, 1, H, W)``.
         weighted: see `double_margin_loss`.
+        mask: ``(B, 1, H, W)``, where the label is known; None: everywhere. A pixel of an embedding counts where all
+            of the label that it is made of is known.
 
     Raises:
         ShapeError: if shapes differ.
     """
     maps = outputs[1:] or outputs
-    losses = [double_margin_loss(x, _label_at_size_of(x, target), weighted=weighted) for x in maps]
+    losses = []
+    for logits in maps:
+        known = None if mask is None else _label_at_size_of(logits, (mask > 0).float()) > _WHOLLY
+        pixels = known_pixels(logits, _label_at_size_of(logits, target), known)
+        losses.append(double_margin_loss(*pixels, weighted=weighted))
     return torch.stack(losses).sum()
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from terradelta.errors import ShapeError
-from terradelta.lab.losses._common import at_size_of, check_shapes
+from terradelta.lab.losses._common import at_size_of, check_shapes, known_pixels
 
 __all__ = ["IFN_WEIGHTS", "MLA_WEIGHTS", "bce_dice_loss", "dice_loss", "multi_level_loss"]
 
@@ -43,13 +43,19 @@ def bce_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return bce + dice_loss(logits, target)
 
 
-def multi_level_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequence[float] = MLA_WEIGHTS) -> Tensor:
+def multi_level_loss(
+    outputs: Sequence[Tensor],
+    target: Tensor,
+    weights: Sequence[float] = MLA_WEIGHTS,
+    mask: Tensor | None = None,
+) -> Tensor:
     """MLA loss: ``Σ_l w_l (BCE + Dice)(logits_l, target)``, logits upsampled to the target's size.
 
     Args:
         outputs: logits of the decoder levels, final map first, as `forward_with_aux` returns them.
         target: ``(B, 1, H, W)``.
         weights: one for each level; more than there are outputs are ignored.
+        mask: ``(B, 1, H, W)``, where the label is known; None: everywhere.
 
     Raises:
         ShapeError: if there are more outputs than weights, or shapes differ.
@@ -58,5 +64,5 @@ def multi_level_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequenc
         raise ShapeError(f"{len(outputs)} outputs but {len(weights)} weights; give one weight for each output")
     total = torch.zeros((), device=target.device)
     for logits, weight in zip(outputs, weights, strict=False):
-        total = total + weight * bce_dice_loss(at_size_of(target, logits), target)
+        total = total + weight * bce_dice_loss(*known_pixels(at_size_of(target, logits), target, mask))
     return total

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from terradelta.errors import InputError
-from terradelta.lab.losses._common import at_size_of, check_choice, check_shapes
+from terradelta.lab.losses._common import at_size_of, check_choice, check_shapes, known_pixels
 
 __all__ = ["eaw_auxiliary_loss", "eaw_loss", "eaw_weights"]
 
@@ -91,6 +91,7 @@ def eaw_auxiliary_loss(
     beta: float = 0.5,
     kind: PixelLoss = "ce",
     effective_number: EffectiveNumber = "fraction",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """``EAW(final) + λ EAW(auxiliary)``, Eq. (18) of MCCRNet; several auxiliary outputs all count λ.
 
@@ -101,11 +102,12 @@ def eaw_auxiliary_loss(
         beta: see `eaw_weights`; 0 is the plain loss.
         kind: see `eaw_loss`.
         effective_number: see `eaw_weights`.
+        mask: ``(B, 1, H, W)``, where the label is known; None: everywhere.
 
     Raises:
         ShapeError: if shapes differ.
         InputError: if an option is not allowed.
     """
     one = partial(eaw_loss, beta=beta, kind=kind, effective_number=effective_number)
-    final, *auxiliary = (one(at_size_of(target, logits), target) for logits in outputs)
+    final, *auxiliary = (one(*known_pixels(at_size_of(target, logits), target, mask)) for logits in outputs)
     return sum((auxiliary_weight * loss for loss in auxiliary), final)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from terradelta.errors import ShapeError
-from terradelta.lab.losses._common import at_size_of, check_shapes
+from terradelta.lab.losses._common import at_size_of, check_shapes, known_pixels
 from terradelta.lab.losses.dice import dice_loss
 
 __all__ = ["edges_of", "iou_loss", "sfear_loss"]
@@ -41,7 +41,9 @@ def edges_of(target: Tensor) -> Tensor:
     return (answer != 0).any(1, keepdim=True).float()
 
 
-def sfear_loss(outputs: Sequence[Tensor], target: Tensor, *, edge_weight: float = 1.0) -> Tensor:
+def sfear_loss(
+    outputs: Sequence[Tensor], target: Tensor, *, edge_weight: float = 1.0, mask: Tensor | None = None
+) -> Tensor:
     """``IoU(change) + cross-entropy(change) + λ Dice(edges)`` (Li et al. 2025, the released code).
 
     Args:
@@ -49,6 +51,8 @@ def sfear_loss(outputs: Sequence[Tensor], target: Tensor, *, edge_weight: float 
             target.
         target: ``(B, 1, H, W)``; that of the edges is made from it.
         edge_weight: λ.
+        mask: ``(B, 1, H, W)``, where the label is known; None: everywhere. Whether a pixel is an edge is known where
+            its eight neighbours are, too.
 
     Raises:
         ShapeError: if there are not two outputs, or shapes differ.
@@ -56,6 +60,8 @@ def sfear_loss(outputs: Sequence[Tensor], target: Tensor, *, edge_weight: float 
     if len(outputs) != 2:
         raise ShapeError(f"sfear_loss takes two outputs (change, edges), not {len(outputs)}; it is SFEARNet's loss")
     change, edges = (at_size_of(target, logits) for logits in outputs)
-    check_shapes(change, target)
-    cross_entropy = F.binary_cross_entropy_with_logits(change.float(), target.float())
-    return iou_loss(change, target) + cross_entropy + edge_weight * dice_loss(edges, edges_of(target), SMOOTH)
+    change, changed = known_pixels(change, target, mask)
+    edge_known = None if mask is None else F.max_pool2d((mask <= 0).float(), 3, stride=1, padding=1) == 0
+    edges, are_edges = known_pixels(edges, edges_of(target), edge_known)
+    cross_entropy = F.binary_cross_entropy_with_logits(change.float(), changed.float())
+    return iou_loss(change, changed) + cross_entropy + edge_weight * dice_loss(edges, are_edges, SMOOTH)

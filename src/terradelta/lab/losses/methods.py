@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from terradelta.errors import InputError, ShapeError
-from terradelta.lab.losses._common import at_size_of, check_shapes
+from terradelta.lab.losses._common import at_size_of, check_shapes, known_pixels
 
 __all__ = ["MSOF_WEIGHTS", "ce_dice_loss", "cross_entropy_loss", "fc_loss", "msof_loss"]
 
@@ -19,17 +19,28 @@ MSOF_WEIGHTS = (1.0, 0.5, 0.75, 0.5, 0.5)
 """Of the fused output and of X(0,4) to X(0,1), as in UNet++_MSOF's code."""
 
 
-def cross_entropy_loss(outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+def cross_entropy_loss(outputs: Sequence[Tensor], target: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Cross-entropy of the final map, mean over pixels (BIT); auxiliary outputs do not count.
+
+    Args:
+        outputs: the final map first.
+        target: ``(B, 1, H, W)``.
+        mask: ``(B, 1, H, W)``, where the label is known; None: everywhere.
 
     Raises:
         ShapeError: if the shapes differ.
     """
-    check_shapes(outputs[0], target)
-    return F.binary_cross_entropy_with_logits(outputs[0].float(), target.float())
+    logits, target = known_pixels(outputs[0], target, mask)
+    return F.binary_cross_entropy_with_logits(logits.float(), target.float())
 
 
-def fc_loss(outputs: Sequence[Tensor], target: Tensor, modifier: float = 10.0, floor: float = 0.01) -> Tensor:
+def fc_loss(
+    outputs: Sequence[Tensor],
+    target: Tensor,
+    modifier: float = 10.0,
+    floor: float = 0.01,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Weighted negative log-likelihood of the FC networks' code.
 
     Unchanged pixels weigh ``modifier * 2 p``, changed ones ``2 (1 - p)``, with p the share that changed; the sum is
@@ -43,21 +54,24 @@ def fc_loss(outputs: Sequence[Tensor], target: Tensor, modifier: float = 10.0, f
         target: ``(B, 1, H, W)``.
         modifier: the code's ``FP_MODIFIER``.
         floor: smallest p.
+        mask: ``(B, 1, H, W)``, where the label is known; None: everywhere.
 
     Raises:
         ShapeError: if the shapes differ.
         InputError: if ``floor`` is not between 0 and 1.
     """
-    check_shapes(outputs[0], target)
+    logits, target = known_pixels(outputs[0], target, mask)
     if not 0 < floor < 1:
         raise InputError(f"floor is {floor}; it must be between 0 and 1")
     target = target.float()
     share = target.mean().clamp(floor, 1 - floor)
     weights = torch.lerp(modifier * 2 * share, 2 * (1 - share), target)
-    return F.binary_cross_entropy_with_logits(outputs[0].float(), target, weights, reduction="sum") / weights.sum()
+    return F.binary_cross_entropy_with_logits(logits.float(), target, weights, reduction="sum") / weights.sum()
 
 
-def ce_dice_loss(outputs: Sequence[Tensor], target: Tensor, epsilon: float = 1e-7) -> Tensor:
+def ce_dice_loss(
+    outputs: Sequence[Tensor], target: Tensor, epsilon: float = 1e-7, mask: Tensor | None = None
+) -> Tensor:
     """Cross-entropy plus soft Dice, mean of both classes over the whole batch (SNUNet's code); summed over outputs.
 
     ``1 - mean_k 2 Σ p_k t_k / (Σ p_k + Σ t_k + ε)``; the code's focal loss has γ = 0, which is cross-entropy.
@@ -65,10 +79,17 @@ def ce_dice_loss(outputs: Sequence[Tensor], target: Tensor, epsilon: float = 1e-
     Code: its Dice is meant to be over the batch, as here and as its comments say, but labels come as ``(B, H, W)``, so
     that the sums run over images and rows alone: one Dice for each image column, averaged. We keep to what is meant.
 
+    Args:
+        outputs: logits of all maps; resized to the target.
+        target: ``(B, 1, H, W)``.
+        epsilon: keeps a class without pixels from a division by 0.
+        mask: ``(B, 1, H, W)``, where the label is known; None: everywhere.
+
     Raises:
         ShapeError: if the shapes differ.
     """
-    return sum((_ce_dice(at_size_of(target, logits), target, epsilon) for logits in outputs), target.new_zeros(()))
+    pixels = (known_pixels(at_size_of(target, logits), target, mask) for logits in outputs)
+    return sum((_ce_dice(*each, epsilon) for each in pixels), target.new_zeros(()))
 
 
 def _ce_dice(logits: Tensor, target: Tensor, epsilon: float) -> Tensor:
@@ -80,7 +101,12 @@ def _ce_dice(logits: Tensor, target: Tensor, epsilon: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), target) + 1 - (dice[0] + dice[1]) / 2
 
 
-def msof_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequence[float] = MSOF_WEIGHTS) -> Tensor:
+def msof_loss(
+    outputs: Sequence[Tensor],
+    target: Tensor,
+    weights: Sequence[float] = MSOF_WEIGHTS,
+    mask: Tensor | None = None,
+) -> Tensor:
     """UNet++_MSOF: ``Σ_l w_l (BCE + (1 - D) / 2)``, ``D = (2 Σ p t + 1) / (Σ t + Σ p / 2 + 1)`` over the batch.
 
     Code: Dice counts the prediction by half, so D can pass 1. The class weights that the code names have no effect
@@ -90,6 +116,7 @@ def msof_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequence[float
         outputs: the fused map, then the side outputs of X(0,4) to X(0,1).
         target: ``(B, 1, H, W)``.
         weights: one for each output.
+        mask: ``(B, 1, H, W)``, where the label is known; None: everywhere.
 
     Raises:
         ShapeError: if there are more outputs than weights, or shapes differ.
@@ -97,7 +124,8 @@ def msof_loss(outputs: Sequence[Tensor], target: Tensor, weights: Sequence[float
     if len(outputs) > len(weights):
         raise ShapeError(f"{len(outputs)} outputs but {len(weights)} weights; give one weight for each output")
     pairs = zip(outputs, weights, strict=False)
-    return sum((w * _msof(at_size_of(target, logits), target) for logits, w in pairs), target.new_zeros(()))
+    weighted = ((w, known_pixels(at_size_of(target, logits), target, mask)) for logits, w in pairs)
+    return sum((w * _msof(*each) for w, each in weighted), target.new_zeros(()))
 
 
 def _msof(logits: Tensor, target: Tensor) -> Tensor:

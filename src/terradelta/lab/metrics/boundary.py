@@ -39,8 +39,14 @@ class BoundaryScores:
         self._right = np.zeros(len(tolerances_px), np.int64)
         self._found = np.zeros(len(tolerances_px), np.int64)
 
-    def add(self, predicted: Mask, label: Mask) -> None:
-        """Count the boundaries of one image, both ``(H, W)``.
+    def add(self, predicted: Mask, label: Mask, known: Mask | None = None) -> None:
+        """Count the boundaries of one image.
+
+        Args:
+            predicted: ``(H, W)``.
+            label: ``(H, W)``.
+            known: ``(H, W)``, False where the label says nothing: a boundary pixel there, or with a neighbour there,
+                does not count. None: known everywhere.
 
         Raises:
             ShapeError: if the shapes differ.
@@ -48,6 +54,9 @@ class BoundaryScores:
         if predicted.shape != label.shape:
             raise ShapeError(f"prediction {predicted.shape} and label {label.shape} must have one shape")
         edges = boundary(predicted), boundary(label)
+        if known is not None:
+            inside = binary_erosion(known, border_value=1)
+            edges = edges[0] & inside, edges[1] & inside
         self._predicted += int(edges[0].sum())
         self._label += int(edges[1].sum())
         if edges[0].any() and edges[1].any():

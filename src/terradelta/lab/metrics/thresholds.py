@@ -1,5 +1,7 @@
 """The histogram of probabilities that gives the scores at any threshold."""
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,23 @@ class ProbabilityHistogram:
         self.bins = bins
         self._thresholds = (np.arange(1, bins + 1) / bins).astype(np.float32)
         self._counts = np.zeros((2, bins + 1), np.int64)  # (unchanged | changed, thresholds reached)
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.integer]) -> Self:
+        """The histogram that has these `pixels`, ``(2, bins + 1)``."""
+        made = cls(pixels.shape[1] - 1)
+        made._counts = pixels.astype(np.int64)
+        return made
+
+    @property
+    def pixels(self) -> NDArray[np.int64]:
+        """Numbers of pixels, unchanged and changed, by how many thresholds their probability reaches."""
+        return self._counts.copy()
+
+    def __add__(self, other: "ProbabilityHistogram") -> "ProbabilityHistogram":
+        if self.bins != other.bins:
+            raise ShapeError(f"histograms of {self.bins} and {other.bins} bins cannot be added")
+        return ProbabilityHistogram.of(self._counts + other._counts)
 
     def add(
         self, probability: NDArray[np.float32], label: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None

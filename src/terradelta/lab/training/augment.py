@@ -28,19 +28,22 @@ class Crop:
     after: NDArray[np.float32]
     label: NDArray[np.float32]
     """``(crop, crop)``, 0 or 1."""
+    known: NDArray[np.float32] | None = None
+    """``(crop, crop)``, 1 where the label is known, else 0; None: known everywhere."""
 
 
 def twin(crop: Crop, rng: np.random.Generator) -> Crop:
     """An unchanged pair: one of the two dates, twice."""
     kept = crop.before if rng.integers(2) else crop.after
-    return replace(crop, before=kept, after=kept.copy(), label=np.zeros_like(crop.label))
+    return replace(crop, before=kept, after=kept.copy(), label=np.zeros_like(crop.label), known=None)
 
 
 def pasted(crop: Crop, other: Crop, rng: np.random.Generator) -> Crop:
     """One date of a crop with the changed pixels of another crop over it, soft at their edges.
 
     What is pasted is the other crop's date that is drawn, moved to the mean and the deviation of the date below it, so
-    that its light gives nothing away. A pixel counts as changed from the middle of the edge on.
+    that its light gives nothing away. A pixel counts as changed from the middle of the edge on,
+    and its label is then known.
     """
     if not other.label.any():
         return crop
@@ -53,7 +56,9 @@ def pasted(crop: Crop, other: Crop, rng: np.random.Generator) -> Crop:
     gain = np.clip(stds[0] / np.maximum(stds[1], 1e-3), 0.5, 2)
     fitted = np.clip((patch - means[1]) * gain + means[0], 0, 1)
     dates[at] = (below + alpha * (fitted - below)).astype(np.float32)
-    return replace(crop, before=dates[0], after=dates[1], label=np.maximum(crop.label, other.label))
+    label = np.maximum(crop.label, other.label)
+    known = None if crop.known is None else np.maximum(crop.known, other.label)
+    return replace(crop, before=dates[0], after=dates[1], label=label, known=known)
 
 
 class Augmenter:
@@ -75,7 +80,7 @@ class Augmenter:
             self.noise = K.RandomGaussianNoise(0.0, config.noise, p=config.p_noise)
 
     def __call__(self, before: Tensor, after: Tensor, label: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """``(B, C, H, W)`` in [0, 1] twice and ``(B, 1, H, W)`` in {0, 1}; the same sizes come back."""
+        """``(B, C, H, W)`` in [0, 1] twice and ``(B, k, H, W)`` in {0, 1}; the same sizes come back."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self.geometry is not None:

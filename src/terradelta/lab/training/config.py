@@ -160,6 +160,9 @@ class Recipe:
     frozen: tuple[str, ...] = ()
     """Parts of the network that stay as they begin, weights and batch statistics, e.g. ``encoder.conv_stem``: with
     ImageNet weights the first stages know edges and colours already, and without them a step costs little over half."""
+    frozen_statistics: bool = False
+    """Batch normalisation keeps the statistics that the network starts with, as for fine-tuning on few pairs; its gains
+    and biases are still fitted."""
     encoder_lr: float = 1.0
     """Learning rate of the encoder, as a share of ``lr``."""
     loss: str = "multi_level"
@@ -174,12 +177,18 @@ class Recipe:
     """Mean of each band in units of ``scale``; None: measured on training crops."""
     std: tuple[float, ...] | None = None
     """Standard deviation likewise."""
+    stretch: tuple[float, float] | None = None
+    """Percentiles of a pair's values that become 0 and ``scale`` where its images are not 8 bit, as
+    `ModelCard.stretch`; None: values are taken as they are stored."""
     crop_px: int = 256
     """Side of a training crop; a multiple of the network's stride."""
     change_crops: float = 0.6
     """Share of crops that are centred near a changed pixel, of a pair that holds one; the others lie anywhere."""
     sampling: Literal["pairs", "area"] = "pairs"
     """What is drawn alike often: ``pairs``, whatever their size, or equal ``area``, so that large images give more."""
+    replay: tuple[int, float] | None = None
+    """(n, share): the pairs after the first n are of earlier data, and give this share of the crops, so that what was
+    learned from them is kept; within either part pairs are drawn alike often. None: all pairs are alike."""
     validate_on: tuple[str, ...] = ()
     """Name prefixes of the validation pairs that count, such as those of the resolution that is meant; empty: all."""
     zoom: tuple[tuple[str, float, float], ...] = (("", 0.75, 1.33),)
@@ -245,6 +254,11 @@ class Recipe:
             raise InputError(f"recipe {self.name!r}: loss is {self.loss!r}; it must be one of {', '.join(LOSSES)}")
         self._check_loss_args()
         _check_choice("Recipe.sampling", self.sampling, Recipe, "sampling")
+        if self.replay is not None and not (self.replay[0] >= 1 and 0 <= self.replay[1] <= 1):
+            raise InputError(
+                f"recipe {self.name!r}: replay is {self.replay}; it must be a number of pairs, 1 or more, and a share "
+                "from 0 to 1"
+            )
         for name in ("change_crops", "final_lr", "encoder_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"recipe {self.name!r}: {name} is {getattr(self, name)}; it must be from 0 to 1")
@@ -252,7 +266,7 @@ class Recipe:
             raise InputError(f"recipe {self.name!r}: ema_decay is {self.ema_decay}; it must be from 0 to below 1")
 
     def _check_loss_args(self) -> None:
-        taken = list(inspect.signature(LOSSES[self.loss]).parameters)[2:]
+        taken = [name for name in list(inspect.signature(LOSSES[self.loss]).parameters)[2:] if name != "mask"]
         unknown = sorted(set(self.loss_args) - set(taken))
         if unknown:
             raise InputError(

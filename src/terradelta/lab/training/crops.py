@@ -3,6 +3,7 @@
 import signal
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,14 @@ from terradelta.lab.data.pairs import LabelledPair, PairSource
 from terradelta.lab.training.augment import Augmenter, Crop, pasted, twin
 from terradelta.lab.training.config import Recipe
 from terradelta.machine import cores
+from terradelta.raster.scaling import choose_scaling
 
 __all__ = ["Crop", "CropDataset", "collate", "crop_loader", "loading_processes", "measure_bands"]
 
 DRAWS = 8
 """Pairs that are tried for a crop near change, in data where few pairs hold any."""
+WHOLLY = 0.9999
+"""A resized mask from which a pixel is known: 1 but for rounding."""
 STRIP_PX = 2**24
 """Labels of large pairs are looked through in strips of about this many pixels."""
 
@@ -77,12 +81,14 @@ class CropDataset(Dataset[Crop]):
         """A window of some pair, turned and resized to a crop."""
         number = self._number(rng, near_change)
         cut = self._cut(number, self._window(number, rng, near_change))
-        before, after, label = _turn(cut, rng, self.recipe.augmentation.orientations)
+        before, after, label, *known = _turn(cut, rng, self.recipe.augmentation.orientations)
         size = self.recipe.crop_px
         scale = np.float32(self.recipe.scale)
         dates = [_resize(x.astype(np.float32) / scale, size) for x in (before, after)]
         mask = _resize(label.astype(np.float32), size)[0] >= 0.5
-        return Crop(index, dates[0], dates[1], mask.astype(np.float32))
+        told = [_resize(x.astype(np.float32), size)[0] > WHOLLY for x in known]
+        masks = [x.astype(np.float32) for x in (mask & told[0] if told else mask, *told)]
+        return Crop(index, dates[0], dates[1], *masks)
 
     def _number(self, rng: np.random.Generator, near_change: bool) -> int:
         """Which pair; for a crop near change, one that holds some, unless a few draws find none."""
@@ -94,6 +100,9 @@ class CropDataset(Dataset[Crop]):
         return number
 
     def _any_number(self, rng: np.random.Generator) -> int:
+        if self.recipe.replay is not None:
+            own, share = self.recipe.replay
+            return int(rng.integers(own, len(self.pairs)) if rng.uniform() < share else rng.integers(own))
         if self.recipe.sampling == "pairs":
             return int(rng.integers(len(self.pairs)))
         if self._areas is None:
@@ -101,17 +110,28 @@ class CropDataset(Dataset[Crop]):
         return int(np.searchsorted(self._areas, rng.uniform() * self._areas[-1], side="right"))
 
     def _cut(self, number: int, window: tuple[int, int, int]) -> list[NDArray[Any]]:
-        """Both dates and the label ``(1, side, side)`` in a window that may reach over the image."""
+        """Both dates, the label ``(1, side, side)`` and, unless it is everywhere, where that is known.
+
+        The window may reach over the image.
+        """
         inner, pads = _inside(window, self._size(number))
         if self._is_large(number):
-            pair = self._checked(self.pairs.read_window(number, inner))
-            parts: list[NDArray[Any]] = [pair.before, pair.after, pair.label[None]]
+            pair = self._checked(self._part(number, inner))
+            parts = _arrays(pair)
         else:
-            pair = self._read(number)
-            parts = [x[:, *inner.slices] for x in (pair.before, pair.after, pair.label[None])]
+            parts = [x[:, *inner.slices] for x in _arrays(self._read(number))]
         if not any(map(any, pads)):
             return parts
         return [np.pad(x, ((0, 0), *pads), mode="reflect") for x in parts]
+
+    def _part(self, number: int, window: Tile) -> LabelledPair:
+        pair = self.pairs.read_window(number, window)
+        if self.recipe.stretch is not None and not pair.before.dtype == pair.after.dtype == np.uint8:
+            raise DataError(
+                f"{pair.name}: its values are stretched by those of the whole pair, which is too large to be kept "
+                "(Recipe.cache_mb); cut it with `terradelta data tile`"
+            )
+        return pair
 
     def _size(self, number: int) -> tuple[int, int]:
         if number not in self._sizes:
@@ -139,7 +159,17 @@ class CropDataset(Dataset[Crop]):
                 f"{pair.name}: {pair.before.shape[0]} bands, but the recipe names {len(self.recipe.bands)} "
                 f"({', '.join(self.recipe.bands)}); set Recipe.bands and the network's in_channels"
             )
-        return pair
+        return pair if self.recipe.stretch is None else self._stretched(pair)
+
+    def _stretched(self, pair: LabelledPair) -> LabelledPair:
+        """The pair with its values as `Scoring.predict` takes them, by what it holds as a whole."""
+        n = len(self.recipe.bands)
+        stretch = {"scale": self.recipe.scale, "stretch": self.recipe.stretch}
+        card = ModelCard(self.recipe.name, self.recipe.network, self.recipe.bands, (0.0,) * n, (1.0,) * n, **stretch)  # type: ignore[arg-type]
+        scaling = choose_scaling(pair.before, pair.after, pair.valid, card)
+        if scaling is None:
+            return pair
+        return replace(pair, before=scaling.apply(pair.before), after=scaling.apply(pair.after))
 
     def _where_changed(self, number: int) -> _Changed:
         if number not in self._changed:
@@ -172,7 +202,13 @@ class CropDataset(Dataset[Crop]):
 
 
 def _nbytes(pair: LabelledPair) -> int:
-    return int(pair.before.nbytes + pair.after.nbytes + pair.label.nbytes)
+    return sum(x.nbytes for x in _arrays(pair))
+
+
+def _arrays(pair: LabelledPair) -> list[NDArray[Any]]:
+    """Both dates, label and, unless it is everywhere, where that is known; ``(C, H, W)`` each."""
+    parts = [pair.before, pair.after, pair.label[None]]
+    return parts if pair.known is None else [*parts, pair.known[None]]
 
 
 def _inside(window: tuple[int, int, int], size: tuple[int, int]) -> tuple[Tile, tuple[tuple[int, int], ...]]:
@@ -208,6 +244,8 @@ def _resize(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 def collate(augmenter: Augmenter | None, card: ModelCard, seed: int) -> Callable[[list[Crop]], tuple[Tensor, ...]]:
     """A function that makes a batch of crops: augmented, normalised by the card.
 
+    A batch is (before, after, label) and, if the label of a crop is not known everywhere, where it is, 0 or 1.
+
     Each crop is augmented from its own number, so it does not matter with which others it shares a batch: one large
     batch, several accumulated ones and several devices see the same crops. This costs no more than all at once.
     """
@@ -215,17 +253,29 @@ def collate(augmenter: Augmenter | None, card: ModelCard, seed: int) -> Callable
     def one(crop: Crop) -> tuple[Tensor, Tensor, Tensor]:
         before, after = torch.from_numpy(crop.before)[None], torch.from_numpy(crop.after)[None]
         label = torch.from_numpy(crop.label)[None, None]
+        if crop.known is not None:  # what comes in at the corners is known: it is unchanged
+            label = torch.cat([label, 1 - torch.from_numpy(crop.known)[None, None]], 1)
         if augmenter is None:
             return before, after, label
         own_seed = int(np.random.SeedSequence((seed, crop.index)).generate_state(1)[0])
         return augmenter(before, after, label, own_seed)
 
     def batch(crops: list[Crop]) -> tuple[Tensor, ...]:
-        before, after, label = (torch.cat(parts) for parts in zip(*map(one, crops), strict=True))
+        parts = list(zip(*map(one, crops), strict=True))
+        before, after = (torch.cat(dates) for dates in parts[:2])
+        label = torch.cat([x[:, :1] for x in parts[2]])
         dates = [torch.from_numpy(card.normalise(x.numpy() * np.float32(card.scale))) for x in (before, after)]
-        return dates[0], dates[1], (label >= 0.5).float()
+        tensors = dates[0], dates[1], (label >= 0.5).float()
+        if all(crop.known is None for crop in crops):
+            return tensors
+        return *tensors, torch.cat([_known(x) for x in parts[2]])
 
     return batch
+
+
+def _known(label: Tensor) -> Tensor:
+    """``(1, 1, H, W)``, 1 where a label is known whose second map, if it has one, is 0 there."""
+    return (label[:, 1:] <= 1 - WHOLLY).float() if label.shape[1] > 1 else torch.ones_like(label)
 
 
 class _Batches(Sampler[list[int]]):

@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import TerradeltaError
 from terradelta.lab.data.pairs import PairSource
+from terradelta.lab.evaluation import Evaluation
 from terradelta.lab.inference.torch_predictor import TorchPredictor, channels_last
 from terradelta.lab.losses import LOSSES
 from terradelta.lab.networks import create_model
@@ -45,6 +46,7 @@ class Advance(Protocol):
 
 Progress = Callable[[str], contextlib.AbstractContextManager[Advance]]
 Announce = Callable[[str], None]
+Seen = Callable[[int, Evaluation], None]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ WAITING, LONG_RUN_S = 0.2, 30.0
 """Of a run longer than this, the share of time spent on waiting for crops from which it is said."""
 
 
-def fit(
+def fit(  # noqa: PLR0913  five of them by name alone
     recipe: Recipe,
     train: PairSource,
     val: PairSource,
@@ -74,6 +76,7 @@ def fit(
     device: str = "auto",
     progress: Progress | None = None,
     announce: Announce | None = None,
+    seen: Seen | None = None,
 ) -> ModelCard:
     """Train; the weights of the best validation F1 land in ``run/best.ckpt`` with their card.
 
@@ -92,6 +95,7 @@ def fit(
             there is one, a line on how it goes. With more processes than one, it and ``announce`` must be functions
             of a module, so that they can be pickled.
         announce: called with sentences.
+        seen: called with the step and what was found, at every validation; picklable, like ``announce``.
 
     Returns:
         The card of the best weights.
@@ -112,18 +116,19 @@ def fit(
         _check(pairs, recipe, shown, decode=decode)
     prepare_folder(recipe, run)
     if recipe.devices == 1:
-        _Trainer(fabric, recipe, train, val, run, shown).run(Interrupt())
+        _Trainer(fabric, recipe, train, val, run, shown, seen).run(Interrupt())
     else:
-        launch(fabric, partial(_train_in_process, recipe, train, val, run, shown))
+        launch(fabric, partial(_train_in_process, recipe, train, val, run, shown, seen))
     return ModelCard.from_json(load_checkpoint(run / "best.ckpt")[CARD_KEY])
 
 
 def _check(pairs: PairSource, recipe: Recipe, shown: Shown, *, decode: bool) -> None:
+    cut = recipe.stretch is None and recipe.augmentation.cuts_off
     with shown.progress(f"checking the {pairs.split} pairs") as advance:
         warning = check_pairs(
             pairs,
             recipe.bands,
-            scale=recipe.scale if recipe.augmentation.cuts_off else math.inf,
+            scale=recipe.scale if cut else math.inf,
             decode=decode,
             workers=recipe.workers,
             progress=advance,
@@ -133,21 +138,28 @@ def _check(pairs: PairSource, recipe: Recipe, shown: Shown, *, decode: bool) -> 
 
 
 def _train_in_process(
-    recipe: Recipe, train: PairSource, val: PairSource, run: Path, shown: Shown, fabric: Fabric
+    recipe: Recipe, train: PairSource, val: PairSource, run: Path, shown: Shown, seen: Seen | None, fabric: Fabric
 ) -> None:
     """In a process of its own: the first one shows how it goes."""
     shown = shown if fabric.is_global_zero else Shown(_silent, _drop)
-    _Trainer(fabric, recipe, train, val, run, shown).run(ParentWatch())
+    _Trainer(fabric, recipe, train, val, run, shown, seen).run(ParentWatch())
 
 
 class _Trainer:
     """One process of a run; the first one (of rank 0) evaluates, writes and prints."""
 
     def __init__(
-        self, fabric: Fabric, recipe: Recipe, train: PairSource, val: PairSource, run: Path, shown: Shown
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        train: PairSource,
+        val: PairSource,
+        run: Path,
+        shown: Shown,
+        seen: Seen | None,
     ) -> None:
         self.fabric, self.recipe, self.train, self.val, self.folder = fabric, recipe, train, val, run
-        self.shown = shown
+        self.shown, self.seen = shown, seen
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         last = run / "last.ckpt"
@@ -155,7 +167,7 @@ class _Trainer:
         network = create_model(recipe.network, **recipe.network_args)
         if not last.is_file():
             start(network, recipe)
-        freeze(network, recipe.frozen)
+        freeze(network, recipe.frozen, statistics=recipe.frozen_statistics)
         average = copy.deepcopy(network).requires_grad_(requires_grad=False)
         card = first_card(recipe, network, train, val)
         self.state = RunState(network, average, make_optimiser(network, recipe), card)
@@ -204,11 +216,12 @@ class _Trainer:
         total = torch.zeros((), device=fabric.device)
         for number in range(1, recipe.accumulate + 1):
             before_waiting = time.perf_counter()
-            before, after, label = (x.to(fabric.device) for x in next(batches))
+            before, after, label, *known = (x.to(fabric.device) for x in next(batches))
             waited += time.perf_counter() - before_waiting
             with fabric.no_backward_sync(model, enabled=number < recipe.accumulate):
                 dates = (x.contiguous(memory_format=torch.channels_last) for x in (before, after))
-                loss = self.loss(model.forward_with_aux(*dates), label) / recipe.accumulate
+                masked = {"mask": known[0]} if known else {}
+                loss = self.loss(model.forward_with_aux(*dates), label, **masked) / recipe.accumulate
                 fabric.backward(loss)
             total += loss.detach()
             pairs += len(label) * fabric.world_size
@@ -252,7 +265,7 @@ class _Trainer:
         if self.fabric.is_global_zero:
             bf16 = self.recipe.precision == "bf16-mixed"
             predictor = TorchPredictor(state.average, state.card, self.fabric.device, bf16=bf16)
-            values = validate(self.recipe, state, predictor, self.val, self.folder / "best.ckpt")
+            values = validate(self.recipe, state, predictor, self.val, self.folder / "best.ckpt", self.seen)
         found = (values, state.best_f1, state.evaluations_since_best)
         values, state.best_f1, state.evaluations_since_best = self.fabric.broadcast(found)
         return values

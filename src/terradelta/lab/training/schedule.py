@@ -57,8 +57,13 @@ def plateaus(scores: Sequence[float], patience: int) -> int:
     return found
 
 
-def freeze(network: nn.Module, parts: Sequence[str]) -> None:
+def freeze(network: nn.Module, parts: Sequence[str], *, statistics: bool = False) -> None:
     """Keep parts of a network as they are: no gradients, and batch normalisation by the statistics that they hold.
+
+    Args:
+        network: stays as it is but for this.
+        parts: names of its parts.
+        statistics: keep the statistics of all batch normalisation, in the other parts too.
 
     Raises:
         InputError: if the network has no such part.
@@ -70,6 +75,10 @@ def freeze(network: nn.Module, parts: Sequence[str]) -> None:
             known = ", ".join(key for key, _ in network.named_children())
             raise InputError(f"Recipe.frozen names {name!r}, which the network does not have; it has {known}") from None
         part.eval().requires_grad_(requires_grad=False)
+    if statistics:
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
 
 def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -1,6 +1,7 @@
 """Validation in the middle of a run: score the averaged weights, choose the threshold, keep the best, warn."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def first_card(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: P
         mean=mean,
         std=std,
         scale=recipe.scale,
-        stretch=STRETCH if recipe.scale == EIGHT_BIT and _is_eight_bit(train) else None,
+        stretch=recipe.stretch or (STRETCH if recipe.scale == EIGHT_BIT and _is_eight_bit(train) else None),
         stride=network.stride,
         symmetric=network.symmetric,
         tile=network.tile,
@@ -83,18 +84,37 @@ def _training(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: Pa
     names = ("steps", "batch_size", "accumulate", "devices", "seed", "loss")
     facts: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     facts |= {"data_name": train.name, "train_pairs": len(train), "val_pairs": len(val)}
-    if recipe.encoder_weights is not None:
+    if recipe.start is not None:
+        facts["start"] = recipe.start
+    elif recipe.encoder_weights is not None:
         facts["encoder_weights"] = encoder_source(network, recipe.encoder_weights)
     return facts
 
 
-def validate(recipe: Recipe, state: RunState, predictor: Predictor, val: PairSource, best: Path) -> dict[str, float]:
+def validate(
+    recipe: Recipe,
+    state: RunState,
+    predictor: Predictor,
+    val: PairSource,
+    best: Path,
+    seen: Callable[[int, Evaluation], None] | None = None,
+) -> dict[str, float]:
     """Score on the validation split; weights with a better F1 than all before are written to ``best``.
+
+    Args:
+        recipe: of the run.
+        state: of the run.
+        predictor: of the averaged weights.
+        val: the split.
+        best: a checkpoint.
+        seen: called with the step and what was found.
 
     Returns:
         F1, precision, recall and threshold, as columns of the log.
     """
-    found = evaluate(predictor, val, threshold=0.5, protocol=recipe.validation)
+    found = evaluate(predictor, val, threshold=0.5, protocol=recipe.validation, each=seen is not None)
+    if seen is not None:
+        seen(state.step, found)
     threshold = found.histogram.best_threshold()
     scores = found.histogram.confusion(threshold)
     _warn_if_collapsed(found, state.step)
