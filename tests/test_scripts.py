@@ -21,7 +21,7 @@ case "$*" in
   "-m venv --clear "*)
     echo venv >>"$LOG"
     rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python"
-    for tool in terradelta ruff mypy lint-imports; do
+    for tool in terradelta ruff mypy lint-imports mkdocs; do
       printf '#!/bin/sh\\necho "%s $*"\\n[ "${{FAIL_TOOL-}}" != %s ]\\n' $tool $tool >"$4/bin/$tool"
       chmod +x "$4/bin/$tool"
     done
@@ -32,7 +32,7 @@ case "$*" in
     exit "${{FAIL_PIP:-0}}"
     ;;
   *walk_packages*) echo "imports with PYTHONPATH=$PYTHONPATH" ;;
-  "scripts/draw_rooms "*) echo "draw_rooms $2" ;;
+  "scripts/draw_rooms "* | "scripts/draw_networks "*) echo "${{1#scripts/}} $2" ;;
   "-m pytest "*) shift 2 && printf '<%s>' "$@" && echo " in $PWD with $OMP_NUM_THREADS thread${{CI:+, CI=$CI}}" ;;
   *sys.version_info\\ \\<*) [ -z "${{FAKE_VERSION-}}" ] ;;
   *"import ensurepip, venv"*) [ -z "${{NO_ENSUREPIP-}}" ] ;;
@@ -239,13 +239,14 @@ def test_lint_runs_every_check_and_names_the_failed_ones(project: Project) -> No
     assert "mypy \n" in found.stdout
     assert "lint-imports \n" in found.stdout
     assert "draw_rooms --check\n" in found.stdout
+    assert "draw_networks --check\nmkdocs build --quiet\n" in found.stdout
     assert project.run("lint", "mypy").stdout == "--- mypy\nmypy \n"
 
 
 def test_lint_refuses_a_check_that_there_is_not(project: Project) -> None:
     found = project.run("lint", "flake8")
     assert found.returncode == 1
-    assert "there is no check 'flake8'; there are: ruff, format, mypy, imports, rooms" in found.stderr
+    assert "there is no check 'flake8'; there are: ruff, format, mypy, imports, rooms, docs" in found.stderr
     assert project.calls() == []
 
 
@@ -338,6 +339,7 @@ def test_scripts_can_be_run() -> None:
         "scripts/demo",
         "scripts/test",
         "scripts/lint",
+        "scripts/draw_networks",
         "scripts/draw_rooms",
         "scripts/test_bounds",
         ".ci/run",
