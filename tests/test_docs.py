@@ -107,3 +107,18 @@ def test_option_table_of_readme_is_the_one_of_map():
     parameters = get_command(cli.app).commands["map"].params
     options = set(itertools.chain.from_iterable(p.opts for p in parameters if p.param_type_name == "option"))
     assert named == {option for option in options if option.startswith("--")} - {"--out"}
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    pytest.importorskip("rioxarray")
+    pytest.importorskip("geopandas")
+    pytest.importorskip("matplotlib")
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"F1 0\.\d\d\n", done.stdout), done.stdout
+    assert all(cell.get("outputs", []) == [] for cell in cells)
