@@ -83,6 +83,9 @@ class ModelCard:
     """Citation of the network."""
     data: str = ""
     """Data that the weights were fitted on."""
+    domain_limit: float | None = None
+    """How far from the training images a scene may look to the network before that is worth a warning, see
+    `terradelta.predict.predictor.Predictor.strangeness`; None: not known."""
     licence: str = ""
     """Licence of the weights, with its reason."""
     scores: tuple[dict[str, Any], ...] = ()
@@ -244,6 +247,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("network_args", "training", "quantisation"), (_is_object, "an object")),
     "bands": (_list_of(_is_text), "a list of texts"),
     "threshold": (_is_share, "a number above 0 and at most 1"),
+    "domain_limit": (lambda value: value is None or (_is_number(value) and value > 0), "null or a number above 0"),
     "gsd_m": (_is_range, "null or two finite numbers"),
     "stretch": (_is_stretch, "null or two percentiles from 0 to 100, the lower one first"),
     "symmetric": (lambda value: isinstance(value, bool), "true or false"),

@@ -80,14 +80,18 @@ def export(
             "such pairs. Labels are not read."
         ),
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(help="Let `map` warn of images unlike these: labelled pairs with splits train and val."),
+    ] = None,
 ) -> None:
     """Export a trained network to ONNX and compare it with the original; or its weights to safetensors."""
     from terradelta.predict.load import find_checkpoint, find_model
 
     check_new(out)
     if out.suffix.lower() == ".safetensors":
-        if receipt or half_weights or int8 is not None:
-            raise InputError(f"--receipt, --half-weights and --int8 are for ONNX files; {out} is none")
+        if receipt or half_weights or int8 is not None or domain is not None:
+            raise InputError(f"--receipt, --half-weights, --int8 and --domain are for ONNX files; {out} is none")
         _export_safetensors(find_checkpoint(model), out)
         return
     run = find_model(model)
@@ -95,6 +99,8 @@ def export(
     if half_weights and (exported or int8 is not None):
         wanted = "floating point, so leave --int8 out" if int8 is not None else "the training run or its checkpoint"
         raise InputError(f"--half-weights needs {wanted}" + f"; {run} is exported already" * exported)
+    if domain is not None and (exported or int8 is not None):
+        raise InputError("--domain needs the training run or its checkpoint, and no --int8, which keeps what is there")
     if int8 is not None:
         if receipt:
             raise InputError("--int8 changes the result, so older receipts do not hold; evaluate the new file instead")
@@ -102,7 +108,7 @@ def export(
     elif exported:
         _copy(run, out, receipt or [])
     else:
-        _export(run, out, receipt or [], half_weights=half_weights)
+        _export(run, out, receipt or [], half_weights=half_weights, domain=domain)
 
 
 def _export_safetensors(run: Path, out: Path) -> None:
@@ -113,18 +119,22 @@ def _export_safetensors(run: Path, out: Path) -> None:
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, kernels in float16")
 
 
-def _export(run: Path, out: Path, receipts: list[Path], *, half_weights: bool = False) -> None:
+def _export(
+    run: Path, out: Path, receipts: list[Path], *, half_weights: bool = False, domain: str | None = None
+) -> None:
     """Export a checkpoint."""
     from terradelta.lab.evaluation import with_receipt
 
     with needs_train("export"):
+        from terradelta.lab.export.domain import measure_domain
         from terradelta.lab.export.to_onnx import export_onnx
         from terradelta.lab.networks.checkpoint import load_network
     network, card = load_network(run)
     for path in receipts:
         card = with_receipt(card, path)
     with console.status("exporting and comparing"):
-        check = export_onnx(network, card, out, half_weights=half_weights)
+        seen = None if domain is None else measure_domain(network, card, domain)
+        check = export_onnx(network, card, out, half_weights=half_weights, domain=seen)
     gaps = ", ".join(f"{precision} {gap:.2g}" for precision, gap in check.largest_difference.items())
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference in probability: {gaps}")
 

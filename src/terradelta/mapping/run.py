@@ -17,6 +17,7 @@ from terradelta.files import write_whole
 from terradelta.html.pictures import thumbnail
 from terradelta.mapping.answer import pair_summary
 from terradelta.mapping.damage import TolerantPair
+from terradelta.mapping.domain import domain_warnings
 from terradelta.mapping.evidence import MARGIN_PX, Evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.memory import trim
@@ -354,7 +355,7 @@ class _Run:
 def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor) -> list[str]:
     purpose, *remarks = predictor.remarks(pair.grid)
     if predictor.fitted:
-        remarks += range_warnings(pair, predictor.card)
+        remarks += range_warnings(pair, predictor.card) or domain_warnings(pair, predictor, scaling)
     found = [*alignment.lines(), *pair.preflight.lines(), *([] if scaling is None else scaling.lines(pair.bands))]
     warnings = [line for line in (*remarks, *found) if line.startswith("Warning")]
     facts = [line for line in (pair_summary(pair.preflight), *found, *remarks) if line not in warnings]

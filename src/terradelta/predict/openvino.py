@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError
 from terradelta.machine import CPUINFO, cpu_flags
-from terradelta.predict.predictor import Predictor
+from terradelta.predict.predictor import Predictor, pad_reflect
 from terradelta.predict.upsampling import before_upsampling, upsampled
 
-__all__ = ["OpenVINOPredictor", "Precision", "cpu_has_bf16", "cpu_has_int8"]
+__all__ = ["STRANGENESS", "OpenVINOPredictor", "Precision", "cpu_has_bf16", "cpu_has_int8"]
 
+STRANGENESS = "strangeness"
+"""Output of an ONNX file besides ``logits``, see `Predictor.strangeness`."""
 Precision = Literal["auto", "f32", "bf16"]
 """Of all that is not in 8-bit integers already."""
 _STATIC_PX = 512 * 512
@@ -78,7 +80,8 @@ class OpenVINOPredictor(Predictor):
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         self._identity = _identity(self.path, precision)
-        self._model, self._options = model, options
+        self._model, self._looks = _parted(model)
+        self._options = options
         self._forms: dict[tuple[int, ...], tuple[ov.InferRequest, int]] = {}
 
     @property
@@ -103,6 +106,16 @@ class OpenVINOPredictor(Predictor):
             ) from error
         logits = np.array(found["logits"], np.float32)
         return upsampled(logits, factor) if factor > 1 else logits
+
+    def strangeness(self, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32] | None:
+        """``(2, B)``; None where the file does not say it."""
+        if self._looks is None:
+            return None
+        compiled = _core().compile_model(self._looks, "CPU", {**self._options, "INFERENCE_PRECISION_HINT": "f32"})
+        request = compiled.create_infer_request()
+        dates = (pad_reflect(self.card.normalise(values), self.card.stride) for values in (before, after))
+        found = request.infer(dict(zip(("before", "after"), dates, strict=True)))
+        return np.array(found[STRANGENESS], np.float32).reshape(2, -1)
 
     def release(self) -> None:
         """Let go of the buffers between the layers: hundreds of megabytes after large tiles."""
@@ -138,6 +151,19 @@ class OpenVINOPredictor(Predictor):
             return _core().compile_model(model, "CPU", self._options).create_infer_request(), factor
         except RuntimeError as error:
             raise ModelError(f"{self.path}: OpenVINO cannot run this network ({_last_line(error)})") from error
+
+
+def _parted(model: ov.Model) -> tuple[ov.Model, ov.Model | None]:
+    """The network, and what tells how strange its images are, where the file holds it."""
+    outputs = {name: port for port in model.outputs for name in port.get_names()}
+    if STRANGENESS not in outputs:
+        return model, None
+    parts = []
+    for name in ("logits", STRANGENESS):
+        part = ov.Model([outputs[name]], model.get_parameters(), model.get_friendly_name())
+        part.output(0).set_names({name})
+        parts.append(part)
+    return parts[0], parts[1]
 
 
 def _fits(model: ov.Model, shape: tuple[int, ...]) -> bool:

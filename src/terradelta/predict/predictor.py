@@ -113,6 +113,17 @@ class Predictor(ABC):
         scaled += np.float32(self.card.logit_bias)
         return sigmoid(scaled)
 
+    def strangeness(self, before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32] | None:
+        """How far two images look from those of the training to the network's encoder: ``(2, B)`` of both dates.
+
+        About 1 for images of the training, larger for others; see `terradelta.lab.export.domain`. None: not known.
+
+        Args:
+            before: ``(B, C, H, W)`` raw sensor values, as for `predict`; some 256 pixels a side.
+            after: the same of the second date.
+        """
+        return None
+
     def _check_range(self, *dates: NDArray[Any]) -> None:
         """Raise BandError for integers that must be stretched first; floats are what `Scaling.apply` gives."""
         for values in dates:

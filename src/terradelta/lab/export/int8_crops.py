@@ -19,7 +19,7 @@ from terradelta.lab.data.pair_table import read_rows
 from terradelta.raster.pair import Pair, open_pair
 from terradelta.raster.scaling import Scaling, choose_scaling, scaled_dates, scaling_of
 
-__all__ = ["CalibrationCrops", "read_calibration"]
+__all__ = ["CalibrationCrops", "LabelledCrops", "read_calibration"]
 
 Dates = tuple[NDArray[np.float32], NDArray[np.float32]]
 _TRIES = 20
@@ -112,7 +112,7 @@ def _open(location: str, card: ModelCard, stack: ExitStack) -> _Pairs:
     if len(images) == 2 and all(Path(image).expanduser().is_file() for image in images):
         names = f"{Path(images[0]).name}, {Path(images[1]).name}"
         return _Scenes(names, [(Path(images[0]).expanduser(), Path(images[1]).expanduser())], card, stack)
-    return _Labelled(location, card)
+    return LabelledCrops(location, card)
 
 
 def _beside(table: Path, before: str, after: str) -> tuple[Path, Path]:
@@ -120,23 +120,32 @@ def _beside(table: Path, before: str, after: str) -> tuple[Path, Path]:
     return table.parent / Path(before).expanduser(), table.parent / Path(after).expanduser()
 
 
-class _Labelled:
-    """Pairs as for training; their labels are not decoded."""
+class LabelledCrops:
+    """Windows of pairs as for training, as the model takes them; their labels are not decoded.
 
-    def __init__(self, location: str, card: ModelCard) -> None:
+    Args:
+        location: see `read_calibration`.
+        card: of the model.
+        split: None: ``train``, or all where there are no splits.
+    """
+
+    def __init__(self, location: str, card: ModelCard, split: str | None = None) -> None:
         self._card = card
         self._scaling: tuple[int, Scaling | None] | None = None
         _, layout = find_data(location)
-        self._pairs = layout.pairs("train" if "train" in layout.splits else ALL)
+        self._pairs = layout.pairs(split or ("train" if "train" in layout.splits else ALL))
         self.name = f"{self._pairs.name} {self._pairs.split}"
 
     def __len__(self) -> int:
+        """Number of pairs."""
         return len(self._pairs)
 
     def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of a pair."""
         return self._pairs.size(index)
 
     def crop(self, index: int, window: Tile) -> Dates | None:
+        """Both dates in a window of a pair, ``(C, h, w)``."""
         if self._scaling is None or self._scaling[0] != index:
             self._scaling = index, self._scaling_of(index)
         found = scaled_dates(self._pairs.read_dates(index, window), None, self._scaling[1], self._card.fill)

@@ -10,17 +10,19 @@ import onnx
 import onnx.numpy_helper
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError, OutputError
 from terradelta.files import whole_file
+from terradelta.lab.export.domain import Domain, DomainHead
 from terradelta.lab.inference.fused import fused
 from terradelta.lab.inference.torch_predictor import TorchPredictor
 from terradelta.lab.networks import ChangeNetwork, receptive_field
 from terradelta.logs import quiet
 from terradelta.predict.load import PrecisionWarning
-from terradelta.predict.openvino import OpenVINOPredictor, Precision, cpu_has_bf16
+from terradelta.predict.openvino import STRANGENESS, OpenVINOPredictor, Precision, cpu_has_bf16
 
 __all__ = ["ExportCheck", "export_onnx"]
 
@@ -45,7 +47,9 @@ class ExportCheck:
     """The input shapes that were compared."""
 
 
-def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path, *, half_weights: bool = False) -> ExportCheck:
+def export_onnx(
+    network: ChangeNetwork, card: ModelCard, path: Path, *, half_weights: bool = False, domain: Domain | None = None
+) -> ExportCheck:
     """Write the network with its card to an ONNX file of any batch, height and width, and compare.
 
     Args:
@@ -53,6 +57,7 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path, *, half_wei
         card: its card; goes into the file's metadata.
         path: the file to write, ``.onnx``. It appears only once the comparison holds.
         half_weights: store weights as float16, for a file of half the size; they are float32 again when it is loaded.
+        domain: what the training images look like to the network; the file then tells how strange its images are.
 
     Returns:
         The differences that were found, on random images of two batch and image sizes.
@@ -72,8 +77,11 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path, *, half_wei
         tile=network.tile,
         overlap=network.overlap,
         receptive_field=receptive_field(network, len(card.bands)),
+        domain_limit=None if domain is None else domain.limit,
     )
-    model = _trace(_fold_batch_norm(copy.deepcopy(fused(eager))), len(card.bands), card.stride)
+    folded = _fold_batch_norm(copy.deepcopy(fused(eager)))
+    traced, names = (folded, ["logits"]) if domain is None else (_Looking(folded, domain.head), ["logits", STRANGENESS])
+    model = _trace(traced, len(card.bands), card.stride, names)
     if half_weights:
         _store_as_half(model.graph)
     entry = model.metadata_props.add()
@@ -84,7 +92,21 @@ def export_onnx(network: ChangeNetwork, card: ModelCard, path: Path, *, half_wei
         return _compare(eager, card, temporary, half_weights=half_weights)
 
 
-def _trace(network: ChangeNetwork, bands: int, stride: int) -> onnx.ModelProto:
+class _Looking(nn.Module):
+    """Logits, and the strangeness of both dates ``(2 B,)``."""
+
+    def __init__(self, network: ChangeNetwork, head: DomainHead) -> None:
+        super().__init__()
+        self.network, self.head = network, copy.deepcopy(head).float()
+
+    def forward(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, C, H, W) x 2 -> (B, 1, H, W), (2 B,)``."""
+        features = self.network.features(torch.cat([before, after]))
+        assert features is not None
+        return self.network(before, after), self.head(features)
+
+
+def _trace(network: nn.Module, bands: int, stride: int, names: list[str]) -> onnx.ModelProto:
     rows, cols = torch.export.Dim("rows", min=1, max=2048), torch.export.Dim("cols", min=1, max=2048)
     axes = {0: torch.export.Dim("batch", min=1, max=4096), 2: stride * rows, 3: stride * cols}
     example = torch.zeros(2, bands, 4 * stride, 6 * stride)
@@ -95,7 +117,7 @@ def _trace(network: ChangeNetwork, bands: int, stride: int) -> onnx.ModelProto:
             (example, example.clone()),
             dynamo=True,
             input_names=["before", "after"],
-            output_names=["logits"],
+            output_names=names,
             dynamic_shapes=(axes, dict(axes)),
             opset_version=OPSET,
             verbose=False,

@@ -38,6 +38,10 @@ class ChangeNetwork(nn.Module):
         """Logits of the final map first, then those of the auxiliary heads at their own sizes, fine to coarse."""
         raise ShapeError(f"{type(self).__name__} defines neither forward nor forward_with_aux")  # pragma: no cover
 
+    def features(self, images: Tensor) -> Tensor | None:
+        """What one date's images look like to the encoder: ``(B, C, H, W) -> (B, F)``; None: it cannot be said."""
+        return None
+
     def check_inputs(self, before: Tensor, after: Tensor, channels: int) -> None:
         """Raise ShapeError unless both inputs are ``(B, channels, H, W)`` of one size."""
         if torch.compiler.is_compiling():

@@ -299,6 +299,10 @@ class MLLASiaNet(ChangeNetwork):
         heads = [self.head, *self.aux_heads]
         return [self._full_size(head(x), before) for head, x in zip(heads, maps, strict=False)]
 
+    def features(self, images: Tensor) -> Tensor:
+        """Means over the image of all levels of the encoder but the finest: ``(B, C, H, W) -> (B, F)``."""
+        return torch.cat([level.mean((2, 3)) for level in self.encoder(images)[1:]], 1)
+
     def _decode(self, before: Tensor, after: Tensor) -> list[Tensor]:
         self.check_inputs(before, after, self.in_channels)
         both = self.encoder(torch.cat([before, after], 0))  # dates share weights and one batch: (2B, C, h, w)
