@@ -39,8 +39,8 @@ def domain_warnings(pair: Pair, predictor: Predictor, scaling: Scaling | None) -
     which = ("first", "second")[date]
     return [
         f"Warning: to the model {predictor.name} the {which} date looks unlike what it was trained on "
-        f"({medians[date]:.1f}; 19 of 20 of its own validation images are within {limit:.1f}): its result here is untested. "
-        "--method irmad finds any change."
+        f"({medians[date]:.1f}; 19 of 20 of its own validation images are within {limit:.1f}): its result here is "
+        "untested. --method irmad finds any change."
     ]
 
 
