@@ -20,7 +20,7 @@ from terradelta.predict.classical import load_method
 from terradelta.review.store import read_review
 from terradelta.view.server import bundle_is_built
 from terradelta.view.serving import View
-from terradelta.view.session import ViewOptions
+from terradelta.view.view_session import ViewOptions
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page needs a browser: pip install playwright")
 expect = playwright.expect

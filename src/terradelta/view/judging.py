@@ -26,7 +26,7 @@ from terradelta.review.verdicts import Kind, Verdict, VerdictRow
 from terradelta.strangers import printable, read_json
 from terradelta.view.grow import grow
 from terradelta.view.looking import session_of, unhidden
-from terradelta.view.session import Session
+from terradelta.view.view_session import Session
 
 __all__ = [
     "body_of",

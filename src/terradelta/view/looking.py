@@ -18,7 +18,7 @@ from terradelta.products.writer import POLYGONS
 from terradelta.view.dates import DATES
 from terradelta.view.polygon_index import BOUNDS, PolygonIndex, Query
 from terradelta.view.product import map_record, scene_record
-from terradelta.view.session import FORMATS, PROBABILITY_LAYER, Session, encoded
+from terradelta.view.view_session import FORMATS, PROBABILITY_LAYER, Session, encoded
 
 __all__ = ["chip", "chip_window", "outlines", "polygon", "polygons", "scene", "session_of", "tile"]
 
