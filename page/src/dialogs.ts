@@ -3,6 +3,7 @@
 import { fetched, type Scene } from "./api";
 import { button, h } from "./dom";
 import { dialog } from "./keys";
+import { counted } from "./words";
 
 /** Save what the server makes of the accepted changes as a file. */
 async function save(format: "gpkg" | "geojson", name: string): Promise<void> {
@@ -29,7 +30,7 @@ export function teachDialog(scene: Scene, judged: number, drawn: number): void {
   const command = h("code", { tabIndex: 0 }, scene.commands.teach ?? "");
   const copy = button("Copy", () => void copied(scene.commands.teach ?? "", copy));
   dialog("Try again with what I taught",
-    h("p", {}, `${judged} judged polygons and ${drawn} drawings become labels: accepted is changed, rejected and its surroundings are unchanged. ` +
+    h("p", {}, `${counted(judged, "judged polygon")} and ${counted(drawn, "drawing")} become labels: accepted is changed, rejected and its surroundings are unchanged. ` +
       "This command trains the model on them, and says whether it got better on verdicts that it did not see:"),
     h("div", { className: "command" }, command, copy),
     h("p", { className: "muted" }, "Run it where terradelta is installed with the extra [train]; then map the pair again with --model RUN."));

@@ -63,10 +63,10 @@ function choice<T extends string>(id: string, label: string, options: [T, string
 /** Layers, threshold, smallest area, opacity. The areas go in equal steps of their logarithm. */
 export function layers(scene: Scene, store: Store, largest: () => number): HTMLElement {
   const base = Math.max(scene.area_unit === "px" ? 1 : scene.min_area, 1);
-  const top = (): number => Math.max(largest(), base * 10);
+  const top = (): number => Math.max(largest(), base * 1.1);
   const areas: Range = {
     low: 0, high: 100, step: 1,
-    from: (at) => (at === 0 ? scene.min_area : +(base * (top() / base) ** (at / 100)).toPrecision(2)),
+    from: (at) => (at === 0 ? scene.min_area : floored(base * (top() / base) ** (at / 100))),
     to: (value) => (value <= base ? 0 : (100 * Math.log(value / base)) / Math.log(top() / base)),
     shown: (value) => area(value, scene.area_unit),
   };
@@ -78,6 +78,12 @@ export function layers(scene: Scene, store: Store, largest: () => number): HTMLE
     slider(store, "minArea", "Smallest area", areas, "Smaller polygons are neither listed nor drawn; pixels stay."),
     slider(store, "opacity", "Opacity", { low: 0, high: 1, step: 0.05, shown: share }, "Of change and probability"),
     moved(scene, store, note));
+}
+
+/** Rounded down to two digits, so that the largest polygon is never left out. */
+function floored(value: number): number {
+  const digit = 10 ** (Math.floor(Math.log10(value)) - 1);
+  return +(Math.floor(value / digit) * digit).toPrecision(2);
 }
 
 /** Says that the painted pixels are no longer those of the polygons. */

@@ -14,6 +14,10 @@ const MODES: [Mode, string, string][] = [["swipe", "Swipe", "S"], ["blink", "Bli
 const BLINK_MS = 700;
 /** Part of the width that a key moves the swipe by. */
 const NUDGE = 0.05;
+/** Pixels of the screen at the edges of a map that bars and the card cover: top, right, bottom, left. */
+const CLEAR = [96, 24, 170, 24];
+/** Pixels of the screen that a pixel of the map gets at most when a polygon is visited. */
+const LARGEST = 6;
 
 type Listener = (map: OlMap) => void;
 
@@ -65,14 +69,12 @@ export class Panes {
     this.view.fit(this.scene.extent, { size: this.panes[0].map.getSize(), padding: [24, 24, 24, 24] });
   }
 
-  /** Zoom to an extent, so that its surroundings are seen. */
-  visit(extent: number[]): void {
-    const size = Math.max(extent[2] - extent[0], extent[3] - extent[1], 12 * this.ground.pixel);
-    const [x, y] = [(extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2];
-    const [width, height] = this.panes[0].map.getSize() ?? [600, 600];
+  /** Zoom to an extent with its surroundings, clear of what lies above the map. */
+  visit([xmin, ymin, xmax, ymax]: number[]): void {
+    const margin = 0.4 * Math.max(xmax - xmin, ymax - ymin);
+    const surroundings = [xmin - margin, ymin - margin, xmax + margin, ymax + margin];
     this.view.cancelAnimations();
-    this.view.setCenter([x, y]);
-    this.view.setResolution((size * 2.5) / Math.min(width, height));
+    this.view.fit(surroundings, { size: this.panes[0].map.getSize(), padding: CLEAR, minResolution: this.ground.pixel / LARGEST });
   }
 
   /** The other date; in another mode, first blink. */

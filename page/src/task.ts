@@ -14,6 +14,8 @@ import { counted } from "./words";
 const LABELS: [Label, string, string, string][] = [
   ["changed", "Changed", "1", "accept"], ["unchanged", "Unchanged", "0", "reject"], ["unsure", "Unsure", "U", "unsure"],
 ];
+/** Pixels of the map between a sample and the square around it. */
+const RING = 5;
 const MARKER = [
   new Style({ stroke: new Stroke({ color: "rgb(0 0 0 / 0.8)", width: 5 }) }),
   new Style({ stroke: new Stroke({ color: "#ffffff", width: 2 }) }),
@@ -69,7 +71,7 @@ export class Task {
     const sample = this.samples[to];
     if (sample) {
       this.source.clear(true);
-      this.source.addFeature(new Feature(fromExtent(sample.pixel)));
+      this.source.addFeatures([sample.pixel, ring(sample.pixel)].map((extent) => new Feature(fromExtent(extent))));
       this.view.fit(sample.window);
     }
     this.draw();
@@ -109,6 +111,12 @@ export class Task {
       ...LABELS.map(([label, word, key, look]) =>
         button(word, () => void this.label(label), key, { className: `verdict ${look}`, "aria-pressed": String(sample.label === label) })));
   }
+}
+
+/** A square around a pixel that is easier to find. */
+function ring([xmin, ymin, xmax, ymax]: number[]): number[] {
+  const [dx, dy] = [RING * (xmax - xmin), RING * (ymax - ymin)];
+  return [xmin - dx, ymin - dy, xmax + dx, ymax + dy];
 }
 
 function interval({ ready, lines }: Interval): HTMLElement {

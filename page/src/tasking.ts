@@ -7,7 +7,7 @@ import { Task } from "./task";
 
 export function startTask(parts: Parts): HTMLElement[] {
   const { scene, view, store, panes } = parts;
-  store.set({ change: false, probability: false, outlines: false });
+  store.set({ mode: "side", change: false, probability: false, outlines: false });
   const messages = new Messages();
   const task = new Task(view, (error) => messages.fail(error));
   panes.above(() => [task.layer()]);

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from tests.review.conftest import made, product
 
 from terradelta.view.server import create_app
-from terradelta.view.session import Session, ViewOptions
+from terradelta.view.view_session import Session, ViewOptions
 
 __all__ = ["made", "product"]
 

@@ -15,6 +15,9 @@ from tests.review.conftest import PLACE, SHAPE, write_dates
 from terradelta.geo.grid import Tile
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.raster.pair import open_pair
+from terradelta.raster.source import read_source
+from terradelta.raster.warp import Layer
+from terradelta.view import dates as dates_module
 from terradelta.view.dates import Dates
 from terradelta.view.product import open_product
 
@@ -250,3 +253,27 @@ def test_coregistered_dates_are_shown_as_they_were_mapped(tmp_path: Path):
     second, _ = dates.picture("after", inner, (100, 100))
     assert np.abs(first.astype(int) - second).mean() < 3
     dates.close()
+
+
+def test_an_image_without_overviews_is_thinned_out_once(product: Path, made: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(dates_module, "_OVERVIEW_SIDE", 35)  # a quarter of the scene
+    with rasterio.open(made / "after.tif") as source:
+        truth = source.read()
+    dates = Dates(open_product(product))
+    dates.prepare()
+    monkeypatch.setattr(Layer, "_read_plain", None)  # from now on the file is not read any more
+    picture, valid = dates.picture("after", ALL, (25, 35))
+    assert valid.all()
+    assert (picture == truth[:, 2::4, 2::4]).all()
+    part, _ = dates.picture("after", Tile(40, 60, 40, 80), (5, 10))
+    assert (part == truth[:, 40 + 6 : 80 : 8, 60 + 6 : 140 : 8]).all()
+    with pytest.raises(TypeError):
+        dates.picture("after", ALL, (50, 70))  # that fine, it is
+    dates.close()
+    monkeypatch.undo()
+    copy = shutil.copy(made / "after.tif", tmp_path / "after.tif")
+    with rasterio.open(copy, "r+") as target:
+        target.build_overviews([2, 4], Resampling.average)
+    layer = Layer(read_source(copy), (1, 2, 3), open_product(product).grid, Resampling.bilinear)
+    assert layer.has_overviews
+    layer.close()

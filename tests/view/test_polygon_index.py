@@ -71,9 +71,9 @@ def test_filters(index: PolygonIndex):
 
 
 def test_outlines_and_fields_by_id(index: PolygonIndex):
-    found = index.outlines([40, 3])
-    assert found[3].equals(shapely.box(2, -3, 3, -2))
-    assert found[40].equals(shapely.box(39, -40, 40, -39))
+    last, third = index.outlines([40, 3])
+    assert third.equals(shapely.box(2, -3, 3, -2))
+    assert last.equals(shapely.box(39, -40, 40, -39))
     assert index.attributes(3)["id"] == 3
     for number in (0, 41):
         with pytest.raises(InputError, match=f"no polygon with the id {number}; ids are 1 to 40"):

@@ -47,7 +47,7 @@ def open_page(
     with _needs_view():
         from terradelta.view.server import HOW_TO_BUILD, bundle_is_built
         from terradelta.view.serving import address, bind, bind_usual, serve
-        from terradelta.view.session import Session, ViewOptions
+        from terradelta.view.view_session import Session, ViewOptions
 
     session = Session(product, ViewOptions(before, after, author, task))
     for problem in session.dates.problems():

@@ -167,6 +167,16 @@ class Layer:
             view = files.enter_context(self._view(max(1, math.floor(step))))
             return self._read(self._warp(files, view, self._moved(tile).resized(shape)), Tile(0, 0, *shape), shape)
 
+    @property
+    def has_overviews(self) -> bool:
+        """Whether the file itself has overviews, without which thinning it out decodes all of it.
+
+        Raises:
+            RasterError: if the file cannot be opened.
+        """
+        with self._reporting(self.grid.tile), self.source.open() as file:
+            return bool(file.overviews(self.selected[0]))
+
     @contextmanager
     def _reporting(self, tile: Tile) -> Iterator[None]:
         """GDAL's options for the file; its failures in our words."""

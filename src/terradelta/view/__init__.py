@@ -48,7 +48,7 @@ class _CallableRoom(types.ModuleType):
 
         try:
             from terradelta.view.serving import View
-            from terradelta.view.session import ViewOptions
+            from terradelta.view.view_session import ViewOptions
         except ModuleNotFoundError as error:
             raise MissingExtraError("terradelta.view", "view") from error
         options = ViewOptions(before, after, author, None if task is None else Path(task))

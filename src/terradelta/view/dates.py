@@ -1,5 +1,6 @@
 """Pictures of the two dates, read from the original images as `map` read them: the same masks, values and shift."""
 
+import contextlib
 import dataclasses
 import threading
 from pathlib import Path
@@ -27,7 +28,8 @@ from terradelta.view.product import Product
 __all__ = ["DATES", "Dates"]
 
 DATES = ("before", "after")
-_PREVIEW_SIDE = 1024
+_PREVIEW_SIDE, _OVERVIEW_SIDE = 1024, 2048
+"""Sides of what `map` measures its stretch on, and of what is kept of an image without overviews, pixels."""
 
 
 class Dates:
@@ -58,6 +60,14 @@ class Dates:
             for name, date in zip(DATES, self._dates, strict=True)
             if date.problem
         ]
+
+    def prepare(self) -> None:
+        """Thin out what has no overviews, and measure the stretch: the first tiles then need not wait for it."""
+        with contextlib.suppress(TerradeltaError):  # it is said where the tile is asked for
+            for date in self._dates:
+                if date.layer is not None:
+                    date.overview()
+            self._shading()
 
     def compare(self) -> None:
         """Compare both files with those that were mapped, by their SHA-256: that takes a second for a gigabyte."""
@@ -91,11 +101,10 @@ class Dates:
     def _measured(self) -> Shade:
         there = [date for date in self._dates if date.layer is not None]
         first, last = there[0], there[-1]
-        shape = self._product.tiles.grid.shape_within(_PREVIEW_SIDE)
         if all(date.dtype == np.uint8 for date in there):  # nothing to measure
             empty = np.zeros((first.count, 1, 1), np.uint8)
             return shade_of(empty, empty, np.ones((1, 1), bool))
-        (before, valid), (after, valid_after) = first.thinned(shape), last.thinned(shape)
+        (before, valid), (after, valid_after) = first.thinned(), last.thinned()
         return shade_of(before, after, valid & valid_after)
 
     def close(self) -> None:
@@ -115,6 +124,7 @@ class _Date:
         self.layer: Layer | None = None
         self.problem = self.difference = ""
         self._compared = False
+        self._overview: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
         self._lock = threading.Lock()
         try:
             if given is None and is_url(self.path):
@@ -142,13 +152,28 @@ class _Date:
 
     def read(self, tile: Tile, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values ``(C, *shape)`` and where they are valid."""
-        layer = self._layer()
+        layer, side = self._layer(), max(self._product.tiles.grid.shape)
+        if side > _OVERVIEW_SIDE and min(tile.height / shape[0], tile.width / shape[1]) >= side / _OVERVIEW_SIDE:
+            overview = self.overview()
+            if overview is not None:
+                return _cut(overview, self._product.tiles.grid.shape, tile, shape)
         with self._lock:
             return layer.read_resized(tile, shape)
 
-    def thinned(self, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """The whole date, as `map` thins it out."""
-        layer = self._layer()
+    def overview(self) -> tuple[NDArray[Any], NDArray[np.bool_]] | None:
+        """The whole date thinned out to 2048 pixels a side, once and for all; None where the file has overviews."""
+        layer, grid = self._layer(), self._product.tiles.grid
+        with self._lock:
+            if self._overview is None and max(grid.shape) > _OVERVIEW_SIDE and not layer.has_overviews:
+                self._overview = layer.read_decimated(grid.shape_within(_OVERVIEW_SIDE))
+            return self._overview
+
+    def thinned(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The whole date, as `map` thins it out for its pictures."""
+        layer, grid = self._layer(), self._product.tiles.grid
+        shape, overview = grid.shape_within(_PREVIEW_SIDE), self.overview()
+        if overview is not None:
+            return _cut(overview, grid.shape, grid.tile, shape)
         with self._lock:
             return layer.read_decimated(shape)
 
@@ -211,6 +236,21 @@ class _Date:
         if record is not None and shown.shape == grid.shape == record.size_px:
             layer.move(ShiftField(record.size_px, np.array(record.nodes_px, np.float64)))
         return layer
+
+
+def _cut(
+    overview: tuple[NDArray[Any], NDArray[np.bool_]], whole: tuple[int, int], tile: Tile, shape: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """A tile of a grid of shape ``whole``, picked from a thinned-out view of all of it."""
+    values, valid = overview
+    rows, cols = (
+        np.minimum(((start + (np.arange(count) + 0.5) * size / count) * have / length).astype(np.intp), have - 1)
+        for start, size, count, have, length in (
+            (tile.row, tile.height, shape[0], valid.shape[0], whole[0]),
+            (tile.col, tile.width, shape[1], valid.shape[1], whole[1]),
+        )
+    )
+    return values[:, rows[:, None], cols], valid[rows[:, None], cols]
 
 
 def _difference(now: InputRecord, known: InputRecord) -> str:

@@ -26,7 +26,7 @@ from terradelta.review.verdicts import Kind, Verdict, VerdictRow
 from terradelta.strangers import printable, read_json
 from terradelta.view.grow import grow
 from terradelta.view.looking import session_of, unhidden
-from terradelta.view.session import Session
+from terradelta.view.view_session import Session
 
 __all__ = [
     "body_of",
@@ -300,7 +300,7 @@ def _outline(session: Session, number: int) -> shapely.Geometry:
     if session.polygons is None:
         raise HTTPException(409, "this product has no change.gpkg; map the pair again")
     session.polygons.attributes(number)
-    return session.polygons.outlines([number])[number]
+    return session.polygons.outlines([number])[0]
 
 
 def _id(value: Any, name: str) -> int:  # noqa: ANN401  JSON

@@ -150,8 +150,8 @@ class PolygonIndex:
             raise InputError(f"there is no polygon with the id {number}; ids are 1 to {self.count}")
         return {name: values[0] for name, values in self.table(np.array([found])).items()}
 
-    def outlines(self, numbers: Sequence[int]) -> dict[int, shapely.Geometry]:
-        """Outlines of the polygons with some ids, in the CRS of the scene."""
+    def outlines(self, numbers: Sequence[int]) -> list[shapely.Geometry]:
+        """Outlines of the polygons with some ids, in their order and in the CRS of the scene."""
         found: dict[int, shapely.Geometry] = {}
         with self._database() as database:
             for start in range(0, len(numbers), _VARIABLES):
@@ -160,7 +160,7 @@ class PolygonIndex:
                 rows = database.execute(f'SELECT id, geom FROM "{LAYER}" WHERE fid IN ({marks})', asked).fetchall()
                 shapes = shapely.from_wkb([blob[_HEADER_BYTES:] for _, blob in rows])
                 found |= {number: shape for (number, _), shape in zip(rows, shapes, strict=True)}
-        return found
+        return [found[number] for number in numbers]
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:

@@ -21,7 +21,7 @@ from terradelta.errors import OutputError, TerradeltaError
 from terradelta.view import judging, looking
 from terradelta.view.gate import Gate
 from terradelta.view.labelling import LabellingTask
-from terradelta.view.session import Session
+from terradelta.view.view_session import Session
 
 __all__ = ["BUNDLE", "HOW_TO_BUILD", "bundle_is_built", "create_app"]
 

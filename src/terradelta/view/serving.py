@@ -13,7 +13,7 @@ import uvicorn
 
 from terradelta.errors import InputError, OutputError
 from terradelta.view.server import create_app
-from terradelta.view.session import Session, ViewOptions
+from terradelta.view.view_session import Session, ViewOptions
 
 __all__ = ["LOOPBACK", "View", "address", "bind", "bind_usual", "serve"]
 

@@ -76,6 +76,7 @@ class Session:
 
     def _begin(self) -> None:
         importlib.import_module("rio_tiler.reader")
+        self.dates.prepare()
         self.dates.compare()
 
     def tile(self, layer: str, level: int, x: int, y: int, extension: str) -> bytes | None:
