@@ -23,7 +23,7 @@ SERVER = Path(__file__).with_name("server.py")
 PRODUCTS = {
     "change.qml",
     *("change.gpkg", "change.tif", "change.tif.aux.xml", "probability.tif", "receipt.json", "report.html"),
-    "thumbnail.jpg",
+    *("item.json", "thumbnail.jpg"),
 }
 
 

@@ -38,6 +38,7 @@ from terradelta.mapping.staging import WorkFolder, check_free, work_folder
 from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.polygons import check_measurable
+from terradelta.products.stac_item import write_item
 from terradelta.products.vectors import check_vectors, write_vectors
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Rules, Summary
 from terradelta.raster.overlap import aoi_record
@@ -172,6 +173,7 @@ def map_change(
             write_report(work.product / REPORT, receipt, pictures)
             write_whole(work.product / THUMBNAIL, thumbnail(pictures, THUMBNAIL_SIDE))
             write_receipt(receipt, work.product / RECEIPT)
+            write_item(work.product, work.out, receipt, pair.grid.on_map, pair.sources)
     return ChangeMap(out, receipt)
 
 
