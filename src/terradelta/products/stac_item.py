@@ -183,7 +183,7 @@ def _code(crs: CRS) -> str | None:
 
 
 def _assets(folder: Path, receipt: MapReceipt) -> dict[str, Any]:
-    assets = {}
+    assets: dict[str, dict[str, Any]] = {}
     for name, (key, title, media, roles) in _FILES.items():
         if not (folder / name).exists():
             continue
