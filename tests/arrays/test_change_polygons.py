@@ -4,6 +4,7 @@ import dask.array
 import geopandas
 import numpy as np
 import pytest
+import rioxarray
 import xarray
 from rasterio.warp import transform_bounds
 from tests.mapping.conftest import PixelPredictor, Writer
@@ -75,3 +76,30 @@ def test_an_area_of_interest_cuts_polygons(files):
 def test_anything_else_is_refused():
     with pytest.raises(InputError, match="takes what detect_change gives: a dataset with probability and change"):
         change_polygons(xarray.Dataset())
+
+
+@pytest.mark.parametrize("door", ["paths", "dask"])
+def test_with_the_images_there_are_all_fields(tmp_path, files, door):
+    made = map_change(*files, tmp_path / "out", PixelPredictor(), MapOptions(min_area_m2=0, coregister=True))
+    expected = geopandas.read_file(made.polygons).sort_values("area_m2").reset_index(drop=True)
+    dates = files if door == "paths" else [rioxarray.open_rasterio(file, chunks={"x": 150, "y": 99}) for file in files]
+    ds = detect_change(*dates, PixelPredictor(), coregister=True, bands=(1, 2, 3))
+    options = {"coregister": True, "bands": (1, 2, 3)}
+    found = change_polygons(ds, 0, before=dates[0], after=dates[1], **options).sort_values("area_m2")
+    text = " ".join(found.columns).replace("band_1", "red").replace("band_2", "green").replace("band_3", "blue")
+    assert text.split() == list(expected.columns)
+    for name, known in zip(found.columns, expected.columns, strict=True):
+        if name not in ("geometry", "id"):
+            assert found[name].tolist() == pytest.approx(expected[known].tolist(), nan_ok=True)
+
+
+def test_other_images_than_those_of_the_result_are_refused(files, write_tiff, pair_values):
+    ds = detect_change(*files, PixelPredictor())
+    with pytest.raises(InputError, match="needs both before and after, or neither"):
+        change_polygons(ds, before=files[0])
+    with pytest.raises(InputError, match="do not lie on the grid of ds"):
+        change_polygons(ds.isel(x=slice(5, 99)), before=files[0], after=files[1])
+    with pytest.raises(InputError, match="made from the bands red, green, blue, but these are blue, green, red; give"):
+        change_polygons(ds, before=files[0], after=files[1], bands=(3, 2, 1))
+    with pytest.raises(InputError, match="change_polygons has no option colour"):
+        change_polygons(ds, before=files[0], after=files[1], colour=1)

@@ -22,16 +22,8 @@ SECONDS = 600.0
 SERVER = Path(__file__).with_name("server.py")
 PRODUCTS = {
     "change.qml",
-    *(
-        "change.gpkg",
-        "change.tif",
-        "change.tif.aux.xml",
-        "probability.qml",
-        "probability.tif",
-        "receipt.json",
-        "report.html",
-    ),
-    "thumbnail.jpg",
+    *("change.gpkg", "change.tif", "change.tif.aux.xml", "probability.qml", "probability.tif", "receipt.json"),
+    *("item.json", "report.html", "thumbnail.jpg"),
 }
 
 

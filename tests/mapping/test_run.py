@@ -41,6 +41,7 @@ def test_product_of_a_known_change(tmp_path, write_tiff: Writer, pair_values):
         "change.qml",
         "change.tif",
         "change.tif.aux.xml",
+        "item.json",
         "probability.qml",
         "probability.tif",
         "receipt.json",

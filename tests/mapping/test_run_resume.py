@@ -22,7 +22,7 @@ from terradelta.mapping.staging import check_free
 from .conftest import BoxPredictor, PixelPredictor, Writer
 
 SMALL = MapOptions(tile=64, overlap=16, min_area_m2=0)
-PRODUCTS = ("probability.tif", "change.tif", "change.gpkg")
+PRODUCTS = ("probability.tif", "change.tif", "change.gpkg", "item.json", "thumbnail.jpg")
 PATIENCE_S = 600.0
 """A run takes seconds; on a machine with much other work, minutes."""
 

@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -33,7 +33,7 @@ from terradelta.stages import StageClock
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["NO_DATA", "DetectOptions", "detect_change"]
+__all__ = ["NO_DATA", "DetectOptions", "checked_options", "detect_change", "opened_pair"]
 
 NO_DATA = 255
 """Of ``change``."""
@@ -107,12 +107,8 @@ def detect_change(
         True
     """
     need_xarray()
-    wanted, predictor = _options(options), _predictor(model, method)
-    dates = [as_input(image, f"the {name} date") for image, name in ((before, "first"), (after, "second"))]
-    bands = None if wanted.bands is None else list(wanted.bands)
-    with open_pair(
-        dates[0], dates[1], bands=bands, wanted=predictor.wanted, aoi=wanted.aoi, reading=wanted.reading
-    ) as pair:
+    wanted, predictor = checked_options("detect_change", options), _predictor(model, method)
+    with opened_pair(before, after, predictor.wanted, wanted) as pair:
         lazy = is_lazy(pair)
         if lazy and wanted.sieve_px:
             raise InputError("sieve_px needs the whole image, but arrays of dask come in tiles; load them, or leave it")
@@ -137,13 +133,24 @@ def detect_change(
     return _dataset(probability, change, (grid, place), {**said, "version": terradelta.__version__})
 
 
-def _options(given: Mapping[str, Any]) -> MapOptions:
+def checked_options(function: str, given: Mapping[str, Any]) -> MapOptions:
+    """The options of a function that are those of `MapOptions`.
+
+    Raises:
+        InputError: if one is not of `DetectOptions`.
+    """
     unknown = sorted(given.keys() - DetectOptions.__annotations__.keys())
     if unknown:
-        raise InputError(
-            f"detect_change has no option {', '.join(unknown)}; it has {', '.join(DetectOptions.__annotations__)}"
-        )
+        known = ", ".join(DetectOptions.__annotations__)
+        raise InputError(f"{function} has no option {', '.join(unknown)}; it has {known}")
     return MapOptions(**given)
+
+
+def opened_pair(before: Image, after: Image, wanted: Sequence[str] | None, options: MapOptions) -> Pair:
+    """Two images as a pair; see `terradelta.raster.pair.open_pair`."""
+    dates = [as_input(image, f"the {name} date") for image, name in ((before, "first"), (after, "second"))]
+    bands = None if options.bands is None else list(options.bands)
+    return open_pair(dates[0], dates[1], bands=bands, wanted=wanted, aoi=options.aoi, reading=options.reading)
 
 
 def _predictor(model: str | Predictor, method: str | None) -> Predictor:

@@ -47,8 +47,12 @@ def models(
     speed: Annotated[
         bool, typer.Option("--speed", help="Time the networks on this machine first (minutes), and remember it.")
     ] = False,
+    stac: Annotated[bool, typer.Option("--stac", help="Print the card of NAME as a STAC item of a model.")] = False,
 ) -> None:
     """List the weights that ship, the methods, and the networks that can be trained; with NAME, show a card."""
+    if stac:
+        _print_item(name)
+        return
     out = Console()
     if speed:
         _measure(name)
@@ -59,6 +63,16 @@ def models(
     out.print(_methods_table(out))
     for part in _networks(out):
         out.print(part)
+
+
+def _print_item(name: str | None) -> None:
+    import json
+
+    from terradelta.predict.mlm_item import model_item
+
+    if name is None:
+        raise InputError("--stac describes one model; give its name: terradelta models NAME --stac")
+    print(json.dumps(model_item(name), indent=1, ensure_ascii=False))
 
 
 def _weights_table(out: Console) -> RenderableType:

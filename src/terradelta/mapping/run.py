@@ -41,6 +41,7 @@ from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.polygons import check_measurable
 from terradelta.products.qgis_project import PROJECT
+from terradelta.products.stac_item import write_item
 from terradelta.products.vectors import check_vectors, write_vectors
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY, ProductWriter, Rules, Summary
 from terradelta.raster.overlap import aoi_record
@@ -180,6 +181,7 @@ def map_change(
             write_receipt(receipt, work.product / RECEIPT)
             if options.qgis:
                 write_whole(work.product / PROJECT, project_of(pair, out))
+            write_item(work.product, work.out, receipt, pair.grid.on_map, pair.sources)
     return ChangeMap(out, receipt)
 
 

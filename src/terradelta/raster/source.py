@@ -108,6 +108,8 @@ class Source:
     """Sentences about how the file was understood, without a full stop."""
     remotes: tuple[RemoteFile, ...] = ()
     """All files behind URLs that it consists of, in order."""
+    acquired: str = ""
+    """When it was taken, as its metadata say, ISO 8601; empty where they do not."""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -485,6 +487,7 @@ def _describe(dataset: DatasetReader, name: str) -> Source:
             if _is_alpha(dataset, i)
         ),
         palette=any(dataset.colorinterp[i - 1] == ColorInterp.palette for i in image),
+        acquired=dataset.tags(ns="IMAGERY").get("ACQUISITIONDATETIME", ""),
     )
 
 

@@ -285,6 +285,7 @@ def _stack(item: _Item, chosen: Sequence[tuple[str, _Asset, int]], allow_outside
         meaning=_meaning(item, parts),
         files=tuple(files),
         remotes=tuple(remote for source in opened.values() for remote in source.remotes),
+        acquired=str(item.properties.get("datetime") or item.properties.get("start_datetime") or ""),
     )
 
 
