@@ -2,8 +2,8 @@
 
 Files beside an image count as much as the image: a mask, overviews, or a nodata value in an ``.aux.xml`` change what is
 read. So do those that are not there, as they may appear. Statistics in an ``.aux.xml`` do not count: programs that draw
-an image, such as QGIS, leave them there at any time. The bytes are the first, the last, and blocks at places that depend
-on the size alone; they show most changes that leave size and date as they were.
+an image, such as QGIS, leave them there at any time. The bytes are the first, the last, and blocks at places that
+depend on the size alone; they show most changes that leave size and date as they were.
 """
 
 import hashlib
