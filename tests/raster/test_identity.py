@@ -43,7 +43,7 @@ def test_a_file_that_appears_beside_the_image(image, name):
     image.with_name("b.tif.aux.xml").write_text("another image's")
     image.with_name("a.png").write_text("another image")
     assert input_stamp(source) == stamp
-    image.with_name(name).write_text("<PAMDataset/>")
+    image.with_name(name).write_text("<PAMDataset><SRS>LOCAL_CS[]</SRS></PAMDataset>")
     assert input_stamp(source) != stamp
     assert list(beside(str(image))) == [str(image.with_name(name))]
 
@@ -98,3 +98,41 @@ def test_a_pipe_beside_an_image_is_refused_and_not_waited_for(image, name):
     os.mkfifo(image.with_name(name))
     with pytest.raises(RasterError, match=r"is no ordinary file, but GDAL would read it with the image; remove it"):
         read_source(image)
+
+
+BAND = """<PAMRasterBand band="1">
+    {words}
+    <Metadata>
+      <MDI key="STATISTICS_MAXIMUM">{most}</MDI>
+      <MDI key="STATISTICS_APPROXIMATE">YES</MDI>
+    </Metadata>
+  </PAMRasterBand>"""
+
+
+@pytest.mark.parametrize("words", ["", "<Histograms><HistItem><HistMin>0</HistMin></HistItem></Histograms>"])
+def test_statistics_that_a_program_leaves_beside_the_image_do_not_count(image, words):
+    source = read_source(image)
+    stamp = input_stamp(source)
+    image.with_name("a.tif.aux.xml").write_text(f"<PAMDataset>\n  {BAND.format(words=words, most=9)}\n</PAMDataset>\n")
+    assert input_stamp(source) == stamp
+
+
+def test_what_stands_beside_statistics_counts(image):
+    source = read_source(image)
+    aux = image.with_name("a.tif.aux.xml")
+    stamps = []
+    for nodata, most in ((0, 9), (0, 8), (7, 8)):
+        words = f"<NoDataValue>{nodata}</NoDataValue>"
+        aux.write_text(f"<PAMDataset>{BAND.format(words=words, most=most)}</PAMDataset>")
+        stamps.append(input_stamp(source))
+    assert stamps[0] == stamps[1] != stamps[2]
+    aux.write_bytes(b"<PAMDataset>\xff</PAMDataset>")
+    assert input_stamp(source) not in stamps
+
+
+def test_the_statistics_that_gdal_writes_do_not_count(image):
+    stamp = input_stamp(read_source(image))
+    with rasterio.open(image) as dataset:
+        dataset.stats(indexes=1) if hasattr(dataset, "stats") else dataset.statistics(1)
+    assert image.with_name("a.tif.aux.xml").is_file()
+    assert input_stamp(read_source(image)) == stamp

@@ -1,0 +1,159 @@
+"""The plugin and the projects in real QGIS, without windows: slow, and skipped where there is no QGIS."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+PLUGIN = ROOT / "integrations" / "qgis"
+
+
+@pytest.fixture(scope="module")
+def qgis_python() -> str:
+    """The Python that has PyQGIS."""
+    for python in (os.environ.get("QGIS_PYTHON"), "/usr/bin/python3"):
+        if python and Path(python).exists():
+            code = "import qgis.core, processing"
+            path = "/usr/share/qgis/python/plugins"
+            asked = subprocess.run([python, "-c", code], env={"PYTHONPATH": path}, capture_output=True, check=False)
+            if asked.returncode == 0:
+                return python
+    pytest.skip("no QGIS here: install the packages qgis and python3-qgis, or set QGIS_PYTHON to its Python")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pairs whose right part changed, and the program."""
+    folder = tmp_path_factory.mktemp("qgis")
+    (folder / "in é").mkdir()
+    _write(folder / "in é", "", 200, 320)
+    _write(folder / "in é", "long_", 3600, 700)  # three rows of tiles
+    program = folder / "terradelta"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT / "src"}" exec "{sys.executable}" -m terradelta "$@"\n')
+    program.chmod(0o755)
+    return folder
+
+
+def _write(folder: Path, prefix: str, height: int, width: int) -> None:
+    rng = np.random.default_rng(0)
+    before = rng.integers(60, 100, (3, height, width)).astype(np.uint8)
+    after = before.copy()
+    after[:, 60:140, 120:220] += 140
+    profile = {"driver": "GTiff", "count": 3, "height": height, "width": width, "dtype": "uint8", "crs": "EPSG:32614"}
+    for name, values in (("before", before), ("after", after)):
+        place = Affine(0.5, 0, 600000, 0, -0.5, 3400000)
+        with rasterio.open(folder / f"{prefix}{name}.tif", "w", transform=place, **profile) as target:
+            target.write(values)
+
+
+def environment(work: Path) -> dict[str, str]:
+    (work / "run").mkdir(mode=0o700, exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return kept | {
+        "QT_QPA_PLATFORM": "offscreen",
+        "XDG_RUNTIME_DIR": str(work / "run"),
+        "QGIS_CUSTOM_CONFIG_PATH": str(work / "profile"),
+        "QGIS_PLUGINPATH": str(PLUGIN),
+        "TERRADELTA_PROGRAM": str(work / "terradelta"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def found(qgis_python: str, work: Path) -> dict[str, Any]:
+    """What in_qgis.py found out."""
+    script = Path(__file__).with_name("in_qgis.py")
+    command = [qgis_python, script, "/usr/share/qgis/python/plugins", PLUGIN, work / "in é"]
+    done = subprocess.run(command, env=environment(work), capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+LAYERS = ["Changes", "Changed pixels", "Probability of change"]
+
+
+def test_the_map_is_loaded_styled_in_a_group(found: dict[str, Any]) -> None:
+    loaded = found["loaded"]
+    assert loaded["groups"] == {"Change in out": LAYERS}
+    assert all(layer["valid"] and layer["crs"] == "EPSG:32614" for layer in loaded["layers"].values())
+    renderers = [loaded["layers"][name]["renderer"] for name in LAYERS]
+    assert renderers == ["QgsRuleBasedRenderer", "QgsPalettedRasterRenderer", "QgsSingleBandPseudoColorRenderer"]
+    assert loaded["layers"]["Changes"]["legend"] == ["the shift alone could explain it", "change"]
+    assert loaded["layers"]["Changed pixels"]["legend"] == ["unchanged", "changed"]
+    assert found["ramp"] == ["0", "0.25", "0.5", "0.75", "1"]
+    assert [loaded["layers"][name]["shown"] for name in LAYERS] == [True, False, False]
+
+
+def test_progress_notes_and_numbers_arrive(found: dict[str, Any], work: Path) -> None:
+    receipt = json.loads((work / "in é" / "out" / "receipt.json").read_text())
+    assert found["map"]["CHANGED_AREA_M2"] == receipt["result"]["changed_area_m2"] == pytest.approx(2000, rel=0.1)
+    assert found["shares"] == sorted(found["shares"])
+    assert found["shares"][-1] == 100
+    said = [*found["lines"], *found["warnings"]]
+    assert all(line.removeprefix("Warning: ") in said for line in receipt["preflight"])
+    assert "is there already; nothing was overwritten" in found["refused"]
+
+
+def test_samples_are_drawn_labelled_and_counted(found: dict[str, Any]) -> None:
+    areas = found["areas"]
+    assert areas["LOW"] < areas["AREA"] < areas["HIGH"]
+    assert areas["MAPPED"] == pytest.approx(found["map"]["CHANGED_AREA_M2"], rel=1e-6)
+
+
+def test_a_run_that_was_stopped_goes_on(found: dict[str, Any], work: Path) -> None:
+    assert found["stopped"] == {}
+    assert any(line.startswith("Stopped. What is finished is kept") for line in found["stopped_lines"])
+    assert "long" not in found["left"]
+    receipt = json.loads((work / "in é" / "long" / "receipt.json").read_text())
+    assert receipt["resumed_tile_rows"] > 0
+    assert found["resumed"]["OUTPUT"] == str(work / "in é" / "long")
+
+
+@pytest.mark.parametrize("name", ["project", "moved"])
+def test_the_project_opens_also_where_it_was_moved_to(found: dict[str, Any], work: Path, name: str) -> None:
+    project = found[name]
+    assert found[f"{name}_read"] is True
+    assert project["crs"] == "EPSG:32614"
+    images = ["After: after.tif", "Before: before.tif"]
+    assert project["groups"] == {"Change in out": [*LAYERS, *images]}
+    assert all(layer["valid"] and layer["crs"] == "EPSG:32614" for layer in project["layers"].values())
+    assert [project["layers"][each]["renderer"] for each in images] == ["QgsMultiBandColorRenderer"] * 2
+    place = work / ("in é" if name == "project" else "moved")
+    assert all(source.startswith(f"{place}/") for source in found[f"{name}_sources"])
+    red, green, blue = found[f"{name}_colour"]
+    assert red > green + 20, "the later image is grey there, and the polygon's faint red lies over it"
+    assert green > 100
+    assert blue > 100
+
+
+def test_qgis_process_runs_it(qgis_python: str, work: Path) -> None:
+    program = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
+    if program is None:
+        pytest.skip("no qgis_process here")
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [program, *arguments], env=environment(work), capture_output=True, text=True, check=False, timeout=600
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("plugins", "enable", "terradelta_qgis")
+    listed = run("list")
+    for name in ("mapchange", "mapbymethod", "changedarea", "drawsamples"):
+        assert f"terradelta:{name}" in listed
+    images = [f"--{key}={work / 'in é' / name}" for key, name in (("BEFORE", "before.tif"), ("AFTER", "after.tif"))]
+    made = json.loads(run("--json", "run", "terradelta:mapbymethod", *images, f"--OUTPUT={work / 'by_process'}"))
+    assert made["results"]["CHANGED_FRACTION"] > 0
+    assert (work / "by_process" / "change.gpkg").is_file()
