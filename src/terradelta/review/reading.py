@@ -17,7 +17,7 @@ from terradelta.products.writer import POLYGONS
 from terradelta.raster.access import sealed_vectors
 from terradelta.review.verdicts import FILE, LAYER, SCHEMA, Kind, Verdict, VerdictRow
 
-__all__ = ["Review", "read_review_file"]
+__all__ = ["Review", "polygons_of", "read_review_file"]
 
 _KEYS = "terradelta_review"
 _CURE = "judge the product again (`terradelta view`), or restore the file from a copy"
@@ -62,11 +62,19 @@ def read_review_file(product: Path) -> Review:
         raise InputError(f"{path}: layer {LAYER} has no column {missing[0]}; {_CURE}")
     fields = dict(zip(names, columns, strict=True))
     rows = sorted((_row(path, int(n), shapes[i], fields, i) for i, n in enumerate(numbers)), key=lambda r: r.number)
-    with _reading(polygons):
-        names, _, shapes, columns = _table(polygons, POLYGON_LAYER)
-        ids = columns[names.index("id")]
-    by_id = {int(number): shape for number, shape in zip(ids, shapes, strict=True)}
-    return Review(product, tuple(row for row in rows if row.undone is None), by_id)
+    return Review(product, tuple(row for row in rows if row.undone is None), polygons_of(product))
+
+
+def polygons_of(product: Path) -> dict[int, shapely.Geometry]:
+    """The polygons of a map by their ``id``.
+
+    Raises:
+        InputError: if they cannot be read.
+    """
+    path = product / POLYGONS
+    with _reading(path):
+        names, _, shapes, columns = _table(path, POLYGON_LAYER)
+        return {int(number): shape for number, shape in zip(columns[names.index("id")], shapes, strict=True)}
 
 
 def _check_identity(path: Path, polygons: Path) -> None:

@@ -28,6 +28,7 @@ from terradelta.lab.training.crops import (
     crop_loader,
     measure_bands,
 )
+from terradelta.raster.scaling import choose_scaling
 
 BANDS = ("red", "green", "blue")
 CARD = ModelCard("w", "none", BANDS, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
@@ -468,3 +469,18 @@ def test_replay_gives_its_share_of_the_crops(marked: PairList, tmp_path: Path, w
         assert (numbers >= own).mean() == pytest.approx(share, abs=0.07)
         assert len(set(numbers[numbers < own])) == (own if share < 1 else 0)
         assert len(set(numbers[numbers >= own])) == (20 if share else 0)
+
+
+def test_values_that_are_not_8_bit_are_stretched_as_for_prediction(tmp_path: Path, write_image) -> None:
+    rng = np.random.default_rng(0)
+    values = [rng.integers(100, 4000, (3, 40, 40)).astype(np.uint16) for _ in range(2)]
+    for name, image in zip(("A", "B"), values, strict=True):
+        write_image(tmp_path / "train" / name / "x.tif", image)
+    write_image(tmp_path / "train" / "label" / "x.png", np.zeros((40, 40), np.uint8))
+    recipe = replace(PLAIN, crop_px=40, stretch=(1.0, 99.0), augmentation=Augmentation.only())
+    crop = CropDataset(open_pairs(tmp_path, "train"), recipe)[0]
+    scaling = choose_scaling(*values, None, CARD.replace(stretch=(1.0, 99.0)))
+    np.testing.assert_allclose(crop.before, scaling.apply(values[0]) / 255, atol=1e-6)
+    np.testing.assert_allclose(crop.after, scaling.apply(values[1]) / 255, atol=1e-6)
+    with pytest.raises(DataError, match="cut it with `terradelta data tile`"):
+        CropDataset(open_pairs(tmp_path, "train"), replace(recipe, cache_mb=0))[0]
