@@ -79,13 +79,13 @@ def test_tiles_are_the_mapped_pixels_with_what_was_seen(product: Path, tmp_path:
         assert grid is not None
         row, col = Grid(grid.crs, PLACE, (400, 420)).offset_in(grid) or (0, 0)
         part = scene[:, -row : -row + 256, -col : -col + 256].astype(np.float64)
+        assert pair.before.dtype == pair.after.dtype == np.uint8  # so nothing stretches them again
         if scene.dtype == np.uint8:
-            assert pair.before.dtype == np.uint8
             np.testing.assert_array_equal(pair.before, part)
         else:  # stretched as the map was
             scaling = json.loads((product / "receipt.json").read_text())["scaling"]
             low, high = (np.array(scaling[name])[:, None, None] for name in ("low", "high"))
-            np.testing.assert_allclose(pair.before, ((part - low) / (high - low)).clip(0, 1) * 255, atol=0.01)
+            np.testing.assert_allclose(pair.before, ((part - low) / (high - low)).clip(0, 1) * 255, atol=0.51)
         assert pair.label.shape == (256, 256)
         assert pair.known is not None
         assert 0 < pair.known.mean() < 1

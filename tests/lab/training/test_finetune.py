@@ -159,6 +159,7 @@ def test_labels_without_change_and_no_labels_at_all(small: Path, unsplit: Path, 
         write_pair(unsplit, "train", path.stem, image, image, image[0])
     with pytest.raises(DataError, match="no label holds a changed pixel"):
         finetune(_request(small, unsplit, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()  # free for another try
     with pytest.raises(InputError, match="fine-tuning needs labels"):
         finetune(FineTuning(str(small), tmp_path / "other"))
 

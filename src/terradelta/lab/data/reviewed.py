@@ -1,7 +1,7 @@
 """Reviews of change maps as labelled pairs: tiles around what people judged, whose labels know what was seen alone.
 
-Both dates are read as `map` read them (grid, bands, masks, correction of the shift) and scaled as the model takes them;
-so the tiles are ordinary pairs, and stay when the images go.
+Both dates are read as `map` read them (grid, bands, masks, correction of the shift) and scaled as the model takes them,
+for networks of 8-bit pictures to 8 bit; so the tiles are ordinary pairs, and stay when the images go.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from terradelta.card import ModelCard
+from terradelta.card import EIGHT_BIT, ModelCard
 from terradelta.errors import DataError, InputError
 from terradelta.files import settle
 from terradelta.geo.grid import Grid, Tile
@@ -200,6 +200,8 @@ def _write(review: Review, pair: Pair, card: ModelCard, window: Tile, folder: Pa
     """One tile: both dates and, last, the label."""
     found = pair.read(window)
     dates = scaled_dates((found.before, found.after), found.valid, scaling_of(pair, card), card.fill)
+    if card.stretch is not None and card.scale == EIGHT_BIT:  # values that were stretched must not be so again
+        dates = tuple(values.round().astype(np.uint8) for values in dates)  # type: ignore[assignment]
     label, known = paint(review, pair.grid, window)
     known &= found.valid
     for part, values in zip(("A", "B"), dates, strict=True):

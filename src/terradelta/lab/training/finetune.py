@@ -32,11 +32,11 @@ from terradelta.lab.evaluation.evaluator import image_names
 from terradelta.lab.inference.torch_predictor import TorchPredictor
 from terradelta.lab.losses import LOSSES
 from terradelta.lab.metrics import LogitScaling
-from terradelta.lab.networks import ChangeNetwork
+from terradelta.lab.networks import ChangeNetwork, model_info
 from terradelta.lab.networks.checkpoint import load_network, save_network
 from terradelta.lab.training.config import Augmentation, Recipe, Schedule
 from terradelta.lab.training.heldback import Choice, Judgement, choose, deal, judge
-from terradelta.lab.training.loop import Announce, Progress, fit, shown_by
+from terradelta.lab.training.loop import Announce, Progress, Seen, fit, shown_by
 from terradelta.predict.load import find_checkpoint
 
 __all__ = ["FineTuned", "FineTuning", "finetune", "longest"]
@@ -138,6 +138,8 @@ class _Labels:
     val: PairSource | None
     groups: tuple[int, ...]
     """Of each own pair; pairs of one place share a number."""
+    changed: tuple[int, ...]
+    """Changed pixels of each own pair."""
     reviewed: ReviewedTiles | None
 
 
@@ -156,12 +158,17 @@ def finetune(request: FineTuning, *, progress: Progress | None = None, announce:
         DataError: if the data cannot be used.
     """
     network, parent = load_network(find_checkpoint(request.model))
+    begins = not (request.run / _REQUEST).is_file()
     _settle(request)
-    labels = _labels(request, parent)
-    job = _Job(request, network, parent, labels, progress, announce)
-    result = job.judged()
-    save_network(result[0], result[1].card, request.run / _DONE)
-    return result[1]
+    try:
+        labels = _labels(request, parent)
+    except InputError:
+        if begins:  # nothing was trained: the folder is free for another try
+            shutil.rmtree(request.run)
+        raise
+    fitted, result = _Job(request, network, parent, labels, progress, announce).judged()
+    save_network(fitted, result.card, request.run / _DONE)
+    return result
 
 
 def _settle(request: FineTuning) -> None:
@@ -196,7 +203,10 @@ def _labels(request: FineTuning, parent: ModelCard) -> _Labels:
         own = reviewed.pairs if own is None else own.joined(reviewed.pairs)
     if own is None:
         raise InputError("fine-tuning needs labels: name labelled pairs (--data) or reviewed products (--review)")
-    return _Labels(own, val, tuple(groups), reviewed)
+    changed = tuple(int(own.read(k).label.sum()) for k in range(len(own)))
+    if not any(changed):
+        raise DataError("no label holds a changed pixel; label changes too, or nothing can be learned")
+    return _Labels(own, val, tuple(groups), changed, reviewed)
 
 
 @dataclass(frozen=True)
@@ -212,18 +222,17 @@ class _Job:
 
     def judged(self) -> tuple[ChangeNetwork, FineTuned]:
         """The network, and what is to be said of it."""
-        changed = self._changed()
-        if self.labels.val is not None:
-            return self._by_validation(self.labels.val)
-        if len({g for g, n in zip(self.labels.groups, changed, strict=True) if n}) < LEAST_TILES:
-            return self._unjudged(changed)
-        return self._by_folds(changed)
+        labels = self.labels
+        if labels.val is not None:
+            return self._by_validation(labels.val)
+        with_change = {group for group, pixels in zip(labels.groups, labels.changed, strict=True) if pixels}
+        return self._by_folds() if len(with_change) >= LEAST_TILES else self._unjudged()
 
     def _by_validation(self, val: PairSource) -> tuple[ChangeNetwork, FineTuned]:
         """Steps and threshold by a validation split; the best weights are those of that run."""
         recipe = self._recipe(len(self.labels.own))
         folder = self.request.run / "validation"
-        pixels = self._train(recipe, self.labels.own, val, folder, list(range(len(val))))
+        pixels = self._train(recipe, self.labels.own, val, folder, keep=True)
         pixels[0] = self._of_parent(val, "parent_val.npy")
         choice = choose(pixels)
         judgement = judge(pixels, image_names(val), None, self._threshold)
@@ -231,19 +240,19 @@ class _Job:
         network = load_network(folder / "run")[0] if choice.steps else self.network
         return network, self._result(choice, judgement, how, f"{val.split}, on which steps and threshold were chosen")
 
-    def _by_folds(self, changed: Sequence[int]) -> tuple[ChangeNetwork, FineTuned]:
+    def _by_folds(self) -> tuple[ChangeNetwork, FineTuned]:
         """Steps and threshold by cross-validation; then all pairs are fitted."""
         own, groups = self.labels.own, self.labels.groups
         count = min(FOLDS, len(set(groups)))
-        folds = deal(groups, changed, count)
+        folds = deal(groups, self.labels.changed, count)
         recipe = self._recipe(len(own))
         found: dict[int, Pixels] = {}
         for fold in range(count):
             inside = [k for k, each in enumerate(folds) if each == fold]
             train = _part(own, [k for k, each in enumerate(folds) if each != fold])
             self._say(f"fold {fold + 1} of {count}: {len(inside)} tiles held back, {len(train)} to fit")
-            pixels = self._train(recipe, train, _part(own, inside), self.request.run / "folds" / str(fold + 1), inside)
-            for steps, values in pixels.items():
+            folder = self.request.run / "folds" / str(fold + 1)
+            for steps, values in self._train(recipe, train, _part(own, inside), folder, keep=False).items():
                 found.setdefault(steps, np.zeros((len(own), *values.shape[1:]), np.int64))[inside] = values
         found[0] = self._of_parent(own, _PARENT)
         choice = choose(found)
@@ -252,10 +261,8 @@ class _Job:
         self._say(f"{choice.steps} steps are best; fitting all {len(own)} tiles")
         return self._fit_all(choice.steps), self._result(choice, judgement, how, f"held back in {count} folds")
 
-    def _unjudged(self, changed: Sequence[int]) -> tuple[ChangeNetwork, FineTuned]:
+    def _unjudged(self) -> tuple[ChangeNetwork, FineTuned]:
         """Too few tiles to hold any back: half the steps, the parent's threshold."""
-        if not any(changed):
-            raise DataError("no label holds a changed pixel; label changes too, or nothing can be learned")
         recipe = self._recipe(len(self.labels.own))
         steps = recipe.eval_every * (EVALUATIONS // 2)
         how = (
@@ -266,26 +273,18 @@ class _Job:
         return self._fit_all(steps), self._result(Choice(steps, self._threshold, 0.0), None, how, "")
 
     def _train(
-        self, recipe: Recipe, train: PairSource, held: PairSource, folder: Path, numbers: Sequence[int]
+        self, recipe: Recipe, train: PairSource, held: PairSource, folder: Path, *, keep: bool
     ) -> dict[int, Pixels]:
-        """Fit, and give what was held back by steps; what is there already is taken."""
+        """Fit, and give what was found where pairs were held back, by steps; what is there already is taken.
+
+        ``folder/run`` stays if ``keep``.
+        """
         points = range(recipe.eval_every, recipe.steps + 1, recipe.eval_every)
         paths = {steps: folder / f"{steps:05d}.npy" for steps in points}
         if not all(path.is_file() for path in paths.values()):
             folder.mkdir(parents=True, exist_ok=True)
-            recipe = self._with_replay(recipe, len(train))
-            fit(
-                recipe,
-                self._joined(train),
-                held,
-                folder / "run",
-                resume=True,
-                device=self.request.device,
-                progress=self.progress,
-                announce=self.announce,
-                seen=partial(_keep, paths),
-            )
-            if numbers and folder.parent.name == "folds":
+            self._fit(recipe, train, held, folder / "run", partial(_keep, paths))
+            if not keep:
                 shutil.rmtree(folder / "run")
         return {steps: np.load(path) for steps, path in paths.items()}
 
@@ -293,20 +292,21 @@ class _Job:
         """The network after so many steps on all pairs."""
         if not steps:
             return self.network
-        own = self.labels.own
-        recipe = self._with_replay(dataclasses.replace(self._recipe(len(own)), steps=steps, eval_every=steps), len(own))
-        folder = self.request.run / "final"
-        fit(
-            recipe,
-            self._joined(own),
-            _part(own, range(min(len(own), LEAST_TILES))),
-            folder,
-            resume=True,
-            device=self.request.device,
-            progress=self.progress,
-            announce=self.announce,
-        )
+        own, folder = self.labels.own, self.request.run / "final"
+        recipe = dataclasses.replace(self._recipe(len(own)), steps=steps, eval_every=steps)
+        # A run keeps weights that were scored, so these are, once, at its end; nothing is chosen by that.
+        self._fit(recipe, own, _part(own, range(min(len(own), LEAST_TILES))), folder, None)
         return load_network(folder)[0]
+
+    def _fit(self, recipe: Recipe, own: PairSource, held: PairSource, folder: Path, seen: Seen | None) -> None:
+        """`fit`, with replay; what is there already is gone on with."""
+        request = self.request
+        if request.also:
+            recipe = dataclasses.replace(recipe, replay=(len(own), request.replay))
+        for place in request.also:
+            own = own.joined(open_pairs(place, "train"))
+        shown = {"progress": self.progress, "announce": self.announce}
+        fit(recipe, own, held, folder, resume=True, device=request.device, seen=seen, **shown)  # type: ignore[arg-type]
 
     def _of_parent(self, pairs: PairSource, name: str) -> Pixels:
         """What the parent finds, with its logits as they are."""
@@ -325,18 +325,6 @@ class _Job:
         raw = LogitScaling(card.temperature, -card.logit_bias * card.temperature).apply(card.threshold)
         return card.threshold if (card.temperature, card.logit_bias) == (1.0, 0.0) else raw
 
-    def _changed(self) -> list[int]:
-        own = self.labels.own
-        return [int(own.read(k).label.sum()) for k in range(len(own))]
-
-    def _joined(self, train: PairSource) -> PairSource:
-        for place in self.request.also:
-            train = train.joined(open_pairs(place, "train"))
-        return train
-
-    def _with_replay(self, recipe: Recipe, own: int) -> Recipe:
-        return dataclasses.replace(recipe, replay=(own, self.request.replay)) if self.request.also else recipe
-
     def _say(self, sentence: str) -> None:
         shown_by(self.progress, self.announce).announce(sentence)
 
@@ -345,6 +333,7 @@ class _Job:
         every = max(int(changes.pop("steps", longest(tiles))) // EVALUATIONS, 1)
         parts = [name for name in _FIRST_STAGES if name in dict(self.network.named_modules())]
         loss = str(parent.training.get("loss", ""))
+        loss = loss if loss in LOSSES else model_info(parent.network).loss
         fields: dict[str, Any] = {
             "name": self.request.run.name,
             "network": parent.network,
@@ -352,7 +341,7 @@ class _Job:
             "start": self.request.model,
             "frozen": tuple(parts),
             "frozen_statistics": True,
-            **({"loss": loss} if loss in LOSSES else {}),
+            "loss": loss,
             **{name: getattr(parent, name) for name in ("bands", "scale", "mean", "std", "stretch")},
             "steps": every * EVALUATIONS,
             "eval_every": every,
@@ -376,9 +365,10 @@ class _Job:
         return f"what was {what}" + (f", after {self.parent.finds}" if self.parent.finds else "")
 
     def _data(self) -> str:
-        own = f"{len(self.labels.own)} tiles of {self.labels.own.name}"
-        if self.labels.reviewed is not None:
-            own = self.labels.reviewed.text
+        reviewed, count = self.labels.reviewed, len(self.labels.own)
+        count -= 0 if reviewed is None else len(reviewed.pairs)
+        tiles = [f"{count} tiles of {self.labels.own.name}"] if count else []
+        own = ", ".join([*tiles, *([] if reviewed is None else [reviewed.text])])
         replayed = f", with {self.request.replay:.0%} of the crops from {', '.join(self.request.also)}"
         return f"{self.parent.data}; then {own}" + (replayed if self.request.also else "")
 
