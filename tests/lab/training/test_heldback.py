@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from terradelta.lab.evaluation.comparison import compare
 from terradelta.lab.metrics import ProbabilityHistogram
-from terradelta.lab.training.heldback import choose, deal, judge
+from terradelta.lab.training.heldback import Judgement, choose, deal, judge
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100)), min_size=6, max_size=20), st.integers(2, 3))
@@ -38,7 +39,7 @@ SHY, BLIND, GOOD = [0.3, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.2]
 def test_fewer_steps_among_equals() -> None:
     good = _pixels((GOOD, LABEL))
     found = choose({0: _pixels((BLIND, LABEL)), 8: good, 16: good})
-    assert (found.steps, found.f1) == (8, 1.0)
+    assert (found.steps, found.kappa) == (8, 1.0)
     assert choose({0: good, 8: good}).steps == 0
 
 
@@ -72,3 +73,17 @@ def test_no_better_and_perhaps_better_are_said() -> None:
     folds, names = [0, 1, 0, 1], ["a", "b", "c", "d"]
     assert "did not get better" in judge({0: good, 8: blind}, names, folds, 0.5).verdict
     assert "with 4 held-back images chance explains" in judge({0: blind, 8: good}, names, folds, 0.5).verdict
+
+
+def test_calling_everything_changed_is_no_gain() -> None:
+    """Two thirds have changed, so F1 is 0.8 if everything is called changed; kappa is 0 then."""
+    label = [True, True, False]
+    knows, everything = ([0.8, 0.3, 0.1], label), ([0.9, 0.9, 0.9], label)
+    assert choose({0: _pixels(knows), 8: _pixels(everything)}).steps == 0
+    before = {f"{k}": (1, 0, 1, 1) for k in range(8)}
+    after = {f"{k}": (2, 1, 0, 0) for k in range(8)}
+    found = Judgement(compare(before, after), 0.0, ())
+    assert found.comparison.second["f1"] > found.comparison.first["f1"]
+    assert found.verdict.startswith(
+        "It did not get better on what was held back: F1 rose because more is called changed"
+    )

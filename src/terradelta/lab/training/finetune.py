@@ -229,16 +229,16 @@ class _Job:
         return self._by_folds() if len(with_change) >= LEAST_TILES else self._unjudged()
 
     def _by_validation(self, val: PairSource) -> tuple[ChangeNetwork, FineTuned]:
-        """Steps and threshold by a validation split; the best weights are those of that run."""
+        """Steps and threshold by a validation split; then the training pairs are fitted for so many steps."""
         recipe = self._recipe(len(self.labels.own))
         folder = self.request.run / "validation"
-        pixels = self._train(recipe, self.labels.own, val, folder, keep=True)
+        pixels = self._train(recipe, self.labels.own, val, folder)
         pixels[0] = self._of_parent(val, "parent_val.npy")
         choice = choose(pixels)
         judgement = judge(pixels, image_names(val), None, self._threshold)
         how = f"the {len(val)} validation pairs, which also chose {choice.steps} steps and the threshold"
-        network = load_network(folder / "run")[0] if choice.steps else self.network
-        return network, self._result(choice, judgement, how, f"{val.split}, on which steps and threshold were chosen")
+        split = f"{val.split}, on which steps and threshold were chosen"
+        return self._fit_all(choice.steps), self._result(choice, judgement, how, split)
 
     def _by_folds(self) -> tuple[ChangeNetwork, FineTuned]:
         """Steps and threshold by cross-validation; then all pairs are fitted."""
@@ -252,7 +252,7 @@ class _Job:
             train = _part(own, [k for k, each in enumerate(folds) if each != fold])
             self._say(f"fold {fold + 1} of {count}: {len(inside)} tiles held back, {len(train)} to fit")
             folder = self.request.run / "folds" / str(fold + 1)
-            for steps, values in self._train(recipe, train, _part(own, inside), folder, keep=False).items():
+            for steps, values in self._train(recipe, train, _part(own, inside), folder).items():
                 found.setdefault(steps, np.zeros((len(own), *values.shape[1:]), np.int64))[inside] = values
         found[0] = self._of_parent(own, _PARENT)
         choice = choose(found)
@@ -272,20 +272,14 @@ class _Job:
         )
         return self._fit_all(steps), self._result(Choice(steps, self._threshold, 0.0), None, how, "")
 
-    def _train(
-        self, recipe: Recipe, train: PairSource, held: PairSource, folder: Path, *, keep: bool
-    ) -> dict[int, Pixels]:
-        """Fit, and give what was found where pairs were held back, by steps; what is there already is taken.
-
-        ``folder/run`` stays if ``keep``.
-        """
+    def _train(self, recipe: Recipe, train: PairSource, held: PairSource, folder: Path) -> dict[int, Pixels]:
+        """Fit, and give what was found where pairs were held back, by steps; what is there already is taken."""
         points = range(recipe.eval_every, recipe.steps + 1, recipe.eval_every)
         paths = {steps: folder / f"{steps:05d}.npy" for steps in points}
         if not all(path.is_file() for path in paths.values()):
             folder.mkdir(parents=True, exist_ok=True)
             self._fit(recipe, train, held, folder / "run", partial(_keep, paths))
-            if not keep:
-                shutil.rmtree(folder / "run")
+            shutil.rmtree(folder / "run")
         return {steps: np.load(path) for steps, path in paths.items()}
 
     def _fit_all(self, steps: int) -> ChangeNetwork:
