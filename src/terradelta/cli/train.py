@@ -18,10 +18,24 @@ __all__ = ["export", "train"]
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="METHOD_ARCHIVE, FILE.py, FILE.py:FUNCTION, or a network's name.")],
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
     run: Annotated[Path, typer.Option("--run", "-o", help="Folder of the run.")],
-    also: Annotated[list[str] | None, typer.Option(help="More training pairs: another such place.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="METHOD_ARCHIVE, FILE.py, FILE.py:FUNCTION, or a network's name; optional with --from."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Weights to fit further: `buildings`, a run, a checkpoint or .safetensors."),
+    ] = None,
+    review: Annotated[
+        list[Path] | None, typer.Option(help="With --from: learn from the verdicts on this product of `map`.")
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="More training pairs: another such place. With --from, earlier data for --replay."),
+    ] = None,
+    replay: Annotated[float, typer.Option(help="With --from: share of the crops that --also gives.")] = 0.25,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`.")] = "auto",
     devices: Annotated[int | None, typer.Option(help="Processes that train together, one a device.")] = None,
@@ -30,12 +44,7 @@ def train(
     crop: Annotated[int | None, typer.Option(help="Side of a training crop in pixels, likewise.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random numbers, likewise.")] = None,
 ) -> None:
-    """Train a network; the weights of the best validation F1 land in RUN/best.ckpt."""
-    from terradelta.lab.data import open_pairs
-
-    with needs_train("training"):
-        from terradelta.lab.training.loop import fit
-        from terradelta.lab.training.recipes import load_recipe
+    """Train a network, or fit weights further on a few labels (--from); the result lands in RUN/best.ckpt."""
     given: dict[str, Any] = {
         "devices": devices,
         "steps": steps,
@@ -44,11 +53,43 @@ def train(
         "seed": seed,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    chosen: Recipe = dataclasses.replace(load_recipe(recipe), **changes)
-    for place in (data, *(also or [])):
+    _check_asked(recipe, start, data, review)
+    for place in (*([data] if data else []), *(also or [])):
         say_terms(place)
+    if recipe is not None:
+        changes |= {} if start is None else {"start": start, "encoder_weights": None}
+        _train(recipe, changes, str(data), also or [], run, resume, device)
+        return
+    with needs_train("training"):
+        from terradelta.lab.training.finetune import FineTuning, finetune
+    wanted = FineTuning(str(start), run, data, tuple(review or ()), tuple(also or ()), replay, changes, resume, device)
+    for line in finetune(wanted, progress=progress, announce=say).lines():
+        say(line)
+    say(f"{run / 'best.ckpt'}: use it with `terradelta map ... --model {run}`")
+
+
+def _check_asked(recipe: str | None, start: str | None, data: str | None, review: list[Path] | None) -> None:
+    """Raise InputError where what to train, or on what, is not clear."""
+    if recipe is None and start is None:
+        raise InputError("give a recipe, e.g. mlla_sianet_lite0_levir, or weights to fit further (--from buildings)")
+    if review and (start is None or recipe is not None):
+        raise InputError("--review goes with --from alone: name the weights to fit further, and no recipe")
+    if data is None and not review:
+        raise InputError("give labelled pairs (--data), or with --from products that were judged (--review)")
+
+
+def _train(
+    recipe: str, changes: dict[str, Any], data: str, also: list[str], run: Path, resume: bool, device: str
+) -> None:
+    """Train a recipe from its own beginning, or from weights of its network."""
+    from terradelta.lab.data import open_pairs
+
+    with needs_train("training"):
+        from terradelta.lab.training.loop import fit
+        from terradelta.lab.training.recipes import load_recipe
+    chosen: Recipe = dataclasses.replace(load_recipe(recipe), **changes)
     pairs = open_pairs(data, "train")
-    for folder in also or []:
+    for folder in also:
         pairs = pairs.joined(open_pairs(folder, "train"))
     card = fit(
         chosen, pairs, open_pairs(data, "val"), run, resume=resume, device=device, progress=progress, announce=say

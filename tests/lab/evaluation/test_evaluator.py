@@ -149,3 +149,31 @@ def test_one_image_without_a_place_leaves_no_sizes_on_the_ground(write_pairs: Wr
     details = Details()
     evaluate(Spoken(card), both, details=details)
     assert details.by_size().m2 is None
+
+
+def test_pixels_of_unknown_label_count_nowhere(pairs: PairList) -> None:
+    """The same prediction with half of each image unknown: counts, histogram, histograms of each image, details."""
+
+    class Half(PairList):
+        def read(self, index: int) -> LabelledPair:
+            pair = super().read(index)
+            known = np.zeros(pair.label.shape, bool)
+            known[:, : known.shape[1] // 2] = True
+            return LabelledPair(pair.name, pair.before, pair.after, pair.label & known, known=known)
+
+    half = Half(pairs.root, pairs.split, pairs.files)
+    details = Details()
+    found = evaluate(Spoken(CARD), half, details=details, each=True)
+    whole: dict[str, NDArray[np.float32]] = {}
+    evaluate(Spoken(CARD), pairs, on_image=whole.__setitem__)
+    want = Confusion()
+    for k, name in enumerate(("a", "b")):
+        pair = half.read(k)
+        guess, truth = (x[pair.known] for x in (whole[name] >= 0.75, pair.label))
+        want += Confusion(*(int(n.sum()) for n in (guess & truth, guess & ~truth, ~guess & truth, ~guess & ~truth)))
+    assert found.total == want
+    assert found.histogram.confusion(0.75) == want
+    assert details.logits.total == want.total
+    assert found.each is not None
+    assert [each.confusion(0.75) for each in found.each] == [counts for _, counts in found.images]
+    assert evaluate(Spoken(CARD), pairs).each is None

@@ -74,3 +74,19 @@ def test_nothing_predicted_and_nothing_there() -> None:
 def test_shapes_must_fit() -> None:
     with pytest.raises(ShapeError, match=r"prediction \(2, 2\) and label \(2, 3\) must have one shape"):
         BoundaryScores().add(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
+
+
+@given(MASK, MASK, MASK)
+def test_boundary_pixels_beside_what_is_unknown_do_not_count(predicted, label, known) -> None:
+    scores = BoundaryScores((1.5,))
+    scores.add(predicted, label, known)
+    rows, cols = known.shape
+
+    def inside(r: int, c: int) -> bool:
+        around = [(r, c), (r - 1, c), (r + 1, c), (r, c - 1), (r, c + 1)]
+        return all(known[i, j] for i, j in around if 0 <= i < rows and 0 <= j < cols)
+
+    guess, truth = ({at for at in naive_boundary(mask) if inside(*at)} for mask in (predicted, label))
+    right, found = near(guess, truth, 1.5), near(truth, guess, 1.5)
+    row = scores.rows()[0]
+    assert (row.precision, row.recall) == pytest.approx((right / max(len(guess), 1), found / max(len(truth), 1)))

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from terradelta.errors import ShapeError
 from terradelta.lab.metrics import METRICS, Confusion, ProbabilityHistogram, confusion, metrics_of
 
 COUNT = st.integers(0, 10**7)
@@ -62,3 +63,18 @@ def test_counts_at_all_thresholds() -> None:
     assert counts.shape == (10, 4)
     for k, row in enumerate(counts, 1):
         assert Confusion(*map(int, row)) == confusion(probability >= np.float32(k / 10), label)
+
+
+def test_histograms_add_up_and_come_back_from_their_pixels() -> None:
+    rng = np.random.default_rng(0)
+    parts = [(rng.random((5, 4)).astype(np.float32), rng.random((5, 4)) < 0.4) for _ in range(2)]
+    whole, total = ProbabilityHistogram(), ProbabilityHistogram()
+    for probability, label in parts:
+        whole.add(probability, label)
+        one = ProbabilityHistogram()
+        one.add(probability, label)
+        total += ProbabilityHistogram.of(one.pixels)
+    np.testing.assert_array_equal(total.pixels, whole.pixels)
+    assert total.confusion(0.3) == whole.confusion(0.3)
+    with pytest.raises(ShapeError, match="1000 and 10 bins"):
+        whole + ProbabilityHistogram(10)

@@ -5,8 +5,12 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
+from torch import Tensor, nn
 
+from terradelta.card import ModelCard
 from terradelta.lab.data import PairList, open_pairs
+from terradelta.lab.networks import ChangeNetwork, _registry
+from terradelta.lab.networks.checkpoint import save_network
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +51,39 @@ def squares(tmp_path_factory: pytest.TempPathFactory, write_pair: Callable[..., 
             after[:, label > 0] += 120
             write_pair(root, split, f"{k}", before, after, label)
     return lambda split: open_pairs(root, split)
+
+
+class Small(ChangeNetwork):
+    """Two layers on the difference of the dates, with batch normalisation between."""
+
+    stride = 4
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, 1, 1)
+        self.norm = nn.BatchNorm2d(width)
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def forward_with_aux(self, before: Tensor, after: Tensor) -> list[Tensor]:
+        return [self.head(self.norm(self.stem(after - before)).relu())]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A checkpoint of a registered network that calls bright changes changed, but not from its threshold on."""
+    info = _registry.NetworkInfo("small", "no paper", 2026, "For tests.", Small)
+    monkeypatch.setitem(_registry._NETWORKS, "small", info)
+    network = Small()
+    nn.init.constant_(network.stem.weight, 0.02)
+    nn.init.zeros_(network.stem.bias)
+    nn.init.constant_(network.head.weight, 0.5)
+    nn.init.constant_(network.head.bias, -2.0)
+    bands = ("red", "green", "blue")
+    facts = {"finds": "bright squares", "data": "Noise", "licence": "Any.", "training": {"loss": "ce"}}
+    facts |= {"stride": 4, "threshold": 0.9, "gsd_m": (1.0, 2.0)}
+    card = ModelCard("parent", "small", bands, (0.4,) * 3, (0.2,) * 3, **facts)
+    save_network(network, card, tmp_path / "parent.ckpt")
+    return tmp_path / "parent.ckpt"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -28,6 +28,7 @@ from terradelta.lab.training.crops import (
     crop_loader,
     measure_bands,
 )
+from terradelta.raster.scaling import choose_scaling
 
 BANDS = ("red", "green", "blue")
 CARD = ModelCard("w", "none", BANDS, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
@@ -403,33 +404,32 @@ def test_values_are_cut_off_only_where_colours_or_noise_were_changed() -> None:
 
 @pytest.fixture
 def half_known(tmp_path: Path, write_pair: Callable[..., None]) -> PairList:
-    """As `marked`, but the label, and both images with 100, say where it is not known: in stripes of 8 columns."""
+    """Red is 200 where the label is, blue 255 where it is not known: in stripes of 8 columns."""
     rng = np.random.default_rng(2)
     for name, size in (("a", (80, 60)), ("b", (24, 90)), ("c", (33, 33))):
         label = np.where(_smooth(rng, *size) > 0, 1, 0).astype(np.uint8)
         label[:, np.arange(size[1]) // 8 % 3 == 1] = 255
-        image = np.stack([np.select([label == 1, label == 255], [200, 100], 0).astype(np.uint8)] * 3)
+        red, blue = ((label == value) * np.uint8(shown) for value, shown in ((1, 200), (255, 255)))
+        image = np.stack([red, red, blue])
         write_pair(tmp_path, "train", name, image, image, label)
     files = open_pairs(tmp_path, "train").files
     return PairList(tmp_path, "train", tuple(replace(each, coding=LabelCoding.MASKED) for each in files))
 
 
-@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.4, 0.4), (2.1, 2.1)])
-def test_the_mask_follows_the_image_through_window_turn_and_zoom(half_known: PairList, zoom) -> None:
-    """Windows reach over the images, too. Where the label is known, no unknown pixel was mixed into it."""
-    recipe = replace(PLAIN, crop_px=48, zoom=(("", *zoom),), augmentation=STILL)
+@pytest.mark.parametrize("zoom", [1.0, 0.4, 2.1])
+def test_the_mask_follows_the_image_through_window_turn_and_zoom(half_known: PairList, zoom: float) -> None:
+    """Windows reach over the images, too. A pixel is known where no unknown one was mixed into it."""
+    recipe = replace(PLAIN, crop_px=40, zoom=(("", zoom, zoom),), augmentation=STILL)
+    shares = []
     for k in range(30):
         crop = CropDataset(half_known, recipe)[k]
         assert crop.known is not None
-        assert 0 < crop.known.mean() < 1
-        grey = crop.before[0] * 255
-        assert not crop.label[crop.known == 0].any()
-        if zoom == (1.0, 1.0):
-            np.testing.assert_array_equal(crop.known, grey != 100)
-            np.testing.assert_array_equal(crop.label, grey == 200)
-        else:
-            assert (grey[crop.known == 1] > -1e-3).all()
-            assert crop.known[np.abs(grey - 100) < 1e-3].mean() < 0.05  # what is 100 throughout is unknown
+        unknown = crop.before[2]
+        assert not crop.known[unknown > 1e-3].any()
+        assert crop.known[unknown < 1e-5].all()
+        np.testing.assert_array_equal(crop.label, (crop.before[0] * 255 >= 100 - 1e-3) & (crop.known > 0))
+        shares.append(crop.known.mean())
+    assert 0 < np.mean(shares) < 1
 
 
 def test_a_masked_batch_has_a_mask_and_otherwise_the_same_numbers(half_known: PairList) -> None:
@@ -468,3 +468,18 @@ def test_replay_gives_its_share_of_the_crops(marked: PairList, tmp_path: Path, w
         assert (numbers >= own).mean() == pytest.approx(share, abs=0.07)
         assert len(set(numbers[numbers < own])) == (own if share < 1 else 0)
         assert len(set(numbers[numbers >= own])) == (20 if share else 0)
+
+
+def test_values_that_are_not_8_bit_are_stretched_as_for_prediction(tmp_path: Path, write_image) -> None:
+    rng = np.random.default_rng(0)
+    values = [rng.integers(100, 4000, (3, 40, 40)).astype(np.uint16) for _ in range(2)]
+    for name, image in zip(("A", "B"), values, strict=True):
+        write_image(tmp_path / "train" / name / "x.tif", image)
+    write_image(tmp_path / "train" / "label" / "x.png", np.zeros((40, 40), np.uint8))
+    recipe = replace(PLAIN, crop_px=40, stretch=(1.0, 99.0), augmentation=Augmentation.only())
+    crop = CropDataset(open_pairs(tmp_path, "train"), recipe)[0]
+    scaling = choose_scaling(*values, None, CARD.replace(stretch=(1.0, 99.0)))
+    np.testing.assert_allclose(crop.before, scaling.apply(values[0]) / 255, atol=1e-6)
+    np.testing.assert_allclose(crop.after, scaling.apply(values[1]) / 255, atol=1e-6)
+    with pytest.raises(DataError, match="cut it with `terradelta data tile`"):
+        CropDataset(open_pairs(tmp_path, "train"), replace(recipe, cache_mb=0))[0]

@@ -28,6 +28,7 @@ from terradelta.lab.metrics import Confusion, ProbabilityHistogram
 from terradelta.lab.networks import ChangeNetwork, _registry
 from terradelta.lab.networks.checkpoint import load_checkpoint, load_network
 from terradelta.lab.training import loop, validation
+from terradelta.lab.training import start as beginning
 from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.loop import CollapseWarning, fit
 from terradelta.lab.training.state import update_average
@@ -217,7 +218,7 @@ def test_an_encoder_starts_from_the_weights_that_are_named(
         given.append(source)
         nn.init.constant_(network.body[0].weight, 0.125)
 
-    monkeypatch.setattr(loop, "initialise_encoder", initialise)
+    monkeypatch.setattr(beginning, "initialise_encoder", initialise)
     recipe = replace(RECIPE, encoder_weights="somewhere/vgg16.pth", lr=0.0, steps=1)
     train(recipe, tmp_path / "run")
     for name in ("network", "average"):

@@ -176,3 +176,16 @@ def test_frozen_parts_keep_weights_and_statistics_and_the_encoder_has_a_rate_of_
 def test_a_part_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"Recipe.frozen names 'stem', which the network does not have; it has fus"):
         freeze(create_model("mlla_sianet_lite0"), ("stem",))
+
+
+def test_batch_statistics_stay_and_their_gains_are_fitted() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Sequential(nn.BatchNorm2d(2)))
+    freeze(network, (), statistics=True)
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    network(torch.randn(4, 1, 5, 5)).sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    freeze(network, ())
+    network.train()
+    network(torch.randn(4, 1, 5, 5))
+    assert not torch.equal(network[1].running_mean, before["1.running_mean"])

@@ -34,7 +34,7 @@ from terradelta.lab.training.start import start
 from terradelta.lab.training.state import RunState, check_folder, prepare_folder, update_average, write_log
 from terradelta.lab.training.validation import CollapseWarning, counted, first_card, validate
 
-__all__ = ["Announce", "CollapseWarning", "Progress", "Shown", "fit", "shown_by"]
+__all__ = ["Announce", "CollapseWarning", "Progress", "Seen", "Shown", "fit", "shown_by"]
 
 
 class Advance(Protocol):
