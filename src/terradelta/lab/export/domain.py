@@ -34,12 +34,16 @@ WITHIN = 95
 class DomainHead(nn.Module):
     """Strangeness of one date's features: ``(B, F) -> (B,)``."""
 
+    mean: Tensor
+    std: Tensor
+    basis: Tensor
+    rest: Tensor
+
     def __init__(self, features: Tensor) -> None:
         super().__init__()
         mean, std = features.mean(0), features.std(0, correction=0) + 1e-6
         standard = (features - mean) / std
         _, _, directions = torch.linalg.svd(standard, full_matrices=False)
-        self.mean: Tensor
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.register_buffer("basis", directions[:DIRECTIONS].T.contiguous())
@@ -50,7 +54,8 @@ class DomainHead(nn.Module):
         """``(B, F) -> (B,)``."""
         standard = (features - self.mean) / self.std
         outside = standard - (standard @ self.basis) @ self.basis.T
-        return outside.square().sum(1) / self.rest
+        strangeness: Tensor = outside.square().sum(1) / self.rest
+        return strangeness
 
 
 @dataclass(frozen=True)
