@@ -76,7 +76,8 @@ class Gate:
         if not self._is_known(host):
             return 421, "this server does not go by that name; use the address that `terradelta view` printed"
         first = scope["path"].lstrip("/").split("/", 1)[0]
-        if not hmac.compare_digest(first.encode(errors="replace"), self._token.encode()):
+        known = hmac.compare_digest(first.encode(errors="replace"), self._token.encode())
+        if not known or "\0" in scope["path"]:
             return 404, "there is nothing here; use the whole address that `terradelta view` printed"
         if scope["method"] not in (*_WRITING, *_READING):
             return 405, "this server knows GET, HEAD and POST"
