@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.pop("COLUMNS", None)  # readline leaves it to xdist's workers, and rich would wrap by it
 os.environ.pop("LINES", None)
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -212,47 +210,17 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture(scope="session")
 def write_review() -> Callable[..., None]:
-    """``write_review(folder, rows, polygons=None)``: a review and, by id, the polygons of the map that it is of.
+    """``write_review(product, rows)``: the review of a product, in place of the one that is there."""
 
-    Without polygons, those that are there stay.
-    """
+    def write(product: Path, rows: Sequence[Any]) -> None:
+        from terradelta.review.store import NewVerdict, ReviewStore
+        from terradelta.review.verdicts import FILE
 
-    def write(folder: Path, rows: Sequence[Any], polygons: dict[int, Any] | None = None) -> None:
-        import hashlib
-        import sqlite3
-
-        changes = folder / "change.gpkg"
-        if polygons is not None:
-            _write_layer(changes, "change", list(polygons.values()), {"id": np.array(list(polygons), np.int64)})
-        names = ("kind", "verdict", "author", "time", "undone")
-        columns = {name: np.array([getattr(row, name) for row in rows], object) for name in names}
-        columns["polygon"] = np.array([-1 if row.polygon is None else row.polygon for row in rows], np.int64)
-        review = folder / "review.gpkg"
-        _write_layer(review, "verdicts", [row.geometry for row in rows], columns)
-        digest = hashlib.sha256(changes.read_bytes()).hexdigest()
-        with sqlite3.connect(review) as database:
-            database.execute("CREATE TABLE terradelta_review (key TEXT PRIMARY KEY, value TEXT)")
-            values = [("schema", "1"), ("change_gpkg_sha256", digest)]
-            database.executemany("INSERT INTO terradelta_review VALUES (?, ?)", values)
+        (product / FILE).unlink(missing_ok=True)
+        store = ReviewStore(product)
+        for row in rows:
+            (made,) = store.add([NewVerdict(row.kind, row.verdict, row.geometry, row.polygon)], row.author)
+            if row.undone:
+                store.undo(made.number)
 
     return write
-
-
-def _write_layer(path: Path, layer: str, shapes: Sequence[Any], columns: dict[str, Any]) -> None:
-    """A layer of a GeoPackage in UTM; None and -1 are null."""
-    import pyogrio.raw
-    import shapely
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pyogrio.raw.write(
-            path,
-            geometry=shapely.to_wkb(np.array(shapes, object)),
-            field_data=list(columns.values()),
-            field_mask=[np.array([x in (None, -1) for x in values.tolist()]) for values in columns.values()],
-            fields=list(columns),
-            layer=layer,
-            driver="GPKG",
-            geometry_type="Unknown",
-            crs="EPSG:32631",
-        )
