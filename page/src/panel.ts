@@ -26,7 +26,7 @@ function doubts(lines: string[]): HTMLElement | null {
   if (!lines.length) return null;
   const [first, ...rest] = lines;
   const more = rest.length
-    ? h("details", {}, h("summary", {}, `${rest.length} more}`), ...rest.map((line) => h("p", {}, sentence(line))))
+    ? h("details", {}, h("summary", {}, `${rest.length} more`), ...rest.map((line) => h("p", {}, sentence(line))))
     : null;
   return h("div", { className: "doubts" }, h("h2", {}, "Doubtful"), h("p", {}, sentence(first)), more);
 }
