@@ -1,5 +1,6 @@
 """Where a run begins."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,8 @@ def test_a_run_starts_there_and_its_card_says_so(
     """With a rate of 0 the weights are those that it started from; resumed, it does not look for them again."""
     recipe = replace(RECIPE, start=str(small), frozen_statistics=True)
     card = fit(recipe, squares("train"), squares("val"), tmp_path / "run", device="cpu")
-    assert card.training["start"] == str(small)
+    digest = hashlib.sha256((small / "best.ckpt" if small.is_dir() else small).read_bytes()).hexdigest()
+    assert card.training["start"] == f"{load_network(small)[1].name} (SHA-256 {digest})"
     given = load_network(small)[0].state_dict()
     last = load_checkpoint(tmp_path / "run" / "last.ckpt")
     for name in ("network", "average"):

@@ -37,6 +37,7 @@ from terradelta.lab.networks.checkpoint import load_network, save_network
 from terradelta.lab.training.config import Augmentation, Recipe, Schedule
 from terradelta.lab.training.heldback import Choice, Judgement, choose, deal, judge
 from terradelta.lab.training.loop import Announce, Progress, Seen, fit, shown_by
+from terradelta.lab.training.start import start_source
 from terradelta.predict.load import find_checkpoint
 
 __all__ = ["FineTuned", "FineTuning", "finetune", "longest"]
@@ -381,7 +382,7 @@ class _Job:
     def _result(self, choice: Choice, judgement: Judgement | None, how: str, split: str) -> FineTuned:
         recipe = self._recipe(len(self.labels.own))
         training: dict[str, Any] = {
-            "start": self.request.model,
+            "start": start_source(self.request.model),
             "started_from": {"name": self.parent.name, "data": self.parent.data, "training": self.parent.training},
             "steps": choice.steps,
             "batch_size": recipe.batch_size,

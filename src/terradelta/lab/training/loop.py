@@ -165,11 +165,11 @@ class _Trainer:
         last = run / "last.ckpt"
         torch.manual_seed(recipe.seed)
         network = create_model(recipe.network, **recipe.network_args)
-        if not last.is_file():
-            start(network, recipe)
+        started = {} if last.is_file() else start(network, recipe)
         freeze(network, recipe.frozen, statistics=recipe.frozen_statistics)
         average = copy.deepcopy(network).requires_grad_(requires_grad=False)
         card = first_card(recipe, network, train, val)
+        card = card.replace(training={**card.training, **started})
         self.state = RunState(network, average, make_optimiser(network, recipe), card)
         self.loss = partial(LOSSES[recipe.loss], **recipe.loss_args)
         self.waited_s = self.worked_s = 0.0

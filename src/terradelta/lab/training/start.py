@@ -1,5 +1,7 @@
 """Where a run begins: from weights of the whole network, from those of an ImageNet classifier, or from chance."""
 
+import hashlib
+
 from terradelta.errors import ModelError
 from terradelta.lab.networks import ChangeNetwork
 from terradelta.lab.networks.checkpoint import load_network
@@ -7,11 +9,14 @@ from terradelta.lab.networks.pretrained import initialise_encoder
 from terradelta.lab.training.config import Recipe
 from terradelta.predict.load import find_checkpoint
 
-__all__ = ["start"]
+__all__ = ["start", "start_source"]
 
 
-def start(network: ChangeNetwork, recipe: Recipe) -> None:
+def start(network: ChangeNetwork, recipe: Recipe) -> dict[str, str]:
     """Give a fresh network the weights that the recipe says it starts from.
+
+    Returns:
+        What the card says of it, by name.
 
     Raises:
         ModelError: if there are no such weights, or they are of another network.
@@ -19,7 +24,7 @@ def start(network: ChangeNetwork, recipe: Recipe) -> None:
     if recipe.start is None:
         if recipe.encoder_weights is not None:
             initialise_encoder(network, recipe.encoder_weights)
-        return
+        return {}
     given, card = load_network(find_checkpoint(recipe.start))
     if (card.network, card.network_args) != (recipe.network, recipe.network_args):
         raise ModelError(
@@ -27,3 +32,17 @@ def start(network: ChangeNetwork, recipe: Recipe) -> None:
             f"{recipe.network} with {recipe.network_args}; a run starts from weights of its own network"
         )
     network.load_state_dict(given.state_dict())
+    return {"start": start_source(recipe.start)}
+
+
+def start_source(model: str) -> str:
+    """What a card says of the weights that a run started from: their name and hash, not where they lay.
+
+    Raises:
+        ModelError: if there are no such weights.
+    """
+    found = find_checkpoint(model)
+    path = found / "best.ckpt" if found.is_dir() else found
+    _, card = load_network(path)
+    with path.open("rb") as stream:
+        return f"{card.name} (SHA-256 {hashlib.file_digest(stream, 'sha256').hexdigest()})"

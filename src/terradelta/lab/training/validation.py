@@ -84,9 +84,7 @@ def _training(recipe: Recipe, network: ChangeNetwork, train: PairSource, val: Pa
     names = ("steps", "batch_size", "accumulate", "devices", "seed", "loss")
     facts: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     facts |= {"data_name": train.name, "train_pairs": len(train), "val_pairs": len(val)}
-    if recipe.start is not None:
-        facts["start"] = recipe.start
-    elif recipe.encoder_weights is not None:
+    if recipe.start is None and recipe.encoder_weights is not None:
         facts["encoder_weights"] = encoder_source(network, recipe.encoder_weights)
     return facts
 
