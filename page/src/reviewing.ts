@@ -46,12 +46,15 @@ class ReviewPage {
   /** Number of the chosen drawing. */
   private drawing: number | null = null;
   private fields: Fields | null = null;
+  /** Of the next drawing, as the browser counts it; 0: none is due. */
+  private frame = 0;
+  private stale = true;
   private readonly keys: Key[];
 
   constructor(private readonly parts: Parts) {
     const { scene, store, panes } = parts;
     const unit = scene.area_unit;
-    this.review = new Review(`terradelta.unsent.${scene.out}`, scene.author, () => this.rearrange());
+    this.review = new Review(`terradelta.unsent.${scene.out}`, scene.author, () => this.redraw());
     const step = (by: number): void => this.step(by);
     this.list = new List({ polygons: this.polygons, unit, said: (id) => this.review.of(id), choose: (id) => this.choose(id), step });
     this.card = new Card({
@@ -92,7 +95,8 @@ class ReviewPage {
   async begin(): Promise<void> {
     const { store } = this.parts;
     store.watch(["outlines"], ({ outlines }) => this.overlays.show(outlines));
-    store.watch(["minArea", "sort", "descending", "openOnly", "colouring"], () => this.rearrange());
+    store.watch(["minArea", "sort", "descending", "openOnly"], () => this.rearrange());
+    store.watch(["colouring"], () => this.redraw());
     store.watch(["selected"], ({ selected }) => void this.chosen(selected));
     if (!hasWebGL()) this.messages.fail(new Error("This browser has no WebGL, so change and probability are not painted. Polygons and images are shown."));
     await Promise.all([this.load(), this.review.begin(), this.compare()]);
@@ -142,21 +146,36 @@ class ReviewPage {
     }
   }
 
-  /** After verdicts, filters or colours changed: the list, the legend, the map. */
+  /** After filters or the order changed: list anew, and draw; once a frame, however often it is asked for. */
   private rearrange(): void {
-    const { scene, store, panes } = this.parts;
-    const said = (id: number): Verdict | undefined => this.review.of(id);
-    this.polygons.arrange(store.now, (id) => said(id) !== undefined);
-    const colours = scheme(store.now.colouring, this.polygons, scene.area_unit, said);
+    this.stale = true;
+    this.redraw();
+  }
+
+  /** After verdicts or colours changed: the list keeps its order, unless it leaves judged ones out. */
+  private redraw(): void {
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      if (this.stale || this.parts.store.now.openOnly) {
+        this.polygons.arrange(this.parts.store.now, (id) => this.review.of(id) !== undefined);
+        for (const map of this.parts.panes.maps) void this.look(map);
+      }
+      this.stale = false;
+      this.draw();
+    });
+  }
+
+  private draw(): void {
+    const { scene, store } = this.parts;
+    const colours = scheme(store.now.colouring, this.polygons, scene.area_unit, (id) => this.review.of(id));
     const counts = colours.classes.map(() => 0);
     for (const index of this.polygons.order) counts[colours.of(index)]++;
     this.legend.draw(colours, counts);
-    this.overlays.colour(colours);
     this.overlays.drawings(this.review.drawings());
+    this.overlays.colour(colours);
     this.list.show(store.now.selected);
     this.tell();
     this.showCard();
-    for (const map of panes.maps) void this.look(map);
   }
 
   private tell(): void {

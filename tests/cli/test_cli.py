@@ -92,7 +92,8 @@ def test_commands_and_options_are_frozen():
             *("--qgis", "--sieve", "--simplify", "--skip-damaged", "--threshold", "--tile", "--values", "--verbose"),
             *("--yes", "-o", "-v"),
         ],
-        "area": ["--draw", "--out", "--regions", "--samples", "--seed", "-o"],
+        "area": ["--draw", "--out", "--regions", "--samples", "--seed", "--view", "-o"],
+        "view": ["--after", "--author", "--before", "--host", "--open", "--port", "--task"],
         "demo": ["--open", "--out", "--seed", "--side", "-o"],
         "train": [
             *("--also", "--batch-size", "--crop", "--data", "--device", "--devices", "--resume", "--run", "--seed"),

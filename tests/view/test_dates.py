@@ -225,6 +225,32 @@ def test_a_url_in_a_receipt_is_not_asked(product: Path, made: Path, tripwire):
     dates.close()
 
 
+def test_a_vrt_in_a_receipt_leads_nowhere_unless_it_is_given(product: Path, made: Path, tmp_path: Path, tripwire):
+    vrt, images = product / "stack.vrt", made / "before.tif"
+    receipt = product / "receipt.json"
+    receipt.write_text(receipt.read_text().replace(str(images), str(vrt)))
+    for named, message in (
+        (str(images), "outside the folder"),
+        (tripwire.url("before.tif"), "may not lead to the net"),
+    ):
+        sources = "".join(
+            f'<VRTRasterBand dataType="Byte" band="{i}"><SimpleSource><SourceFilename>{named}</SourceFilename>'
+            f"<SourceBand>{i}</SourceBand></SimpleSource></VRTRasterBand>"
+            for i in (1, 2, 3)
+        )
+        place = "<SRS>EPSG:32614</SRS><GeoTransform>600000, 0.5, 0, 3400000, 0, -0.5</GeoTransform>"
+        vrt.write_text(f'<VRTDataset rasterXSize="{SHAPE[1]}" rasterYSize="{SHAPE[0]}">{place}{sources}</VRTDataset>')
+        dates = Dates(open_product(product))
+        (problem,) = dates.problems()
+        assert message in problem
+        dates.close()
+        if named == str(images):
+            given = Dates(open_product(product), before=str(vrt))
+            with rasterio.open(images) as source:
+                assert (given.picture("before", ALL, SHAPE)[0] == source.read()).all()
+            given.close()
+
+
 def test_a_url_that_is_given_is_read(product: Path, made: Path, file_server):
     shutil.copy(made / "before.tif", file_server.folder / "before.tif")
     dates = Dates(open_product(product), before=file_server.url("before.tif"))

@@ -120,7 +120,7 @@ class _Date:
         receipt = product.receipt
         self._product, self._number = product, number
         self._known = (receipt.inputs.before, receipt.inputs.after)[number]
-        self.path = given or self._known.path
+        self.path, self._given = given or self._known.path, given is not None
         self.layer: Layer | None = None
         self.problem = self.difference = ""
         self._compared = False
@@ -213,8 +213,8 @@ class _Date:
 
     def _source(self) -> Source:
         options, names = self._product.receipt.options, self._product.receipt.pair.bands.names
-        # What a VRT names was allowed when it was mapped; that it is the same is compared.
-        source = read_input(self.path, names, allow_outside=self._known.files is not None)
+        # A receipt may come from anyone; only who names a VRT here lets it lead to other folders, and to the network.
+        source = read_input(self.path, names, allow_outside=self._given)
         numbers = {band.index for band in source.bands}
         if not numbers.issuperset(self.selected):
             raise RasterError(
