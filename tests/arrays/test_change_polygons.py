@@ -103,3 +103,21 @@ def test_other_images_than_those_of_the_result_are_refused(files, write_tiff, pa
         change_polygons(ds, before=files[0], after=files[1], bands=(3, 2, 1))
     with pytest.raises(InputError, match="change_polygons has no option colour"):
         change_polygons(ds, before=files[0], after=files[1], colour=1)
+
+
+def test_dimensions_may_have_the_names_of_degrees(files):
+    west, south, east, north = -98.0, 30.0, -97.99, 30.007
+    dates = [
+        xarray.DataArray(
+            rioxarray.open_rasterio(file).values,
+            dims=("band", "lat", "lon"),
+            coords={"lat": np.linspace(north, south, 300), "lon": np.linspace(west, east, 420)},
+        ).rio.write_crs("EPSG:4326")
+        for file in files
+    ]
+    found = detect_change(*dates, PixelPredictor(), anyway=True)
+    assert found.change.dims == ("lat", "lon")
+    polygons = change_polygons(found, 1000)
+    assert polygons.crs.to_epsg() == 4326
+    assert polygons.pixels.tolist() == [60 * 80]
+    assert west < polygons.total_bounds[0] < polygons.total_bounds[2] < east

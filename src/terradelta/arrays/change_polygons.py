@@ -122,8 +122,8 @@ def _grid(ds: "xarray.Dataset") -> Grid:
     names = {"probability", "change"}
     if not (hasattr(ds, "data_vars") and names <= set(ds.data_vars) and ds["change"].ndim == 2):
         raise InputError("change_polygons takes what detect_change gives: a dataset with probability and change (y, x)")
-    height, width = ds["change"].shape
-    crs, place = ds.rio.crs, ds.rio.transform(recalc=True)
+    (y, x), (height, width) = ds["change"].dims, ds["change"].shape
+    crs, place = ds.rio.crs, ds.rio.set_spatial_dims(x, y).rio.transform(recalc=True)
     if crs is None:
         return Grid(None, Affine.identity(), (height, width)).on_map
     return Grid(CRS.from_user_input(crs), Affine(*place[:6]), (height, width))

@@ -83,7 +83,7 @@ def _three_dimensional(values: Any, label: str) -> Any:  # noqa: ANN401  an arra
 
 def _of_xarray(image: "xarray.DataArray", label: str) -> ArraySource:
     y, x = _spatial(image, label)
-    image = _in_order(image, y, x, label)
+    image = _in_order(image, y, x, label).rio.set_spatial_dims(x, y)
     crs = image.rio.crs
     shape = (image.sizes[y], image.sizes[x])
     place = Affine.identity() if crs is None else _transform(image, y, x)
