@@ -34,9 +34,14 @@ def test_what_is_pushed_can_be_fetched_and_maps(run, pair, hub: Hub, tmp_path: P
     assert code == 0, err
     receipt = json.loads((tmp_path / "out" / "receipt.json").read_text())
     assert receipt["model"]["origin"] == {"source": NAME, "revision": COMMIT, "sha256": sha256}
+    assert COMMIT in (tmp_path / "out" / "report.html").read_text()
     code, out, err = run("models", NAME)
     assert code == 0, err
     assert f"revision: {COMMIT}" in out
+    assert run("data", "synth", tmp_path / "d", "--train", 1, "--val", 1, "--test", 2, "--side", 64)[0] == 0
+    code, _, err = run("evaluate", NAME, "--data", tmp_path / "d", "-o", tmp_path / "scores.json")
+    assert code == 0, err
+    assert json.loads((tmp_path / "scores.json").read_text())["origin"]["sha256"] == sha256
     code, _, err = run("export", NAME, "-o", tmp_path / "copy.onnx")
     assert code == 0, err
     assert (tmp_path / "copy.onnx").is_file()

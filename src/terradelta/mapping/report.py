@@ -131,6 +131,7 @@ def _model(model: ModelRecord) -> dict[str, str]:
     named = {"Name": model.name, "Summary": model.summary, "Paper": model.paper, "Fitted on": model.data}
     rows = {label: str(value) for label, value in named.items() if value}
     rows["Threshold"] = _short(model.threshold)
+    rows |= {f"Fetched: {key}": value for key, value in (model.origin or {}).items()}
     rows |= {_score_name(score): _score_line(score) for score in model.scores}
     if model.weightless:
         rows |= _fitted("Parameter", model.network_args) | _fitted("Fitted", model.training)

@@ -323,6 +323,8 @@ class EvaluationReceipt(Receipt):
     network: str
     weights: str | None = None
     """A hash of them."""
+    origin: dict[str, str] | None = None
+    """Source, revision and SHA-256 of a file that was fetched."""
     runtime: str | None = None
     """What ran them and in which precision."""
     scaling: LogitScalingRecord

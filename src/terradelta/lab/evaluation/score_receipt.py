@@ -36,6 +36,7 @@ def evaluation_receipt(
         model=card.name,
         network=card.network,
         weights=weights,
+        origin=card.origin,
         runtime=runtime,
         scaling=LogitScalingRecord(card.temperature, card.logit_bias),
         data=DataRecord(pairs.name, pairs.split, len(pairs), pairs.checksum()),
