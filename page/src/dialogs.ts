@@ -20,8 +20,8 @@ export function offer(content: Blob, name: string): void {
 
 export function exportDialog(scene: Scene, fail: (error: unknown) => void): void {
   const one = (format: "gpkg" | "geojson", label: string): HTMLElement =>
-    button(label, () => void save(format, scene.name).catch(fail));
-  dialog("Export the accepted changes",
+    button(label, () => void save(format, scene.name).then(() => shown.close(), (error: unknown) => (shown.close(), fail(error))));
+  const shown = dialog("Export the accepted changes",
     h("p", {}, "Accepted polygons and what was drawn, with author and time. The map's own files are never altered."),
     h("div", { className: "choices" }, one("gpkg", "GeoPackage"), one("geojson", "GeoJSON")));
 }

@@ -1,6 +1,7 @@
 /** Verdicts and drawings: sent at once, kept in the browser until the server has them, read again every two seconds. */
 
 import { get, post, ServerError, type Changes, type NewRow, type Row, type Verdict } from "./api";
+import { keep, kept } from "./keeping";
 
 const POLL_MS = 2000;
 
@@ -21,7 +22,7 @@ export class Review {
    * @param changed called after rows came, went, or could not be sent
    */
   constructor(private readonly key: string, readonly author: string, private readonly changed: () => void) {
-    this.waiting = JSON.parse(localStorage.getItem(key) ?? "[]") as NewRow[];
+    this.waiting = JSON.parse(kept(key) ?? "[]") as NewRow[];
   }
 
   /** Read all rows, send what an earlier page could not, and go on reading what other windows say. */
@@ -134,8 +135,7 @@ export class Review {
   }
 
   private keep(): void {
-    if (this.waiting.length) localStorage.setItem(this.key, JSON.stringify(this.waiting));
-    else localStorage.removeItem(this.key);
+    keep(this.key, this.waiting.length ? JSON.stringify(this.waiting) : null);
     this.arrange();
   }
 

@@ -1,17 +1,18 @@
 /** Light or dark: as the system says, until somebody chooses. */
 
 import { button } from "./dom";
+import { keep, kept } from "./keeping";
 
 const KEY = "terradelta.theme";
 
 export function applyTheme(): void {
-  const kept = localStorage.getItem(KEY);
-  const dark = kept ? kept === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const chosen = kept(KEY);
+  const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.theme = dark ? "dark" : "light";
 }
 
 export function turnTheme(): void {
-  localStorage.setItem(KEY, document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+  keep(KEY, document.documentElement.dataset.theme === "dark" ? "light" : "dark");
   applyTheme();
 }
 
