@@ -55,7 +55,10 @@ def test_cross_validation_chooses_and_judges(small: Path, unsplit: Path, tmp_pat
     assert card.licence == "Any. Fitted further on mine: the terms of these data bind as well."
     assert card.data == "Noise; then 6 tiles of mine"
     assert card.gsd_m == (1.0, 2.0)
-    assert card.training["started_from"]["name"] == "parent"
+    before = {"name": "parent", "data": "Noise", "finds": "bright squares", "before_it": []}
+    assert card.training["started_from"] == before
+    job = module._Job(_request(small, unsplit, tmp_path / "next"), None, card, None, None, None)  # a child of the child
+    assert (job._first_purpose, job._origin) == ("bright squares", before)
     assert card.training["loss"] == "ce"
     assert card.training["held_back"]["verdict"] == "It got better."
     assert card.scores[0]["split"] == "held back in 3 folds"

@@ -355,9 +355,20 @@ class _Job:
         }
         return Recipe(**{**fields, **changes})
 
+    @property
+    def _origin(self) -> dict[str, Any]:
+        """What the card of a parent that was fine-tuned itself says of where it came from; empty of any other."""
+        said = self.parent.training.get("started_from")
+        return said if isinstance(said, dict) else {}
+
+    @property
+    def _first_purpose(self) -> str:
+        """What the first of all parents finds."""
+        return str(self._origin.get("finds", self.parent.finds))
+
     def _finds(self) -> str:
         what = "accepted in reviews" if self.labels.reviewed else f"labelled in {self.labels.own.name}"
-        return f"what was {what}" + (f", after {self.parent.finds}" if self.parent.finds else "")
+        return f"what was {what}" + (f", after {self._first_purpose}" if self._first_purpose else "")
 
     def _data(self) -> str:
         reviewed, count = self.labels.reviewed, len(self.labels.own)
@@ -383,7 +394,12 @@ class _Job:
         recipe = self._recipe(len(self.labels.own))
         training: dict[str, Any] = {
             "start": start_source(self.request.model),
-            "started_from": {"name": self.parent.name, "data": self.parent.data, "training": self.parent.training},
+            "started_from": {
+                "name": self.parent.name,
+                "data": self.parent.data,
+                "finds": self._first_purpose,
+                "before_it": [*self._origin.get("before_it", ()), *filter(None, [self._origin.get("name")])],
+            },
             "steps": choice.steps,
             "batch_size": recipe.batch_size,
             "seed": recipe.seed,
@@ -396,26 +412,10 @@ class _Job:
             training["review"] = self.labels.reviewed.facts
         scores: tuple[dict[str, Any], ...] = ()
         if judgement is not None:
-            found = judgement.comparison
-            training["held_back"] = {
-                "before": found.first,
-                "after": found.second,
-                "threshold_alone_f1": judgement.threshold_alone,
-                "f1_intervals": [list(ends) for ends in judgement.intervals],
-                "f1_difference_interval": list(found.intervals.get("f1", ())),
-                "p_f1": found.p_f1,
-                "verdict": judgement.verdict,
-            }
+            training["held_back"] = judgement.record()
             protocol = f"{recipe.validation.text}; steps and threshold chosen on held-back pairs"
-            scores = (
-                {
-                    "data": self.labels.own.name,
-                    "split": split,
-                    "protocol": protocol,
-                    "threshold": choice.threshold,
-                    "metrics": found.second,
-                },
-            )
+            facts = {"data": self.labels.own.name, "split": split, "protocol": protocol}
+            scores = ({**facts, "threshold": choice.threshold, "metrics": judgement.comparison.second},)
         names = ("name", "finds", "gsd_m", "data", "licence")
         card = self.parent.replace(
             **{name: getattr(recipe, name) for name in names},

@@ -7,6 +7,7 @@ where they were chosen; so each fold is scored with the choice that the other fo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,19 @@ class Judgement:
             f"It looks better, but with {found.images} held-back images chance explains the difference too "
             f"(p = {found.p_f1:.2g}): label more."
         )
+
+    def record(self) -> dict[str, Any]:
+        """As JSON-ready values, for a card."""
+        found = self.comparison
+        return {
+            "before": found.first,
+            "after": found.second,
+            "threshold_alone_f1": self.threshold_alone,
+            "f1_intervals": [list(ends) for ends in self.intervals],
+            "f1_difference_interval": list(found.intervals.get("f1", ())),
+            "p_f1": found.p_f1,
+            "verdict": self.verdict,
+        }
 
 
 def deal(groups: Sequence[int], amounts: Sequence[float], folds: int) -> list[int]:
