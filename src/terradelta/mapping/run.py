@@ -17,7 +17,6 @@ from terradelta.files import write_whole
 from terradelta.html.pictures import thumbnail
 from terradelta.mapping.answer import pair_summary
 from terradelta.mapping.damage import TolerantPair
-from terradelta.mapping.domain import domain_warnings
 from terradelta.mapping.evidence import MARGIN_PX, Evidence
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.memory import trim
@@ -37,6 +36,7 @@ from terradelta.mapping.recent import RecentTiles
 from terradelta.mapping.report import write_report
 from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
+from terradelta.mapping.strangeness import domain_warnings
 from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.polygons import check_measurable

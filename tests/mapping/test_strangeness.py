@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from terradelta.mapping.domain import domain_warnings
+from terradelta.mapping.strangeness import domain_warnings
 from terradelta.raster.pair import open_pair
 
 from .conftest import BoxPredictor
