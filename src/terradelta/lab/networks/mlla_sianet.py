@@ -354,7 +354,7 @@ def mlla_sianet_light(in_channels: int = 3, *, dfm: bool = True, dsp: bool = Tru
 @register_model(paper=PAPER, year=2026)
 def mlla_sianet_lite0(in_channels: int = 3, *, dfm: bool = True, dsp: bool = True, mla: bool = True) -> MLLASiaNet:
     """MLLA_SiaNet on EfficientNet-Lite0 to stride 16, from ImageNet weights; the network that ships."""
-    return MLLASiaNet(
+    network = MLLASiaNet(
         EfficientNetLite("lite0", in_channels, stride=16),
         widths=(16, 24, 48, 96),
         pyramid=((3, 5, 7), (1, 2)),
@@ -363,3 +363,5 @@ def mlla_sianet_lite0(in_channels: int = 3, *, dfm: bool = True, dsp: bool = Tru
         dsp=dsp,
         mla=mla,
     )
+    network.overlap = 192  # see docs/seams.md
+    return network
