@@ -524,7 +524,7 @@ def test_an_empty_folder_is_fine(train: Callable[..., str], tmp_path: Path) -> N
 
 def test_there_is_no_way_to_hand_in_a_test_split() -> None:
     parameters = list(inspect.signature(fit).parameters)
-    assert parameters == ["recipe", "train", "val", "run", "resume", "device", "progress", "announce"]
+    assert parameters == ["recipe", "train", "val", "run", "resume", "device", "progress", "announce", "seen"]
 
 
 def test_how_far_it_is_can_be_shown(train: Callable[..., str], tmp_path: Path) -> None:
