@@ -84,11 +84,11 @@ def one_draw(pairs: Any, model: str, out: Path, draw: int, verdicts: int) -> dic
             grid = Grid(
                 CRS.from_epsg(32649), Affine(PIXEL_M, 0, 3e5 + 1e4 * number, 0, -PIXEL_M, 4e6), pair.label.shape
             )
-            images = [out / f"{date}_{number}.tif" for date in ("before", "after")]
-            for path, values in zip(images, (pair.before, pair.after), strict=True):
+            before, after = (out / f"{date}_{number}.tif" for date in ("before", "after"))
+            for path, values in ((before, pair.before), (after, pair.after)):
                 write_image(path, values, grid)
             if not (product / "receipt.json").exists():
-                map_change(*images, product, load_predictor(model, threads=1), MapOptions(anyway=True))
+                map_change(before, after, product, load_predictor(model, threads=1), MapOptions(anyway=True))
             given = judge(polygons_of(product), pair, grid, share)
             ReviewStore(product).add(given, "script")
         for row in ReviewStore(product).rows():
@@ -100,9 +100,9 @@ def one_draw(pairs: Any, model: str, out: Path, draw: int, verdicts: int) -> dic
         print(line, flush=True)
     spent = (time.process_time() - cpu, time.monotonic() - started)
     left = PairList(pairs.root, pairs.split, tuple(pairs.files[k] for k in others), pairs.name)
-    before, after = (score(path, left) for path in (find_checkpoint(model), out / "run"))
+    first, then = (score(path, left) for path in (find_checkpoint(model), out / "run"))
     steps = load_network(out / "run")[1].training["steps"]
-    scores = [f"{one[name]:.4f}" for name in ("f1", "precision", "recall") for one in (before, after)]
+    scores = [f"{one[name]:.4f}" for name in ("f1", "precision", "recall") for one in (first, then)]
     counts = (draw, sum(kinds.values()), *kinds.values())
     return dict(zip(COLUMNS, (*map(str, counts), *scores, str(steps), *(f"{s:.0f}" for s in spent)), strict=True))
 
