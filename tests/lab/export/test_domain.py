@@ -20,6 +20,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CARD = ModelCard("small", "mlla_sianet", ("red", "green", "blue"), (0.5,) * 3, (0.25,) * 3)
 
 
+@pytest.fixture(autouse=True)
+def few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "CROPS", 40)
+
+
 def smooth(rng: np.random.Generator, side: int) -> np.ndarray:
     """Soft blobs ``(3, side, side)``."""
     coarse = rng.integers(60, 190, (3, side // 16, side // 16))
@@ -91,7 +96,7 @@ def test_networks_that_do_not_tell_and_images_that_are_too_small(folder: Path, w
     monkeypatch.setattr(domain, "CROPS", 20)
     with pytest.raises(DataError, match="20 crops are too few"):
         measure_domain(create_model("mlla_sianet"), CARD, str(folder))
-    monkeypatch.undo()
+    monkeypatch.setattr(domain, "CROPS", 40)
     shutil.rmtree(folder / "val")
     pair(write_image, folder, "val", "small", *np.zeros((2, 3, 8, 8), np.uint8))
     with pytest.raises(DataError, match="no validation pair is as large as 16 x 16 pixels"):

@@ -92,6 +92,8 @@ def test_safetensors_hold_kernels_in_float16_and_the_card(tmp_path: Path) -> Non
     card = ModelCard("w", "fc_siam_diff", ("r", "g", "b"), (0, 0, 0), (1, 1, 1), threshold=0.25)
     path = tmp_path / "x.safetensors"
     save_safetensors(network, card, path)
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # others may read it
     read, found = load_network(path)
     assert found == card
     assert not read.training

@@ -81,6 +81,8 @@ def measure_domain(network: ChangeNetwork, card: ModelCard, location: str) -> Do
         DataError: if there are too few crops, or no validation pairs.
     """
     network = network.eval()
+    if type(network).features is ChangeNetwork.features:
+        raise ModelError(f"network {card.network!r} does not tell what its encoder sees; leave --domain out")
     crops = read_calibration(location, card, CROPS, SIDE).crops
     seen = [_features(network, card, values) for dates in crops for values in dates]
     if len(seen) <= 2 * DIRECTIONS:
@@ -92,8 +94,7 @@ def measure_domain(network: ChangeNetwork, card: ModelCard, location: str) -> Do
 def _features(network: ChangeNetwork, card: ModelCard, values: np.ndarray) -> Tensor:
     """``(F,)`` of raw values ``(C, h, w)`` whose sides are multiples of the stride."""
     found = network.features(torch.from_numpy(card.normalise(values[None])))
-    if found is None:
-        raise ModelError(f"network {card.network!r} does not tell what its encoder sees; leave --domain out")
+    assert found is not None
     return found[0].double()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError
@@ -67,7 +67,7 @@ def save_safetensors(network: ChangeNetwork, card: ModelCard, path: Path) -> Non
     state = network.state_dict().items()
     tensors = {name: (x.half() if x.ndim > 1 else x).contiguous() for name, x in state}
     with whole_file(path, durable=True) as temporary:
-        save_file(tensors, temporary, {CARD_KEY: card.to_json()})
+        temporary.write_bytes(serialised(tensors, {CARD_KEY: card.to_json()}))  # its own writer lets nobody else read
 
 
 def load_network(path: Path) -> tuple[ChangeNetwork, ModelCard]:
