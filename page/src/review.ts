@@ -14,6 +14,7 @@ export class Review {
   waiting: NewRow[];
   trouble: Trouble | null = null;
   private revision = 0;
+  private polling = false;
   private byPolygon = new Map<number, Verdict>();
   private sending: Promise<void> | null = null;
 
@@ -30,8 +31,12 @@ export class Review {
     this.arrange();
     await this.poll();
     void this.flush();
-    window.setInterval(() => void (document.hidden || this.poll()), POLL_MS);
-    document.addEventListener("visibilitychange", () => void (document.hidden || this.poll()));
+    const again = (): void => {
+      // A slow server is not asked again before it has answered.
+      if (!document.hidden && !this.polling) void this.poll();
+    };
+    window.setInterval(again, POLL_MS);
+    document.addEventListener("visibilitychange", again);
   }
 
   /** The verdict that counts of a polygon. */
@@ -111,6 +116,7 @@ export class Review {
   }
 
   async poll(): Promise<void> {
+    this.polling = true;
     try {
       const answer = await get<Changes>("api/review", { since: this.revision });
       this.revision = answer.revision;
@@ -118,6 +124,8 @@ export class Review {
       if (answer.rows.length) this.take(answer.rows);
     } catch (error) {
       this.report(error);
+    } finally {
+      this.polling = false;
     }
   }
 

@@ -282,8 +282,9 @@ def test_nothing_is_lost_while_the_server_is_away(product: Path, open_page: Open
     with View(product) as view:
         page = open_page(view.url)
         judged(page, 0)
-        page.route("**/api/review**", lambda route: route.abort())
         page.keyboard.press("j")
+        page.wait_for_selector(".card:visible")
+        page.route("**/api/review**", lambda route: route.abort())
         page.keyboard.press("a")
         page.wait_for_selector("text=1 verdict is kept in this browser")
         judged(page, 1)
