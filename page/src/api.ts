@@ -85,7 +85,7 @@ export interface Row {
 }
 
 /** `undoing`: numbers of rows that it takes the place of. */
-export interface NewRow { kind: Kind; polygon: number | null; verdict: Verdict; geometry?: Geometry; undoing?: number[] }
+export interface NewRow { kind: Kind; polygon: number | null; verdict: Verdict; geometry?: Geometry; undoing?: number[]; request?: string }
 /** What was added or undone since an earlier revision. */
 export interface Changes { revision: number; rows: Row[] }
 export interface Outlines { features: { id: number; geometry: Geometry }[]; total: number; count: number }

@@ -63,7 +63,8 @@ export class Review {
 
   /** Say something: it counts at once in this page. */
   async say(row: NewRow): Promise<void> {
-    this.waiting.push(row);
+    // Should the answer get lost, the server knows a request that comes again.
+    this.waiting.push({ ...row, request: crypto.randomUUID() });
     this.keep();
     await this.flush();
   }

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import sqlite3
@@ -45,6 +46,17 @@ def test_rows_are_kept_in_order_and_nothing_else_is_touched(product: Path):
     assert found[1].geometry.equals(drawn.geometry)
     assert found == [first, second, third]
     assert {path.name: path.read_bytes() for path in product.iterdir() if path.name != FILE} == before
+
+
+def test_a_request_that_comes_again_is_answered_and_not_added(product: Path):
+    store = ReviewStore(product)
+    (first,) = store.add([judged()], "Ann")
+    again = dataclasses.replace(judged(verdict="reject"), request="a1")
+    (row,) = store.add([again], "Ann", undoing=[first.number])
+    assert store.add([again], "Ann", undoing=[first.number]) == [row]
+    assert [(each.number, each.undone is None) for each in store.rows()] == [(first.number, False), (row.number, True)]
+    assert len(store.add([dataclasses.replace(again, request="a2")], "Ann")) == 1
+    assert len(store.rows()) == 3
 
 
 def test_other_programs_read_it_as_one_layer_without_a_warning(product: Path):

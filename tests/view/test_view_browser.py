@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import rasterio
 import skimage.io
 from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from terradelta.area.measure import draw
@@ -115,8 +117,10 @@ def drawn(page: Any, count: int) -> None:
 def painted(page: Any) -> int:
     """Pixels of the map in the colour of change, as they are seen."""
     page.wait_for_timeout(500)
-    with MemoryFile(page.locator(".pane.left").screenshot()) as memory, memory.open() as picture:
-        seen = picture.read((1, 2, 3)).astype(int)
+    with warnings.catch_warnings(), MemoryFile(page.locator(".pane.left").screenshot()) as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open() as picture:
+            seen = picture.read((1, 2, 3)).astype(int)
     return int((np.abs(seen - CHANGE[:, None, None]).max(axis=0) < 12).sum())
 
 

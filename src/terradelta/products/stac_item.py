@@ -54,7 +54,9 @@ _FILES: dict[str, tuple[str, str, str, list[str]]] = {
     "change.geojson": ("polygons-geojson", "The polygons as GeoJSON", MEDIA_TYPES["change.geojson"], ["data"]),
     "change.fgb": ("polygons-flatgeobuf", "The polygons as FlatGeobuf", MEDIA_TYPES["change.fgb"], ["data"]),
     "thumbnail.jpg": ("thumbnail", "Where it changed", "image/jpeg", ["thumbnail"]),
-    "change.qml": ("style", "How QGIS draws it", "application/xml", ["metadata"]),
+    "change.qml": ("style", "How QGIS draws change", "application/xml", ["metadata"]),
+    "probability.qml": ("probability-style", "How QGIS draws the probability", "application/xml", ["metadata"]),
+    "change.qgs": ("project", "QGIS project of images and products", "application/xml", ["metadata"]),
     "report.html": ("report", "Report", "text/html", ["metadata"]),
     "receipt.json": ("receipt", "Receipt: inputs, model, options, result", "application/json", ["metadata"]),
 }

@@ -42,7 +42,10 @@ _COLUMNS = {
     "time": "TEXT",
     "undone": "TEXT",
     "revision": "INTEGER",
+    "request": "TEXT",
 }
+_READ = "fid, kind, polygon, verdict, author, time, undone, geom"
+"""Columns of a `VerdictRow`, in its order."""
 _EXTENSIONS = """CREATE TABLE IF NOT EXISTS gpkg_extensions (table_name TEXT, column_name TEXT,
 extension_name TEXT NOT NULL, definition TEXT NOT NULL, scope TEXT NOT NULL,
 CONSTRAINT ge_tce UNIQUE (table_name, column_name, extension_name))"""
@@ -59,6 +62,8 @@ class NewVerdict:
     verdict: Verdict
     geometry: shapely.Geometry
     polygon: int | None = None
+    request: str | None = None
+    """What tells this saying of it from another: a verdict whose request is known already is not added again."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,7 @@ class ReviewStore:
             database.execute("BEGIN")
             now = _revision(database)
             found = database.execute(
-                f"SELECT fid, kind, polygon, verdict, author, time, undone, geom FROM {LAYER} "
-                "WHERE revision > ? ORDER BY fid",
+                f"SELECT {_READ} FROM {LAYER} WHERE revision > ? ORDER BY fid",
                 (revision,),
             ).fetchall()
         return Changes(now, tuple(self._row(values) for values in found))
@@ -139,6 +143,9 @@ class ReviewStore:
             author: who gave them.
             undoing: numbers of rows that these take the place of.
 
+        Returns:
+            The rows; those that are there already where a request is sent again, whose answer was lost.
+
         Raises:
             InputError: if a verdict or its geometry is none, or a number is unknown or undone already.
             OutputError: if the file cannot be written.
@@ -148,6 +155,8 @@ class ReviewStore:
         self._make()
         time = _now()
         with self._writing() as database:
+            if said := _said(database, [each.request for each in verdicts if each.request]):
+                return [self._row(values) for values in said]
             revision = _next_revision(database)
             for number in undoing:
                 _undo(database, number, time, revision)
@@ -163,6 +172,7 @@ class ReviewStore:
                         time,
                         None,
                         revision,
+                        each.request,
                     ),
                 ).lastrowid
                 for each in verdicts
@@ -301,6 +311,14 @@ def _check(verdict: NewVerdict) -> None:
         raise InputError(f"a verdict needs a polygon with finite coordinates, not {shape.wkt:.80}")
     if verdict.kind == "judged" and verdict.polygon is None:
         raise InputError("a verdict on a polygon needs its id")
+
+
+def _said(database: sqlite3.Connection, requests: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The rows of requests that were answered before."""
+    places = ", ".join("?" * len(requests))
+    return database.execute(
+        f"SELECT {_READ} FROM {LAYER} WHERE request IN ({places}) ORDER BY fid", tuple(requests)
+    ).fetchall()
 
 
 def _newest(database: sqlite3.Connection, author: str | None) -> tuple[list[int], int | None]:

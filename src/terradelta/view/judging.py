@@ -42,6 +42,7 @@ __all__ = [
 
 _MOST_POINTS = 20_000
 _MOST_ROWS = 1_000
+_REQUEST_CHARS = 64
 _SHAPES = ("Polygon", "MultiPolygon")
 _TYPES = {"gpkg": "application/geopackage+sqlite3", "geojson": "application/geo+json"}
 
@@ -239,7 +240,10 @@ def _verdict(session: Session, body: Any) -> NewVerdict:  # noqa: ANN401  JSON
     outline = None if number is None else _outline(session, number)
     if kind != "judged" or outline is None:
         outline = read_geometry(body.get("geometry"), session.product.grid)
-    return NewVerdict(kind, verdict, outline, number)
+    request = body.get("request")
+    if request is not None and not (isinstance(request, str) and 0 < len(request) <= _REQUEST_CHARS):
+        raise InputError(f"request is {request!r:.40}; it must be a text of at most {_REQUEST_CHARS} characters")
+    return NewVerdict(kind, verdict, outline, number, request)
 
 
 def _undo(session: Session, body: dict[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def test_safetensors_hold_kernels_in_float16_and_the_card(tmp_path: Path) -> Non
     save_safetensors(network, card, path)
     (tmp_path / "plain").touch()
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # others may read it
+    (tmp_path / "plain").unlink()
     read, found = load_network(path)
     assert found == card
     assert not read.training

@@ -402,13 +402,13 @@ def _scripted(*counts: Confusion) -> Callable[..., Evaluation]:
     """An `evaluate` that finds these counts one after the other."""
     left = list(counts)
 
-    def found(predictor: object, pairs: object, *, threshold: float, protocol: object) -> Evaluation:
+    def found(predictor: object, pairs: object, **options: Any) -> Evaluation:
         c = left.pop(0)
         histogram = ProbabilityHistogram()
         called = [True] * c.tp + [True] * c.fp + [False] * c.fn + [False] * c.tn
         label = [True] * c.tp + [False] * c.fp + [True] * c.fn + [False] * c.tn
         histogram.add(np.array(called, np.float32)[None], np.array(label)[None])
-        return Evaluation(threshold, histogram, [("x", c)])
+        return Evaluation(options["threshold"], histogram, [("x", c)])
 
     return found
 
