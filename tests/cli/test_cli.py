@@ -391,7 +391,7 @@ def test_models_lists_and_shows(run):
     code, out, _ = run("models", "default")
     assert code == 0
     assert "Non-commercial research" in out
-    assert "f1 0.849 (0.833 to 0.870)" in out
+    assert "f1 0.853 (0.835 to 0.875)" in out
     assert "OpenVINOPredictor, f32" in out
     assert "temperature: 1.22976" in out
     assert out.count("\n") < 100, "a card is for reading"
