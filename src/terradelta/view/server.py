@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -90,7 +90,7 @@ def _page() -> ASGIApp:
     """The page's own files."""
     if bundle_is_built():
         return StaticFiles(directory=BUNDLE, html=True)
-    return Starlette(routes=[Route("/", _unbuilt)])
+    return Router([Route("/", _unbuilt)])  # what it lacks, the application around it answers
 
 
 def _unbuilt(_: Request) -> Response:
