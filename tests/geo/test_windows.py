@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terradelta.errors import ShapeError
-from terradelta.geo.windows import Span, TilePlan, fit_tiles, plan_axis
+from terradelta.geo.windows import Span, TilePlan, fit_tiles, plan_axis, spread_windows
 
 
 @st.composite
@@ -149,3 +149,10 @@ def test_bad_sizes_are_refused_with_what_is_allowed(args, message):
     length, tile, overlap, multiple = args
     with pytest.raises(ShapeError):
         TilePlan((500, length), tile, overlap, multiple)
+
+
+def test_windows_are_spread_evenly():
+    found = [(each.row, each.col, each.height, each.width) for each in spread_windows((300, 768))]
+    assert found == [(row, col, 256, 256) for row in (0, 22, 44) for col in (0, 256, 512)]
+    assert [(each.height, each.width) for each in spread_windows((100, 256), 16)] == [(96, 256)] * 3
+    assert spread_windows((15, 900), 16) == []

@@ -12,7 +12,10 @@ from functools import cached_property
 from terradelta.errors import ShapeError
 from terradelta.geo.grid import Tile
 
-__all__ = ["Span", "TilePlan", "fit_tiles", "plan_axis"]
+__all__ = ["Span", "TilePlan", "fit_tiles", "plan_axis", "spread_windows"]
+
+SPREAD_PX, SPREAD_PLACES = 256, 3
+"""Side of the windows of `spread_windows`, and how many there are along each axis."""
 
 
 @dataclass(frozen=True)
@@ -185,3 +188,20 @@ def _nearest(value: int, multiple: int) -> str:
     """The allowed values around ``value``, for a message."""
     below = value // multiple * multiple
     return f"use {below} or {below + multiple}" if below > 0 else f"use {multiple}"
+
+
+def spread_windows(shape: tuple[int, int], multiple: int = 1) -> list[Tile]:
+    """Windows that lie evenly over an image: three along each axis, of 256 pixels a side or what there is.
+
+    Args:
+        shape: (height, width) of the image.
+        multiple: of which height and width of the windows are; empty if the image has not so many pixels.
+    """
+    height, width = sides = [min(SPREAD_PX, length) // multiple * multiple for length in shape]
+    if 0 in sides:
+        return []
+    row_starts, col_starts = (
+        sorted({round(k * (length - side) / (SPREAD_PLACES - 1)) for k in range(SPREAD_PLACES)})
+        for length, side in zip(shape, sides, strict=True)
+    )
+    return [Tile(row, col, height, width) for row in row_starts for col in col_starts]

@@ -29,7 +29,7 @@ from terradelta.raster.pair import Pair, PairWindow
 from terradelta.receipt.map_record import EvidenceRecord, OutlineRecord, PolygonsRecord
 from terradelta.registration.blocks import Registration
 
-__all__ = ["MARGIN_PX", "Evidence"]
+__all__ = ["MARGIN_PX", "Evidence", "in_pixels"]
 
 Array = NDArray[np.float64]
 Places = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -147,10 +147,10 @@ class Evidence:
         if length < _LEAST_SHIFT_PX or shifted > _EXPLAINED * plain:
             return False
         limit = length + 2 * (self._registration.scatter_px or 0.0) + 1
-        return bool(_in_pixels(polygon.geometry, self._on_map).buffer(-limit / 2).is_empty)
+        return bool(in_pixels(polygon.geometry, self._on_map).buffer(-limit / 2).is_empty)
 
 
-def _in_pixels(shape: shapely.Polygon, grid: Grid) -> shapely.Polygon:
+def in_pixels(shape: shapely.Polygon, grid: Grid) -> shapely.Polygon:
     """A polygon in (col, row)."""
     t = ~grid.transform
     return shapely.transform(shape, lambda points: points @ [[t.a, t.d], [t.b, t.e]] + (t.c, t.f))

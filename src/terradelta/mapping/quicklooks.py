@@ -12,6 +12,7 @@ from rasterio.enums import Resampling
 
 from terradelta.geo.grid import Grid, Tile
 from terradelta.html.pictures import Chip, Picture, Quicklooks
+from terradelta.mapping.evidence import in_pixels
 from terradelta.predict.classical.statistics import Dates
 from terradelta.products.gpkg import LAYER
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY
@@ -153,9 +154,7 @@ def _chips(pair: Pair, polygons: Path, shade: Shade) -> tuple[tuple[Chip, ...], 
 
 
 def _chip(pair: Pair, shade: Shade, id_: int, size: float, mean: float, shape: shapely.Geometry) -> Chip:
-    grid = pair.grid.on_map
-    t = ~grid.transform
-    inside = shapely.transform(shape, lambda points: points @ [[t.a, t.d], [t.b, t.e]] + (t.c, t.f))  # (col, row)
+    inside = in_pixels(shape, pair.grid.on_map)
     tile = _around(inside, pair.grid)
     window = pair.read(tile)
     step = -(-max(tile.height, tile.width) // SHOWN_PX)

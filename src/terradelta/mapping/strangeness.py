@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from terradelta.geo.grid import Tile
+from terradelta.geo.windows import spread_windows
 from terradelta.predict.predictor import Predictor
 from terradelta.raster.pair import Pair
 from terradelta.raster.scaling import Scaling, scaled_dates
 
 __all__ = ["domain_warnings"]
 
-SIDE, PLACES = 256, 3
 LEAST_VALID = 0.5
 
 
@@ -22,7 +21,7 @@ def domain_warnings(pair: Pair, predictor: Predictor, scaling: Scaling | None) -
     if limit is None:
         return []
     found = []
-    for tile in _windows(pair.grid.shape):
+    for tile in spread_windows(pair.grid.shape):
         window = pair.read(tile)
         if window.valid.mean() >= LEAST_VALID:
             dates = scaled_dates((window.before, window.after), window.valid, scaling, predictor.fill)
@@ -42,9 +41,3 @@ def domain_warnings(pair: Pair, predictor: Predictor, scaling: Scaling | None) -
         f"({medians[date]:.1f}; 19 of 20 of its own validation images are within {limit:.1f}): its result here is "
         "untested. --method irmad finds any change."
     ]
-
-
-def _windows(size: tuple[int, int]) -> list[Tile]:
-    starts = [sorted({round(k * max(n - SIDE, 0) / (PLACES - 1)) for k in range(PLACES)}) for n in size]
-    height, width = (min(SIDE, n) for n in size)
-    return [Tile(row, col, height, width) for row in starts[0] for col in starts[1]]

@@ -81,6 +81,7 @@ class OpenVINOPredictor(Predictor):
             options["INFERENCE_NUM_THREADS"] = threads
         self._identity = _identity(self.path, precision)
         self._model, self._looks = _parted(model)
+        self._looking: ov.InferRequest | None = None
         self._options = options
         self._forms: dict[tuple[int, ...], tuple[ov.InferRequest, int]] = {}
 
@@ -111,10 +112,11 @@ class OpenVINOPredictor(Predictor):
         """``(2, B)``; None where the file does not say it."""
         if self._looks is None:
             return None
-        compiled = _core().compile_model(self._looks, "CPU", {**self._options, "INFERENCE_PRECISION_HINT": "f32"})
-        request = compiled.create_infer_request()
+        if self._looking is None:
+            options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"}
+            self._looking = _core().compile_model(self._looks, "CPU", options).create_infer_request()
         dates = (pad_reflect(self.card.normalise(values), self.card.stride) for values in (before, after))
-        found = request.infer(dict(zip(("before", "after"), dates, strict=True)))
+        found = self._looking.infer(dict(zip(("before", "after"), dates, strict=True)))
         return np.array(found[STRANGENESS], np.float32).reshape(2, -1)
 
     def release(self) -> None:

@@ -16,17 +16,15 @@ from torch import Tensor, nn
 
 from terradelta.card import ModelCard
 from terradelta.errors import DataError, ModelError
-from terradelta.geo.grid import Tile
+from terradelta.geo.windows import SPREAD_PX, spread_windows
 from terradelta.lab.export.int8_crops import LabelledCrops, read_calibration
 from terradelta.lab.networks import ChangeNetwork
 
 __all__ = ["Domain", "DomainHead", "measure_domain"]
 
-CROPS, SIDE = 300, 256
+CROPS = 300
 DIRECTIONS = 24
 """Main directions of the training images that count as known."""
-PLACES = 3
-"""Windows along each axis of a validation image, evenly spread."""
 WITHIN = 95
 """Per cent of the validation images that are within the limit."""
 
@@ -83,7 +81,7 @@ def measure_domain(network: ChangeNetwork, card: ModelCard, location: str) -> Do
     network = network.eval()
     if type(network).features is ChangeNetwork.features:
         raise ModelError(f"network {card.network!r} does not tell what its encoder sees; leave --domain out")
-    crops = read_calibration(location, card, CROPS, SIDE).crops
+    crops = read_calibration(location, card, CROPS, SPREAD_PX).crops
     seen = [_features(network, card, values) for dates in crops for values in dates]
     if len(seen) <= 2 * DIRECTIONS:
         raise DataError(f"{location}: {len(crops)} crops are too few to say what the images look like; give more pairs")
@@ -102,7 +100,7 @@ def _limit(network: ChangeNetwork, card: ModelCard, head: DomainHead, val: Label
     """What `WITHIN` per cent of the validation images are within: those of several windows, if there are any."""
     scenes: dict[bool, list[float]] = {True: [], False: []}
     for index in range(len(val)):
-        crops = [val.crop(index, window) for window in _windows(val.size(index), card.stride)]
+        crops = [val.crop(index, window) for window in spread_windows(val.size(index), card.stride)]
         found = [[float(head(_features(network, card, x)[None])) for x in dates] for dates in crops if dates]
         if found:
             scenes[len(found) > 1].append(float(np.median(np.array(found), axis=0).max()))
@@ -110,14 +108,3 @@ def _limit(network: ChangeNetwork, card: ModelCard, head: DomainHead, val: Label
     if not medians:
         raise DataError(f"{val.name}: no validation pair is as large as {card.stride} x {card.stride} pixels")
     return round(float(np.percentile(medians, WITHIN)), 3)
-
-
-def _windows(size: tuple[int, int], stride: int) -> list[Tile]:
-    rows, cols = (min(SIDE, extent) // stride * stride for extent in size)
-    if not rows or not cols:
-        return []
-    starts = [
-        sorted({round(k * (n - m) / (PLACES - 1)) for k in range(PLACES)})
-        for n, m in zip(size, (rows, cols), strict=True)
-    ]
-    return [Tile(row, col, rows, cols) for row in starts[0] for col in starts[1]]

@@ -393,7 +393,7 @@ class _Job:
     def _result(self, choice: Choice, judgement: Judgement | None, how: str, split: str) -> FineTuned:
         recipe = self._recipe(len(self.labels.own))
         training: dict[str, Any] = {
-            "start": start_source(self.request.model),
+            "start": start_source(find_checkpoint(self.request.model), self.parent),
             "started_from": {
                 "name": self.parent.name,
                 "data": self.parent.data,

@@ -1,7 +1,9 @@
 """Where a run begins: from weights of the whole network, from those of an ImageNet classifier, or from chance."""
 
 import hashlib
+from pathlib import Path
 
+from terradelta.card import ModelCard
 from terradelta.errors import ModelError
 from terradelta.lab.networks import ChangeNetwork
 from terradelta.lab.networks.checkpoint import load_network
@@ -25,24 +27,23 @@ def start(network: ChangeNetwork, recipe: Recipe) -> dict[str, str]:
         if recipe.encoder_weights is not None:
             initialise_encoder(network, recipe.encoder_weights)
         return {}
-    given, card = load_network(find_checkpoint(recipe.start))
+    path = find_checkpoint(recipe.start)
+    given, card = load_network(path)
     if (card.network, card.network_args) != (recipe.network, recipe.network_args):
         raise ModelError(
             f"{recipe.start} is a {card.network} with arguments {card.network_args}, and the recipe's network is "
             f"{recipe.network} with {recipe.network_args}; a run starts from weights of its own network"
         )
     network.load_state_dict(given.state_dict())
-    return {"start": start_source(recipe.start)}
+    return {"start": start_source(path, card)}
 
 
-def start_source(model: str) -> str:
+def start_source(path: Path, card: ModelCard) -> str:
     """What a card says of the weights that a run started from: their name and hash, not where they lay.
 
-    Raises:
-        ModelError: if there are no such weights.
+    Args:
+        path: see `load_network`.
+        card: of the weights.
     """
-    found = find_checkpoint(model)
-    path = found / "best.ckpt" if found.is_dir() else found
-    _, card = load_network(path)
-    with path.open("rb") as stream:
+    with (path / "best.ckpt" if path.is_dir() else path).open("rb") as stream:
         return f"{card.name} (SHA-256 {hashlib.file_digest(stream, 'sha256').hexdigest()})"
