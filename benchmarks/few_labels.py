@@ -1,12 +1,13 @@
 """How much a few labelled tiles of another data set help: F1 on its test split after `terradelta train --from`.
 
-For each number of tiles, draws of so many training pairs are fitted, and the model before and after is scored on the
-test split, which nothing was chosen on. One thread. A run that was stopped goes on where it was; every line of the
-result is written as soon as it is known.
+For each number of tiles, draws of so many labelled pairs are fitted, and the model before and after is scored on the
+test split, which nothing was chosen on. The pairs are of the split ``--labels``: in the DSIFN-subset ``val`` shows the
+city of ``test``, as labels of one's own ground do, and ``train`` shows others. One thread. A run that was stopped goes
+on where it was; every line of the result is written as soon as it is known.
 
     python benchmarks/few_labels.py DATA OUT --tiles 5 10 20 50 --draws 3
 
-DATA holds {train,test}/{A,B,label}; OUT gets the runs and ``few_labels.csv``.
+DATA holds {train,val,test}/{A,B,label}; OUT gets the runs and ``few_labels.csv``.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch
 
 from terradelta.files import whole_file
 from terradelta.lab.data import open_pairs
-from terradelta.lab.data.pairs import PairList
+from terradelta.lab.data.pairs import PairList, PairSource
 from terradelta.lab.evaluation import evaluate
 from terradelta.lab.inference.torch_predictor import TorchPredictor
 from terradelta.lab.networks.checkpoint import load_network
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="buildings")
+    parser.add_argument("--labels", choices=("train", "val"), default="val")
     parser.add_argument("--tiles", type=int, nargs="+", default=[5, 10, 20, 50])
     parser.add_argument("--draws", type=int, default=3)
     given = parser.parse_args()
@@ -48,7 +50,7 @@ def main() -> None:
         for tiles in (0, *given.tiles):
             if (tiles, draw) in done or (not tiles and draw > 1):
                 continue
-            rows.append(measure(given.model, given.data, given.out, tiles, draw))
+            rows.append(measure(given, tiles, draw))
             with whole_file(table) as temporary, temporary.open("w", newline="") as stream:
                 writer = csv.DictWriter(stream, COLUMNS)
                 writer.writeheader()
@@ -56,14 +58,15 @@ def main() -> None:
             print(*(f"{name}={rows[-1][name]}" for name in COLUMNS), flush=True)
 
 
-def measure(model: str, data: Path, out: Path, tiles: int, draw: int) -> dict[str, str]:
+def measure(given: argparse.Namespace, tiles: int, draw: int) -> dict[str, str]:
     """Fit some tiles, or none, and score on the test split."""
     started, cpu = time.monotonic(), time.process_time()
+    model, out = given.model, given.out
     path = find_checkpoint(model)
     if tiles:
         path = out / f"{tiles:03d}_{draw}"
         seconds = path.with_suffix(".seconds")
-        folder = drawn(data, out / f"tiles_{tiles:03d}_{draw}", tiles, draw)
+        folder = drawn(open_pairs(given.data, given.labels), out / f"tiles_{tiles:03d}_{draw}", tiles, draw)
         request = FineTuning(model, path, str(folder), resume=True, device="cpu")
         try:
             for line in finetune(request, announce=lambda sentence: print(sentence, flush=True)).lines():
@@ -76,7 +79,7 @@ def measure(model: str, data: Path, out: Path, tiles: int, draw: int) -> dict[st
     else:
         spent = [0.0, 0.0]
     network, card = load_network(path)
-    found = evaluate(TorchPredictor(network, card, "cpu", bf16=False), open_pairs(data, "test"))
+    found = evaluate(TorchPredictor(network, card, "cpu", bf16=False), open_pairs(given.data, "test"))
     intervals = found.intervals()
     low, high = intervals.metrics["f1"] if intervals is not None else (0.0, 0.0)
     scores = found.total
@@ -86,9 +89,8 @@ def measure(model: str, data: Path, out: Path, tiles: int, draw: int) -> dict[st
     return dict(zip(COLUMNS, texts, strict=True))
 
 
-def drawn(data: Path, folder: Path, tiles: int, draw: int) -> Path:
-    """A folder of links to so many training pairs by the number of the draw; smaller draws lie in larger ones."""
-    pairs = open_pairs(data, "train")
+def drawn(pairs: PairSource, folder: Path, tiles: int, draw: int) -> Path:
+    """A folder of links to so many of the pairs by the number of the draw; smaller draws lie in larger ones."""
     assert isinstance(pairs, PairList)
     files = sorted(pairs.files, key=lambda each: each.name)
     random.Random(draw).shuffle(files)
