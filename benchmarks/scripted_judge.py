@@ -13,8 +13,10 @@ DATA holds test/{A,B,label}; OUT gets the maps, the runs and ``scripted_judge.cs
 
 import argparse
 import csv
+import json
 import random
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,9 @@ from terradelta.mapping.run import map_change
 from terradelta.predict.load import find_checkpoint, load_predictor
 from terradelta.review.painting import SEEN_PX
 from terradelta.review.reading import polygons_of
-from terradelta.review.store import NewVerdict, ReviewStore
+from terradelta.review.store import ReviewStore
+from terradelta.view.serving import View
+from terradelta.view.view_session import ViewOptions
 
 COLUMNS = ("draw", "verdicts", "accepted", "rejected", "drawn", "f1_before", "f1_after", "precision_before",
            "precision_after", "recall_before", "recall_after", "steps", "cpu_s", "wall_s")  # fmt: skip
@@ -89,8 +93,7 @@ def one_draw(pairs: Any, model: str, out: Path, draw: int, verdicts: int) -> dic
                 write_image(path, values, grid)
             if not (product / "receipt.json").exists():
                 map_change(before, after, product, load_predictor(model, threads=1), MapOptions(anyway=True))
-            given = judge(polygons_of(product), pair, grid, share)
-            ReviewStore(product).add(given, "script")
+            tell(product, judge(polygons_of(product), pair, grid, share))
         for row in ReviewStore(product).rows():
             name = "drawn" if row.kind == "drawn" else {"accept": "accepted", "reject": "rejected"}[row.verdict]
             kinds[name] += 1
@@ -107,14 +110,27 @@ def one_draw(pairs: Any, model: str, out: Path, draw: int, verdicts: int) -> dic
     return dict(zip(COLUMNS, (*map(str, counts), *scores, str(steps), *(f"{s:.0f}" for s in spent)), strict=True))
 
 
+def tell(product: Path, verdicts: Sequence[dict[str, Any]]) -> None:
+    """Give verdicts through the API of the page."""
+    with View(product, ViewOptions(author="script")) as view:
+        for verdict in verdicts:
+            body = json.dumps(verdict).encode()
+            request = urllib.request.Request(
+                f"{view.url}api/review",
+                body,
+                {"Content-Type": "application/json", "Origin": view.url.rsplit("/", 2)[0]},
+            )
+            urllib.request.urlopen(request).close()
+
+
 def score(path: Path, pairs: PairList) -> dict[str, float]:
     """Precision, recall and F1 at the model's own threshold, whole images."""
     network, card = load_network(path)
     return evaluate(TorchPredictor(network, card, "cpu", bf16=False), pairs).total.metrics()
 
 
-def judge(polygons: dict[int, shapely.Geometry], pair: LabelledPair, grid: Grid, share: int) -> list[NewVerdict]:
-    """What a careful person who knows the label would say, in ``share`` looks and what these show."""
+def judge(polygons: dict[int, shapely.Geometry], pair: LabelledPair, grid: Grid, share: int) -> list[dict[str, Any]]:
+    """What a careful person who knows the label says in ``share`` looks and what these show, as the API takes it."""
     found = shapely.union_all(list(polygons.values()))
     changes = [shape for shape in areas(pair.label, grid) if shape.area >= LEAST_PX * PIXEL_M**2]
     missed = [shape for shape in changes if shape.intersection(found).area < COVERED * shape.area]
@@ -122,16 +138,22 @@ def judge(polygons: dict[int, shapely.Geometry], pair: LabelledPair, grid: Grid,
     largest = sorted(polygons.items(), key=lambda item: -item[1].area)
     looks = largest[: max(share - len(missed), share // 2)]
     given = [
-        NewVerdict("judged", "accept" if shape.intersection(truth).area >= RIGHT * shape.area else "reject", shape, k)
+        {
+            "kind": "judged",
+            "polygon": k,
+            "verdict": "accept" if shape.intersection(truth).area >= RIGHT * shape.area else "reject",
+        }
         for k, shape in looks
     ]
     missed.sort(key=lambda shape: -shape.area)
     drawn = missed[: max(share - len(given), 0)]
     while True:  # what lies around is seen as well
-        boxes = [shapely.box(*shape.bounds).buffer(SEEN_PX * PIXEL_M) for shape in [v.geometry for v in given] + drawn]
+        boxes = [
+            shapely.box(*shape.bounds).buffer(SEEN_PX * PIXEL_M) for shape in [shape for _, shape in looks] + drawn
+        ]
         more = [shape for shape in missed if shape not in drawn and any(shape.intersects(box) for box in boxes)]
         if not more:
-            return given + [NewVerdict("drawn", "accept", shape) for shape in drawn]
+            return given + [{"kind": "drawn", "geometry": shapely.geometry.mapping(shape)} for shape in drawn]
         drawn += more
 
 

@@ -15,7 +15,6 @@ from terradelta.lab.networks.checkpoint import load_network
 from terradelta.lab.training import finetune as module
 from terradelta.lab.training.finetune import EVALUATIONS, FineTuning, finetune, longest
 
-pytestmark = pytest.mark.filterwarnings("ignore::terradelta.lab.training.loop.CollapseWarning")
 FAST = {"steps": 16, "crop_px": 32, "batch_size": 2, "check_data": False, "lr": 0.05}
 
 

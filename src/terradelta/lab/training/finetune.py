@@ -8,6 +8,7 @@ the threshold and says whether the model got better. Then all tiles are fitted f
 
 import dataclasses
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +39,7 @@ from terradelta.lab.training.config import Augmentation, Recipe, Schedule
 from terradelta.lab.training.heldback import Choice, Judgement, choose, deal, judge
 from terradelta.lab.training.loop import Announce, Progress, Seen, fit, shown_by
 from terradelta.lab.training.start import start_source
+from terradelta.lab.training.validation import CollapseWarning
 from terradelta.predict.load import find_checkpoint
 
 __all__ = ["FineTuned", "FineTuning", "finetune", "longest"]
@@ -301,7 +303,9 @@ class _Job:
         for place in request.also:
             own = own.joined(open_pairs(place, "train"))
         shown = {"progress": self.progress, "announce": self.announce}
-        fit(recipe, own, held, folder, resume=True, device=request.device, seen=seen, **shown)  # type: ignore[arg-type]
+        with warnings.catch_warnings():  # on other ground the threshold, which is chosen later, is far from a half
+            warnings.simplefilter("ignore", CollapseWarning)
+            fit(recipe, own, held, folder, resume=True, device=request.device, seen=seen, **shown)  # type: ignore[arg-type]
 
     def _of_parent(self, pairs: PairSource, name: str) -> Pixels:
         """What the parent finds, with its logits as they are."""
