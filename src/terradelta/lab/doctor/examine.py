@@ -169,14 +169,10 @@ def _strips(
             label = Image(pair.label[None] * np.uint8(255))
             yield pair.before, pair.after, label, everywhere if pair.valid is None else pair.valid
         else:
-            part = window if files.window is None else _inside(window, files.window)
+            part = window if files.window is None else window.moved(files.window.row, files.window.col)
             whole = None if rows >= shape[0] and files.window is None else part
             before, after, label = (read_image(path, whole) for path in (files.before, files.after, files.label))
             yield before.values, after.values, label, np.ones(before.values.shape[1:], np.bool_)
-
-
-def _inside(window: Tile, part: Tile) -> Tile:
-    return Tile(window.row + part.row, window.col + part.col, window.height, window.width)
 
 
 def _of_label(
