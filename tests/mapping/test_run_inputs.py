@@ -11,12 +11,12 @@ from terradelta.errors import InputError, RasterError
 from terradelta.mapping.provenance import input_record, newest
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.raster.identity import input_stamp
-from terradelta.raster.preflight import Placement
 from terradelta.raster.source import read_source
+from terradelta.receipt.map_record import PlacementRecord
 
 from .conftest import BoxPredictor, PixelPredictor
 
-PLACE = Placement(warped=False, shift_px=(0.0, 0.0), pixel_ratio=1.0, coverage=1.0)
+PLACE = PlacementRecord(warped=False, shift_px=(0.0, 0.0), pixel_ratio=1.0, coverage=1.0, resampling=None)
 SMALL = MapOptions(tile=64, overlap=16, min_area_m2=0)
 
 

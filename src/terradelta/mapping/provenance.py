@@ -13,7 +13,7 @@ from terradelta.errors import RasterError
 from terradelta.geo.grid import Grid
 from terradelta.geo.metres import ground_sampling_m
 from terradelta.geo.shift import ShiftField
-from terradelta.raster.preflight import Placement, Preflight
+from terradelta.raster.preflight import Preflight
 from terradelta.raster.remote import RemoteFile
 from terradelta.raster.scaling import Scaling
 from terradelta.raster.source import Source
@@ -61,7 +61,7 @@ def file_sha256(path: Path) -> str:
         raise RasterError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def input_record(source: Source, place: Placement) -> InputRecord:
+def input_record(source: Source, placement: PlacementRecord) -> InputRecord:
     """What an input is, which version of it was read, and how it was put on the common grid.
 
     A local file has its SHA-256; a VRT has one over those of all files that it consists of, which are listed; a file
@@ -90,9 +90,7 @@ def input_record(source: Source, place: Placement) -> InputRecord:
         nodata=tuple(v if v is None or math.isfinite(v) else str(v) for v in source.nodata),
         masks=source.masks,
         values=ValuesRecord(None if source.meaning is None else source.meaning.origin, source.conversion),
-        placement=PlacementRecord(
-            place.warped, place.shift_px, place.pixel_ratio, place.coverage, place.resampling or None
-        ),
+        placement=placement,
         files=tuple(files) if len(files) > 1 else None,
     )
 

@@ -24,8 +24,8 @@ from terradelta.geo.shift import ShiftField
 from terradelta.geo.windows import picked_positions
 from terradelta.raster.access import GDAL_ERRORS, open_image
 from terradelta.raster.overlap import footprint, pixel_ratio
-from terradelta.raster.preflight import Placement
 from terradelta.raster.source import Source
+from terradelta.receipt.map_record import PlacementRecord
 
 __all__ = ["LARGEST", "PLANE", "Layer"]
 
@@ -291,15 +291,15 @@ class Layer:
                 values[:, rows, cols], valid[rows, cols] = self._read(warped, own, (own.height, own.width))
         return values, valid
 
-    def placement(self) -> Placement:
+    def placement(self) -> PlacementRecord:
         """How the date was put on the grid."""
         covered = footprint(self.grid, self.source.grid).area
-        return Placement(
+        return PlacementRecord(
             warped=self.offset is None,
             shift_px=self._shift(),
             pixel_ratio=math.sqrt(self.ratio[0] * self.ratio[1]),
             coverage=covered / (self.source.grid.height * self.source.grid.width),
-            resampling="" if self.offset is not None else self.resampling.name,
+            resampling=None if self.offset is not None else self.resampling.name,
         )
 
     def _shift(self) -> tuple[float, float] | None:
