@@ -15,7 +15,8 @@ from terradelta.lab.data.images import Image, read_grid, read_header, read_image
 from terradelta.lab.data.pairs import PairFiles, PairList
 from terradelta.lab.doctor.findings import Finding, Severity
 from terradelta.lab.doctor.label_values import LabelKind, LabelTally
-from terradelta.lab.doctor.measures import Moments, Portrait
+from terradelta.lab.doctor.measures import Portrait
+from terradelta.predict.classical.statistics import Moments
 
 __all__ = ["PairRecord", "SplitTally", "examine"]
 

@@ -145,7 +145,7 @@ class Method(Predictor):
         places = {round(k) for k in np.linspace(0, len(tiles) - 1, TESTED_TILES)} if self.splits else set()
         tested = [tiles[k] for k in sorted(places)]
         tick = _ticker(2 * len(tiles) + len(tested), progress)
-        moments = Moments(pair.count)
+        moments = Moments()
         for tile in tiles:
             window = pair.read(tile)
             moments.add(np.stack([_raw(window, date)[:, window.valid] for date in (0, 1)]))
