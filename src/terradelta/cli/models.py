@@ -12,10 +12,10 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from terradelta.cli._base import app, check_new, console, needs_train, say
+from terradelta.cli._base import app, check_new, console, say
 from terradelta.cli._table import Column as Shown
 from terradelta.cli._table import fitted
-from terradelta.errors import InputError, cure
+from terradelta.errors import InputError, cure, needs
 
 if TYPE_CHECKING:
     from terradelta.card import ModelCard
@@ -248,7 +248,7 @@ def _module_text(builder: Any) -> str:  # noqa: ANN401  any builder
 
 
 def _measure(name: str | None) -> None:
-    with needs_train("timing networks"):
+    with needs("train", "timing networks"):
         from terradelta.lab.bench.speed import measure_speeds, remember_speeds
         from terradelta.lab.networks import list_models
     chosen: dict[str, tuple[str, dict[str, Any]]] = {
