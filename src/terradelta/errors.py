@@ -17,6 +17,8 @@
 Messages say what was given, what is allowed and what to do next.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "ShapeError",
     "TerradeltaError",
     "cure",
+    "needs",
 ]
 
 
@@ -103,6 +106,19 @@ class MissingExtraError(TerradeltaError):
         super().__init__(f"{feature} needs the optional dependencies [{extra}]; {cure(extra)}")
 
 
+@contextmanager
+def needs(extra: str, feature: str) -> Iterator[None]:
+    """Turn a failed import inside into the error that names the extra whose packages a feature needs.
+
+    Raises:
+        MissingExtraError: if a module is not found.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature, extra) from error
+
+
 def cure(extra: str) -> str:
     """What installs optional dependencies; terradelta is on no package index, so it is done from its sources."""
     import shlex
@@ -116,13 +132,12 @@ def cure(extra: str) -> str:
 
 def _sources() -> Path | None:
     """The folder that this package runs in, or was installed from (PEP 610), if it is still there."""
-    import contextlib
     import json
     import urllib.parse
     from importlib.metadata import PackageNotFoundError, distribution
 
     folders = [Path(__file__).parents[2]]
-    with contextlib.suppress(PackageNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+    with suppress(PackageNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         url = urllib.parse.urlsplit(json.loads(distribution("terradelta").read_text("direct_url.json") or "")["url"])
         folders += [Path(urllib.parse.unquote(url.path))] if url.scheme == "file" else []
     return next((each for each in folders if (each / "constraints.txt").is_file()), None)

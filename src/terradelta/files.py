@@ -1,6 +1,7 @@
 """Files that appear whole or not at all: written beside their place under another name, then renamed."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from typing import IO, Any
 from terradelta.errors import OutputError
 from terradelta.strangers import read_json
 
-__all__ = ["cannot_write", "hidden_file", "settle", "take_lock", "unfinished", "whole_file", "write_whole"]
+__all__ = ["cannot_write", "hidden_file", "settle", "sha256_of", "take_lock", "unfinished", "whole_file", "write_whole"]
 
 ADVICE = "give a place that can be, or make room there"
 _NAME_CHARS = 40
@@ -146,3 +147,9 @@ def cannot_write(path: Path, error: Exception, advice: str = ADVICE) -> OutputEr
     """The error for a file that cannot be written: its name and the cause, not the hidden name; then the advice."""
     reason = (isinstance(error, OSError) and error.strerror) or error
     return OutputError(f"{path} cannot be written ({reason}); {advice}")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

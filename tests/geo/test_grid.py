@@ -128,3 +128,13 @@ def test_a_thousandth_of_a_pixel_is_forgiven_and_another_crs_is_not():
     near = Grid(UTM, NORTH_UP.transform @ Affine.translation(3.0009, -2.0009), (40, 60))
     assert near.offset_in(NORTH_UP) == (-2, 3)
     assert Grid(CRS.from_epsg(32613), NORTH_UP.transform, (40, 60)).offset_in(NORTH_UP) is None
+
+
+def test_a_tile_moves_and_is_found_in_another():
+    tile, other = Tile(4, 6, 3, 2), Tile(2, 5, 8, 4)
+    assert tile.moved(-1, 2) == Tile(3, 8, 3, 2)
+    assert tile.within(other) == (slice(2, 5), slice(1, 3))
+    assert tile.shared(other) == tile
+    assert other.shared(Tile(8, 8, 9, 9)) == Tile(8, 8, 2, 1)
+    assert tile.shared(Tile(7, 6, 1, 2)) is None
+    assert tile.grown(5, (20, 10)) == Tile(0, 1, 12, 9)

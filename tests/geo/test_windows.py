@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terradelta.errors import ShapeError
-from terradelta.geo.windows import Span, TilePlan, fit_tiles, plan_axis, spread_windows
+from terradelta.geo.windows import Span, TilePlan, blocks, fit_tiles, plan_axis, spread_windows
 
 
 @st.composite
@@ -156,3 +156,13 @@ def test_windows_are_spread_evenly():
     assert found == [(row, col, 256, 256) for row in (0, 22, 44) for col in (0, 256, 512)]
     assert [(each.height, each.width) for each in spread_windows((100, 256), 16)] == [(96, 256)] * 3
     assert spread_windows((15, 900), 16) == []
+
+
+def test_blocks_cover_every_pixel_once():
+    shape = (5, 7)
+    hits = np.zeros(shape, int)
+    found = list(blocks(shape, 3))
+    for tile in found:
+        hits[tile.slices] += 1
+    assert (hits == 1).all()
+    assert [(tile.row, tile.col) for tile in found] == [(0, 0), (0, 3), (0, 6), (3, 0), (3, 3), (3, 6)]

@@ -1,16 +1,20 @@
 """Pictures for the report: the changes from near, the histogram, and CVA beside the map."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 
+from terradelta.geo.grid import Grid
 from terradelta.mapping.plan import MapOptions
-from terradelta.mapping.quicklooks import BINS, CHIP_PX, quicklooks
+from terradelta.mapping.quicklooks import BINS, CHIP_PX, _difference, quicklooks
 from terradelta.mapping.run import map_change
 from terradelta.predict.classical.cva import Cva
-from terradelta.raster.pair import open_pair
+from terradelta.predict.classical.statistics import Dates
+from terradelta.raster.pair import PairWindow, open_pair
 
 
 @pytest.fixture
@@ -85,3 +89,22 @@ def test_16_bits_are_stretched_as_the_overview(write_tiff, pair_values, tmp_path
     with open_pair(*paths) as pair:
         found = quicklooks(pair, product.folder)
     assert (found.largest[0].after == found.after[66:194, 176:304]).all()
+
+
+def test_the_difference_is_that_of_cva_and_needs_little_memory():
+    rng = np.random.default_rng(0)
+    before, after = rng.integers(0, 4000, (2, 4, 128, 160)).astype(np.uint16)
+    before[3] = 7  # a band that is the same everywhere
+    valid = rng.random((128, 160)) > 0.2
+    preview = PairWindow(before, after, valid, Grid(None, Affine.identity(), valid.shape))
+    tracemalloc.start()
+    found = _difference(preview, valid)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 * 8 * valid.size  # eight planes of float64; both dates at once would take many more
+    seen = np.stack([before[:, valid], after[:, valid]]).astype(np.float64)
+    std = seen.std(axis=2)
+    expected = Dates(seen.mean(axis=2), np.where(std > 0, std, 1)).magnitude(before.astype("f4"), after.astype("f4"))
+    np.testing.assert_allclose(found[valid], expected[valid], rtol=1e-4)
+    assert (found[~valid] == 0).all()
+    assert not _difference(preview, np.zeros_like(valid)).any()

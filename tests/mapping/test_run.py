@@ -356,7 +356,7 @@ def test_a_network_that_gives_nan_is_an_error(tmp_path, write_tiff: Writer, pair
 
 
 def test_a_scene_too_wide_for_the_machine(tmp_path, write_tiff: Writer, pair_values, monkeypatch):
-    monkeypatch.setattr("terradelta.mapping.plan.memory_bytes", lambda: 420 * 2048 - 1)
+    monkeypatch.setattr("terradelta.mapping.plan.total_memory", lambda: 420 * 2048 - 1)
     before, after = (write_tiff(f"{n}.tif", v) for n, v in zip("ab", pair_values, strict=True))
     with pytest.raises(InputError, match=r"420 pixels wide, for which 0\.0 GB are needed.*area of interest"):
         map_change(before, after, tmp_path / "out", PixelPredictor())

@@ -8,15 +8,15 @@ import pytest
 import rasterio
 
 from terradelta.errors import InputError, RasterError
-from terradelta.mapping.provenance import input_record, newest
+from terradelta.mapping.provenance import input_record
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.raster.identity import input_stamp
-from terradelta.raster.preflight import Placement
 from terradelta.raster.source import read_source
+from terradelta.receipt.map_record import PlacementRecord
 
 from .conftest import BoxPredictor, PixelPredictor
 
-PLACE = Placement(warped=False, shift_px=(0.0, 0.0), pixel_ratio=1.0, coverage=1.0)
+PLACE = PlacementRecord(warped=False, shift_px=(0.0, 0.0), pixel_ratio=1.0, coverage=1.0, resampling=None)
 SMALL = MapOptions(tile=64, overlap=16, min_area_m2=0)
 
 
@@ -35,7 +35,7 @@ def test_a_pair_by_url_gives_the_same_map_and_records_what_the_server_says(tmp_p
     made = map_change(f"{before}?key=SECRET", f"{after}?key=SECRET", tmp_path / "out", PixelPredictor(), SMALL)
     with rasterio.open(made.change) as one, rasterio.open(local.change) as other:
         np.testing.assert_array_equal(one.read(), other.read())
-    assert newest([read_source(f"{before}?key=SECRET")]).isoformat() == "2020-03-02T10:00:00+00:00"
+    assert read_source(f"{before}?key=SECRET").changed.isoformat() == "2020-03-02T10:00:00+00:00"
     size = (server.folder / "a.tif").stat().st_size
     date = "Mon, 02 Mar 2020 10:00:00 GMT"
     found = made.receipt.inputs.before
@@ -94,7 +94,7 @@ def test_a_vrt_is_identified_by_all_its_files(tmp_path, write_tiff, pair_values)
         hashlib.sha256(path.read_bytes()).hexdigest() for path in (vrt, tmp_path / "a.tif")
     ]
     assert record.bytes == vrt.stat().st_size + (tmp_path / "a.tif").stat().st_size
-    assert newest([source]).timestamp() == pytest.approx(vrt.stat().st_mtime)
+    assert source.changed.timestamp() == pytest.approx(vrt.stat().st_mtime)
     write_tiff("a.tif", pair_values[1])
     assert input_stamp(source) != stamp
     assert input_record(source, PLACE).sha256 != record.sha256

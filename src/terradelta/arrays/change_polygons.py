@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 
 from terradelta.arrays.detect import DetectOptions, checked_options, opened_pair
 from terradelta.arrays.inputs import Image, need_xarray
-from terradelta.errors import InputError, MissingExtraError
+from terradelta.errors import InputError, needs
 from terradelta.geo.grid import Grid, Tile
 from terradelta.mapping.evidence import Evidence
 from terradelta.mapping.plan import MapOptions
@@ -71,10 +71,8 @@ def change_polygons(
         (['id', 'area_m2', 'perimeter_m'], True)
     """
     need_xarray()
-    try:
+    with needs("xarray", "a GeoDataFrame"):
         import geopandas
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("a GeoDataFrame", "xarray") from error
 
     grid = _grid(ds)
     least_area, least_px = MapOptions(min_area_m2=min_area_m2).smallest(grid)

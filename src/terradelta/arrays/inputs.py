@@ -10,7 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from terradelta.errors import InputError, MissingExtraError
+from terradelta.errors import InputError, needs
 from terradelta.geo.grid import Grid
 from terradelta.raster.array_source import ArraySource, array_source
 
@@ -39,11 +39,9 @@ class Coordinates:
 
 def need_xarray() -> None:
     """Raise MissingExtraError unless the extra ``[xarray]`` is there."""
-    try:
+    with needs("xarray", "working with arrays"):
         import rioxarray  # noqa: F401  registers the accessor .rio
         import xarray  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("working with arrays", "xarray") from error
 
 
 def as_input(image: Image, label: str) -> str | Path | ArraySource:

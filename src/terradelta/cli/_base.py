@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperGroup
 
 import terradelta
-from terradelta.errors import InputError, MissingExtraError, OutputExistsError, TerradeltaError
+from terradelta.errors import InputError, OutputExistsError, TerradeltaError
 from terradelta.files import write_whole
 from terradelta.strangers import printable
 
@@ -28,7 +28,6 @@ __all__ = [
     "data_app",
     "free_name",
     "main",
-    "needs_train",
     "progress",
     "say",
     "say_terms",
@@ -150,15 +149,6 @@ def progress(text: str) -> Iterator[Advance]:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total, line="": bar.update(task, completed=done, total=total, description=line or text)
-
-
-@contextmanager
-def needs_train(feature: str) -> Iterator[None]:
-    """Turn a failed import inside into the error that names the extra ``[train]``."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(feature, "train") from error
 
 
 def free_name(name: str) -> Path:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console, RenderableType
 
-from terradelta.cli._base import app, needs_train, progress, say
+from terradelta.cli._base import app, progress, say
 from terradelta.cli._table import Column, fitted
-from terradelta.errors import InputError
+from terradelta.errors import InputError, needs
 
 if TYPE_CHECKING:
     from terradelta.lab.bench.design import Entry
@@ -42,7 +42,7 @@ def bench(
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
 ) -> None:
     """Train and score many networks by one protocol; OUT/table.{md,csv,tex,html} hold the result."""
-    with needs_train("bench"):
+    with needs("train", "bench"):
         from terradelta.lab.bench.benchmark import run_bench
         from terradelta.lab.bench.design import Setup
         from terradelta.lab.bench.summary import unlearnt

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from terradelta.cli._base import Device, check_new, console, needs_train, say
+from terradelta.cli._base import Device, check_new, console, say
 from terradelta.cli.figure import Names, Width, figure_app, heads_of
-from terradelta.errors import DataError, InputError, ShapeError
+from terradelta.errors import DataError, InputError, ShapeError, needs
 
 if TYPE_CHECKING:
     from terradelta.card import ModelCard
@@ -133,7 +133,7 @@ class _View:
     """One model and what it sees of the pair."""
 
     def __init__(self, model: Path, files: tuple[str, str], window: str | None, bands: str | None, device: str) -> None:
-        with needs_train("`figure heat`"):
+        with needs("train", "`figure heat`"):
             from terradelta.lab.figures.layer_maps import Layers
             from terradelta.lab.networks.checkpoint import load_network
         from terradelta.geo.metres import ground_sampling_m

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from terradelta.cli._base import app, check_new, console, needs_train, say
-from terradelta.errors import InputError
+from terradelta.cli._base import app, check_new, console, say
+from terradelta.errors import InputError, needs
 
 __all__ = ["import_"]
 
@@ -22,7 +22,7 @@ def import_(
     std: Annotated[str | None, typer.Option(help="Standard deviation of each band, likewise.")] = None,
 ) -> None:
     """Read the official checkpoint of a method and write RUN/best.ckpt, for `map`, `evaluate` and `export`."""
-    with needs_train("import"):
+    with needs("train", "import"):
         from terradelta.lab.bench.entries import choose_entries
         from terradelta.lab.networks.checkpoint import save_network
         from terradelta.lab.networks.official import Scaling, import_official

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from terradelta.cli._base import Device, app, console, free_name, progress, say
 from terradelta.cli.events import Events, events_of
-from terradelta.errors import InputError, MissingExtraError
+from terradelta.errors import InputError, needs
 
 if TYPE_CHECKING:
     from terradelta.mapping.run import ChangeMap, MapOptions
@@ -270,10 +270,8 @@ def _workers(options: "MapOptions", address: str | None) -> Iterator["MapOptions
     if address is None:
         yield options
         return
-    try:
+    with needs("cluster", "--cluster"):
         from terradelta.mapping.cluster import Cluster
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("--cluster", "cluster") from error
     with console.status("meeting the cluster"):
         cluster = Cluster(address)
     with cluster:

@@ -12,13 +12,12 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from terradelta.cli._base import app, check_new, console, needs_train, say
+from terradelta.cli._base import app, check_new, console, say
 from terradelta.cli._table import Column as Shown
 from terradelta.cli._table import fitted
-from terradelta.errors import InputError, cure
+from terradelta.errors import InputError, cure, needs
 
 if TYPE_CHECKING:
-    from terradelta.card import ModelCard
     from terradelta.lab.bench.speed import Speed
 
 __all__ = ["fetch_command", "models", "models_app", "push_command"]
@@ -76,6 +75,7 @@ def _print_item(name: str | None) -> None:
 
 
 def _weights_table(out: Console) -> RenderableType:
+    from terradelta.predict.choice import card_of
     from terradelta.predict.load import SHORT_NAMES, shipped_models
 
     short = {name: f" ({alias})" for alias, name in SHORT_NAMES.items()}
@@ -85,23 +85,13 @@ def _weights_table(out: Console) -> RenderableType:
     )
     rows = []
     for shipped in shipped_models():
-        card = _card(shipped)
+        card = card_of(shipped)
         label = shipped + short.get(shipped, "")
         score = card.scores[-1] if card.scores else {}
         f1 = f"{score['metrics']['f1']:.4f}" if score else ""
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
         rows.append((label, card.finds or "not stated", f1, where, card.licence, ", ".join(card.bands), card.network))
     return fitted("Weights that ship", columns, rows, out)
-
-
-def _card(name: str) -> "ModelCard":
-    import warnings
-
-    from terradelta.predict.load import PrecisionWarning, load_predictor
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PrecisionWarning)  # only the card is looked at
-        return load_predictor(name, threads=1).card
 
 
 def _methods_table(out: Console) -> RenderableType:
@@ -153,11 +143,13 @@ def _relative(speed: "Speed | None") -> str:
 def _print_card(out: Console, name: str) -> None:
     import dataclasses
 
+    from terradelta.predict.choice import card_of
+
     if _is_network(name):
         _print_network(out, name)
         return
     table = Table("", Column(overflow="fold"), title=Text(f"Card of {name}"), show_header=False)
-    for field, value in dataclasses.asdict(_card(name)).items():
+    for field, value in dataclasses.asdict(card_of(name)).items():
         shown = "\n".join(map(_score, value)) or "none" if field == "scores" else _plain(value)
         table.add_row(field, Text(shown))
     out.print(table)
@@ -248,7 +240,7 @@ def _module_text(builder: Any) -> str:  # noqa: ANN401  any builder
 
 
 def _measure(name: str | None) -> None:
-    with needs_train("timing networks"):
+    with needs("train", "timing networks"):
         from terradelta.lab.bench.speed import measure_speeds, remember_speeds
         from terradelta.lab.networks import list_models
     chosen: dict[str, tuple[str, dict[str, Any]]] = {
@@ -263,6 +255,7 @@ def fetch_command(
     model: Annotated[str, typer.Argument(help="hf:OWNER/REPO[@REVISION], or the URL of an .onnx file.")],
 ) -> None:
     """Fetch a model into the cache, or its newest version; from then on it needs no network."""
+    from terradelta.predict.choice import card_of
     from terradelta.predict.hub import fetch, is_elsewhere
     from terradelta.predict.load import SHORT_NAMES, shipped_models
 
@@ -274,7 +267,7 @@ def fetch_command(
         raise InputError(f"{model!r} is no model to fetch; give hf:OWNER/REPO or a URL. {names} ship already")
     with console.status("fetching"):
         fetched = fetch(model)
-    card = _card(model)
+    card = card_of(model)
     say(f"{fetched.source}{' at ' * bool(fetched.revision)}{fetched.revision}: {card.purpose()}")
     say(f"Licence: {card.licence or 'not stated'}")
     for name, sha256 in fetched.sha256.items():
@@ -288,6 +281,7 @@ def push_command(
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
 ) -> None:
     """Prepare a folder for a hub: weights, the card as README with metadata, SHA-256. Nothing is uploaded."""
+    from terradelta.predict.choice import card_of
     from terradelta.predict.hub_folder import write_hub_folder
     from terradelta.predict.load import find_model
 
@@ -297,7 +291,7 @@ def push_command(
         layers = source.with_suffix(".safetensors")
         if source.suffix.lower() != ".onnx":
             source, layers = _exported(source, Path(scratch))
-        names = write_hub_folder(source, _card(str(source)), folder, layers if layers.is_file() else None)
+        names = write_hub_folder(source, card_of(str(source)), folder, layers if layers.is_file() else None)
     say(f"{folder} holds {', '.join(names)}. Look at README.md first: it says what the card says")
     say("To upload it (pip install huggingface_hub; hf auth login):")
     say(f"hf upload OWNER/REPO {shlex.quote(str(folder))} .")

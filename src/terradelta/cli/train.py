@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from terradelta.cli._base import DATA_HELP, app, check_new, console, needs_train, progress, say, say_terms
-from terradelta.errors import InputError, MissingExtraError
+from terradelta.cli._base import DATA_HELP, app, check_new, console, progress, say, say_terms
+from terradelta.errors import InputError, needs
 
 if TYPE_CHECKING:
     from terradelta.lab.training.config import Recipe
@@ -60,7 +60,7 @@ def train(
         changes |= {} if start is None else {"start": start, "encoder_weights": None}
         _train(recipe, changes, str(data), also or [], run, resume, device)
         return
-    with needs_train("training"):
+    with needs("train", "training"):
         from terradelta.lab.training.finetune import FineTuning, finetune
     wanted = FineTuning(str(start), run, data, tuple(review or ()), tuple(also or ()), replay, changes, resume, device)
     for line in finetune(wanted, progress=progress, announce=say).lines():
@@ -84,7 +84,7 @@ def _train(
     """Train a recipe from its own beginning, or from weights of its network."""
     from terradelta.lab.data import open_pairs
 
-    with needs_train("training"):
+    with needs("train", "training"):
         from terradelta.lab.training.loop import fit
         from terradelta.lab.training.recipes import load_recipe
     chosen: Recipe = dataclasses.replace(load_recipe(recipe), **changes)
@@ -154,7 +154,7 @@ def export(
 
 def _export_safetensors(run: Path, out: Path) -> None:
     """Write the weights of a checkpoint, with its card, as safetensors."""
-    with needs_train("export"):
+    with needs("train", "export"):
         from terradelta.lab.networks.checkpoint import load_network, save_safetensors
     save_safetensors(*load_network(run), out)
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, kernels in float16")
@@ -166,7 +166,7 @@ def _export(
     """Export a checkpoint."""
     from terradelta.lab.evaluation import with_receipt
 
-    with needs_train("export"):
+    with needs("train", "export"):
         from terradelta.lab.export.domain import measure_domain
         from terradelta.lab.export.to_onnx import export_onnx
         from terradelta.lab.networks.checkpoint import load_network
@@ -185,10 +185,8 @@ def _export_int8(run: Path, out: Path, data: str) -> None:
     from terradelta.lab.export.int8_crops import read_calibration
     from terradelta.predict.load import load_predictor
 
-    try:
+    with needs("quantize", "--int8"):
         from terradelta.lab.export.quantise import CROP_SIDE, CROPS, quantise_onnx
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("--int8", "quantize") from error
     with tempfile.TemporaryDirectory() as folder:
         source = run
         if run.suffix.lower() != ".onnx":

@@ -2,14 +2,13 @@
 
 import contextlib
 import webbrowser
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from terradelta.cli._base import app, say
-from terradelta.errors import MissingExtraError
+from terradelta.errors import needs
 
 __all__ = ["open_page", "view_command"]
 
@@ -44,7 +43,7 @@ def open_page(
     browser: bool = True,
 ) -> None:
     """Serve a product until Ctrl-C; arguments as for the command."""
-    with _needs_view():
+    with needs("view", "`terradelta view`"):
         from terradelta.view.server import HOW_TO_BUILD, bundle_is_built
         from terradelta.view.serving import address, bind, bind_usual, serve
         from terradelta.view.view_session import Session, ViewOptions
@@ -64,12 +63,3 @@ def open_page(
         with contextlib.suppress(KeyboardInterrupt):
             serve(session, listening, (host,))
     say("Closed.")
-
-
-@contextlib.contextmanager
-def _needs_view() -> Iterator[None]:
-    """Turn a failed import inside into the error that names the extra ``[view]``."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("`terradelta view`", "view") from error

@@ -47,6 +47,26 @@ class Tile:
         """(row, col) slices into an array of the grid's shape."""
         return slice(self.row, self.stop_row), slice(self.col, self.stop_col)
 
+    def moved(self, rows: int, cols: int) -> "Tile":
+        """The tile so many rows lower and so many columns further right."""
+        return Tile(self.row + rows, self.col + cols, self.height, self.width)
+
+    def within(self, other: "Tile") -> tuple[slice, slice]:
+        """(row, col) slices of this tile in an array of the other's shape, which must hold it."""
+        return self.moved(-other.row, -other.col).slices
+
+    def shared(self, other: "Tile") -> "Tile | None":
+        """Where two tiles overlap; None where they do not."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height, width = min(self.stop_row, other.stop_row) - row, min(self.stop_col, other.stop_col) - col
+        return Tile(row, col, height, width) if height > 0 and width > 0 else None
+
+    def grown(self, margin: int, shape: tuple[int, int]) -> "Tile":
+        """The tile with a margin on all sides, as far as a grid of a (height, width) reaches."""
+        row, col = max(0, self.row - margin), max(0, self.col - margin)
+        bottom, right = min(shape[0], self.stop_row + margin), min(shape[1], self.stop_col + margin)
+        return Tile(row, col, bottom - row, right - col)
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -92,9 +92,9 @@ class ShiftField:
         for row in range(tile.row // side * side, tile.stop_row, side):
             for col in range(tile.col // side * side, tile.stop_col, side):
                 cell = Tile(row, col, min(side, self.shape[0] - row), min(side, self.shape[1] - col))
-                top, left = max(row, tile.row), max(col, tile.col)
-                bottom, right = min(cell.stop_row, tile.stop_row), min(cell.stop_col, tile.stop_col)
-                yield cell, Tile(top, left, bottom - top, right - left)
+                part = cell.shared(tile)
+                assert part is not None
+                yield cell, part
 
     def plus(self, other: "ShiftField") -> "ShiftField":
         """The sum of two fields of one shape.

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from terradelta.errors import ShapeError
 from terradelta.geo.grid import Tile
 
-__all__ = ["Span", "TilePlan", "fit_tiles", "plan_axis", "spread_windows"]
+__all__ = ["Span", "TilePlan", "blocks", "fit_tiles", "picked_positions", "plan_axis", "spread_windows"]
 
 SPREAD_PX, SPREAD_PLACES = 256, 3
 """Side of the windows of `spread_windows`, and how many there are along each axis."""
@@ -29,6 +32,20 @@ class Span:
     def length(self) -> int:
         """Number of pixels."""
         return self.stop - self.start
+
+
+def blocks(shape: tuple[int, int], side: int) -> Iterator[Tile]:
+    """Tiles of ``side`` pixels side by side that cover a (height, width), row by row; the last ones may be smaller."""
+    for row in range(0, shape[0], side):
+        for col in range(0, shape[1], side):
+            yield Tile(row, col, min(side, shape[0] - row), min(side, shape[1] - col))
+
+
+def picked_positions(length: int, count: int) -> NDArray[np.intp]:
+    """Positions of ``count`` pixels of ``length`` that GDAL picks for a thinned image: those in the middle."""
+    middles = (np.arange(count) + 0.5) * (length / count) + 1e-10
+    picks: NDArray[np.intp] = np.minimum(middles, length - 1).astype(np.intp)
+    return picks
 
 
 def plan_axis(length: int, tile: int, overlap: int, multiple: int) -> tuple[Span, ...]:

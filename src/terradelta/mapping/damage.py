@@ -6,6 +6,7 @@ import numpy as np
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
+from terradelta.geo.windows import blocks, picked_positions
 from terradelta.raster.pair import Pair, PairWindow
 from terradelta.receipt.map_record import DamageRecord
 
@@ -37,8 +38,7 @@ class TolerantPair(Pair):
             return pieces[0][1], []
         window = self._empty((tile.height, tile.width), tile)
         for part, found in pieces:
-            rows = slice(part.row - tile.row, part.stop_row - tile.row)
-            cols = slice(part.col - tile.col, part.stop_col - tile.col)
+            rows, cols = part.within(tile)
             window.before[:, rows, cols], window.after[:, rows, cols] = found.before, found.after
             window.valid[rows, cols] = found.valid
         return window, damage
@@ -52,22 +52,17 @@ class TolerantPair(Pair):
 
     def _picked(self, shape: tuple[int, int]) -> PairWindow:
         window = self._empty(shape, self.grid.tile)
-        rows, cols = (
-            np.minimum(((np.arange(few) + 0.5) * (many / few)).astype(int), many - 1)
-            for few, many in zip(shape, self.grid.shape, strict=True)
-        )
-        for row in range(0, self.grid.height, PICK_TILE):
-            for col in range(0, self.grid.width, PICK_TILE):
-                height, width = min(PICK_TILE, self.grid.height - row), min(PICK_TILE, self.grid.width - col)
-                found = self.read(Tile(row, col, height, width))
-                down, across = (
-                    slice(*np.searchsorted(picks, (first, first + size)).tolist())
-                    for picks, first, size in ((rows, row, height), (cols, col, width))
-                )
-                taken = np.ix_(rows[down] - row, cols[across] - col)
-                window.valid[down, across] = found.valid[taken]
-                for target, values in ((window.before, found.before), (window.after, found.after)):
-                    target[:, down, across] = values[:, taken[0], taken[1]]
+        rows, cols = (picked_positions(many, few) for few, many in zip(shape, self.grid.shape, strict=True))
+        for tile in blocks(self.grid.shape, PICK_TILE):
+            found = self.read(tile)
+            down, across = (
+                slice(*np.searchsorted(picks, (part.start, part.stop)).tolist())
+                for picks, part in zip((rows, cols), tile.slices, strict=True)
+            )
+            taken = np.ix_(rows[down] - tile.row, cols[across] - tile.col)
+            window.valid[down, across] = found.valid[taken]
+            for target, values in ((window.before, found.before), (window.after, found.after)):
+                target[:, down, across] = values[:, taken[0], taken[1]]
         return window
 
     def _empty(self, shape: tuple[int, int], tile: Tile) -> PairWindow:

@@ -92,15 +92,12 @@ class Evidence:
         Raises:
             RasterError: if a file cannot be read.
         """
-        height, width = self.grid.shape
-        top, left = max(0, tile.row - MARGIN_PX), max(0, tile.col - MARGIN_PX)
-        bottom, right = min(height, tile.stop_row + MARGIN_PX), min(width, tile.stop_col + MARGIN_PX)
-        around = Tile(top, left, bottom - top, right - left)
+        around = tile.grown(MARGIN_PX, self.grid.shape)
         window = self._read(around)
         first, second = (_date(values[: self._bands], window.valid) for values in (window.before, window.after))
         at = np.nonzero(mask)
         on_outline = _is_outline(mask)[at]
-        at = (at[0] + (tile.row - top), at[1] + (tile.col - left))
+        at = (at[0] + (tile.row - around.row), at[1] + (tile.col - around.col))
         field = self._registration.field
         shift = np.zeros((2, len(on_outline))) if field is None else field.on(around)[:, *at]
         edges, gaps = _edges(first, second, at, on_outline), _gaps(first, second, at, shift)

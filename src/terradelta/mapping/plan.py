@@ -1,8 +1,6 @@
 """What a run is to map and how: options, and a plan that any process can work on."""
 
 import contextlib
-import math
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from terradelta.errors import InputError, RasterError
 from terradelta.geo.grid import Grid
 from terradelta.geo.shift import ShiftField
 from terradelta.geo.windows import TilePlan, fit_tiles
+from terradelta.machine import total_memory
 from terradelta.mapping.damage import TolerantPair
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.provenance import field_record, grid_record
@@ -265,17 +264,9 @@ def _tiles(shape: tuple[int, int], card: ModelCard, options: MapOptions) -> Tile
 
 def _check_width(plan: TilePlan) -> None:
     """Raise InputError if the writers' rows cannot fit into this machine's memory."""
-    needed = plan.shape[1] * COLUMN_BYTES
-    if needed > memory_bytes():
+    needed, memory = plan.shape[1] * COLUMN_BYTES, total_memory()
+    if memory is not None and needed > memory:
         raise InputError(
             f"the common grid is {plan.shape[1]:,} pixels wide, for which {needed / 1e9:,.1f} GB are needed, but "
-            f"this machine has {memory_bytes() / 1e9:,.1f} GB: give an area of interest"
+            f"this machine has {memory / 1e9:,.1f} GB: give an area of interest"
         )
-
-
-def memory_bytes() -> float:
-    """This machine's memory; infinite where it cannot be asked."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return math.inf

@@ -1,19 +1,18 @@
 """The records of a map's receipt, from what a run works with."""
 
-import datetime
 import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from terradelta.card import ModelCard
 from terradelta.errors import RasterError
+from terradelta.files import sha256_of
 from terradelta.geo.grid import Grid
 from terradelta.geo.metres import ground_sampling_m
 from terradelta.geo.shift import ShiftField
-from terradelta.raster.preflight import Placement, Preflight
+from terradelta.raster.preflight import Preflight
 from terradelta.raster.remote import RemoteFile
 from terradelta.raster.scaling import Scaling
 from terradelta.raster.source import Source
@@ -41,7 +40,6 @@ __all__ = [
     "grid_record",
     "input_record",
     "model_record",
-    "newest",
     "paired_record",
     "registration_record",
     "scaling_record",
@@ -55,13 +53,12 @@ def file_sha256(path: Path) -> str:
         RasterError: if the file cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise RasterError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def input_record(source: Source, place: Placement) -> InputRecord:
+def input_record(source: Source, placement: PlacementRecord) -> InputRecord:
     """What an input is, which version of it was read, and how it was put on the common grid.
 
     A local file has its SHA-256; a VRT has one over those of all files that it consists of, which are listed; a file
@@ -70,7 +67,9 @@ def input_record(source: Source, place: Placement) -> InputRecord:
     Raises:
         RasterError: if a file has vanished.
     """
-    files = [FileRecord(path=each, bytes=_stat(each)[1], sha256=file_sha256(Path(each))) for each in source.files]
+    files = [
+        FileRecord(path=each, sha256=file_sha256(Path(each)), bytes=os.path.getsize(each)) for each in source.files
+    ]
     files += [_remote_record(remote) for remote in source.remotes]
     whole = files[0]
     if len(files) > 1:
@@ -90,31 +89,13 @@ def input_record(source: Source, place: Placement) -> InputRecord:
         nodata=tuple(v if v is None or math.isfinite(v) else str(v) for v in source.nodata),
         masks=source.masks,
         values=ValuesRecord(None if source.meaning is None else source.meaning.origin, source.conversion),
-        placement=PlacementRecord(
-            place.warped, place.shift_px, place.pixel_ratio, place.coverage, place.resampling or None
-        ),
+        placement=placement,
         files=tuple(files) if len(files) > 1 else None,
     )
 
 
 def _remote_record(remote: RemoteFile) -> FileRecord:
     return FileRecord(path=remote.name, bytes=remote.size, etag=remote.etag or None, modified=remote.modified or None)
-
-
-def newest(sources: Sequence[Source]) -> datetime.datetime:
-    """When the newest file of some inputs was last changed; 1970 where no server says."""
-    local = [_stat(file)[2] / 1e9 for source in sources for file in source.files]
-    remote = [each.modified_s for source in sources for each in source.remotes]
-    return datetime.datetime.fromtimestamp(max([0.0, *local, *[s for s in remote if s is not None]]), datetime.UTC)
-
-
-def _stat(file: str) -> tuple[str, int, int]:
-    """Path, bytes, and time of the last change in nanoseconds."""
-    try:
-        found = os.stat(file)
-    except OSError as error:
-        raise RasterError(f"{file} was there when the run began, but is no more ({error.strerror})") from error
-    return file, found.st_size, found.st_mtime_ns
 
 
 def grid_record(grid: Grid) -> GridRecord:

@@ -13,7 +13,6 @@ from rasterio.enums import Resampling
 from terradelta.geo.grid import Grid, Tile
 from terradelta.html.pictures import Chip, Picture, Quicklooks
 from terradelta.mapping.evidence import in_pixels
-from terradelta.predict.classical.statistics import Dates
 from terradelta.products.gpkg import LAYER
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY
 from terradelta.raster.pair import Pair, PairWindow
@@ -117,20 +116,32 @@ def _histogram(source: Any) -> tuple[int, ...]:  # noqa: ANN401  rasterio's read
     counts = np.zeros(BINS, np.int64)
     for _, window in source.block_windows(1):
         values = source.read(1, window=window)
-        counts += np.histogram(values[np.isfinite(values)], BINS, (0.0, 1.0))[0]
+        steps = (values[np.isfinite(values)] * np.float32(BINS)).astype(np.uint8)
+        counts += np.bincount(np.minimum(steps, BINS - 1), minlength=BINS)
     return tuple(counts.tolist())
 
 
-def _difference(preview: PairWindow, valid: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Length of the change vector of the standardised bands, as CVA has it, of the preview."""
-    dates = [_finite(values) for values in (preview.before, preview.after)]
-    seen = [x[:, valid] if valid.any() else np.zeros((len(x), 1)) for x in dates]
-    largest = max(1.0, *(float(np.abs(x).max()) for x in seen))  # so that no square overflows
-    dates, seen = [x / largest for x in dates], [x / largest for x in seen]
-    mean, std = np.stack([x.mean(1) for x in seen]), np.stack([x.std(1) for x in seen])
-    standards = Dates(mean, np.where(std > 0, std, 1.0))
-    first, second = (np.where(valid, x, 0).astype(np.float32) for x in dates)
-    return standards.magnitude(first, second)
+def _difference(preview: PairWindow, valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Length of the change vector of the standardised bands, as CVA has it, of the preview; 0 where not valid.
+
+    Band by band: the preview of both dates in float64 takes as much memory as the network and more.
+    """
+    squares = np.zeros(int(valid.sum()))
+    for bands in zip(preview.before, preview.after, strict=True):
+        first, second = (_standard(band[valid]) for band in bands)
+        second -= first
+        squares += np.square(second, out=second)
+    difference = np.zeros(valid.shape, np.float32)
+    difference[valid] = np.sqrt(squares)
+    return difference
+
+
+def _standard(values: NDArray[Any]) -> Values:
+    """``(N,)`` with mean 0 and standard deviation 1, or 0 where all are the same."""
+    wide = values.astype(np.float64)
+    wide -= wide.mean() if wide.size else 0.0
+    wide /= (wide.std() if wide.size else 0.0) or 1.0
+    return wide
 
 
 def _chips(pair: Pair, polygons: Path, shade: Shade) -> tuple[tuple[Chip, ...], tuple[Chip, ...]]:

@@ -44,7 +44,7 @@ class RecentTiles:
         top = max([tile.row, *(stop for stop in above if stop < tile.stop_row)])
         side = max([tile.col, *(stop for stop in left if stop < tile.stop_col)])
         part = Tile(top, side, tile.stop_row - top, tile.stop_col - side)
-        rows, cols = _within(part, tile)
+        rows, cols = part.within(tile)
         planes = (window.before[:, rows, cols], window.after[:, rows, cols], window.valid[None, rows, cols])
         path = self._folder / f"{tile.row}_{tile.col}.raw"
         try:
@@ -65,16 +65,16 @@ class RecentTiles:
             OutputError: if what was kept is gone.
         """
         with self._lock:
-            kept = [(each, shared) for each in self._kept if (shared := _shared(each.tile, tile))]
+            kept = [(each, shared) for each in self._kept if (shared := each.tile.shared(tile))]
         missing = np.ones((tile.height, tile.width), np.bool_)
         for _, shared in kept:
-            missing[_within(shared, tile)] = False
+            missing[shared.within(tile)] = False
         if missing.any():
             return self._pair.read(tile)
         planes = [np.empty((count, *missing.shape), dtype) for count, dtype in kept[0][0].stored]
         for each, shared in kept:
             for target, values in zip(planes, each.read(shared), strict=True):
-                target[:, *_within(shared, tile)] = values
+                target[:, *shared.within(tile)] = values
         return PairWindow(planes[0], planes[1], planes[2][0], self._pair.grid.crop(tile))
 
     def forget(self, row: int) -> None:
@@ -103,7 +103,7 @@ class _Kept:
     def read(self, window: Tile) -> list[NDArray[Any]]:
         """The three ``(bands, h, w)`` in a window inside the part."""
         found, at = [], 0
-        rows, cols = _within(window, self.tile)
+        rows, cols = window.within(self.tile)
         try:
             with self.path.open("rb") as file:
                 for count, dtype in self.stored:
@@ -117,16 +117,3 @@ class _Kept:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be read ({error}); run the same command again") from error
         return found
-
-
-def _shared(one: Tile, other: Tile) -> Tile | None:
-    """Where two tiles overlap."""
-    row, col = max(one.row, other.row), max(one.col, other.col)
-    height, width = min(one.stop_row, other.stop_row) - row, min(one.stop_col, other.stop_col) - col
-    return Tile(row, col, height, width) if height > 0 and width > 0 else None
-
-
-def _within(part: Tile, tile: Tile) -> tuple[slice, slice]:
-    """Slices of a part in an array of the tile's shape."""
-    row, col = part.row - tile.row, part.col - tile.col
-    return slice(row, row + part.height), slice(col, col + part.width)

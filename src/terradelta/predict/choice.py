@@ -5,7 +5,7 @@ from terradelta.predict.classical import load_method, methods
 from terradelta.predict.load import load_predictor, shipped_models
 from terradelta.predict.predictor import Predictor
 
-__all__ = ["load_model", "models"]
+__all__ = ["card_of", "load_model", "models"]
 
 
 def load_model(name: str = "default", *, device: str = "cpu", threads: int | None = None) -> Predictor:
@@ -39,10 +39,11 @@ def models() -> dict[str, ModelCard]:
         >>> td.models()["buildings"].finds
         'buildings that appeared or disappeared'
     """
-    return {name: _card(name) for name in shipped_models()}
+    return {name: card_of(name) for name in shipped_models()}
 
 
-def _card(name: str) -> ModelCard:
+def card_of(name: str) -> ModelCard:
+    """The card of a model by its name; nothing is said of how well it would run on this CPU."""
     import warnings
 
     from terradelta.predict.load import PrecisionWarning

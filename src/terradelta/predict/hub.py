@@ -23,7 +23,7 @@ from urllib.parse import quote, urldefrag, urlsplit
 
 import terradelta
 from terradelta.errors import ModelError
-from terradelta.files import cannot_write, take_lock, write_whole
+from terradelta.files import cannot_write, sha256_of, take_lock, write_whole
 from terradelta.raster.remote import full_url, is_url, public_url
 from terradelta.strangers import printable, read_json
 
@@ -89,7 +89,7 @@ class HubModel:
                 "or a model that has it"
             )
         try:
-            intact = _sha256(self.folder / name) == self.sha256[name]
+            intact = sha256_of(self.folder / name) == self.sha256[name]
         except OSError:
             intact = False
         if not intact:
@@ -430,9 +430,4 @@ def _download(session: "requests.Session", url: str, sha256: str | None, path: P
             f"{wanted.text}: the SHA-256 of {path.name} is not {sha256}: it was damaged on the way, or is another "
             "model. Nothing was kept; try again, then ask its author"
         ) from error
-    return _sha256(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(path)

@@ -5,7 +5,7 @@ import warnings
 from importlib import resources
 from pathlib import Path
 
-from terradelta.errors import MissingExtraError, ModelError
+from terradelta.errors import ModelError, needs
 from terradelta.predict.hub import ONNX, is_elsewhere, obtain
 from terradelta.predict.predictor import Predictor
 
@@ -164,8 +164,6 @@ def _no_int8(path: Path) -> ModelError:
 
 
 def _torch_predictor(path: Path, device: str, threads: int | None, precision: str) -> Predictor:
-    try:
+    with needs("train", f"{path} is a training run, which"):
         from terradelta.lab.inference.torch_predictor import load_torch_predictor
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{path} is a training run, which", "train") from error
     return load_torch_predictor(path, device, threads, bf16=None if precision == "auto" else precision == "bf16")

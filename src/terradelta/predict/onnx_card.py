@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from terradelta.card import CARD_KEY, ModelCard
-from terradelta.errors import MissingExtraError, ModelError
+from terradelta.errors import ModelError, needs
 from terradelta.files import cannot_write, write_whole
 from terradelta.predict.load import SHORT_NAMES, find_model, shipped_models
 from terradelta.predict.predictor import Predictor
@@ -60,10 +60,8 @@ def weights_identity(predictor: Predictor) -> str:
 
 
 def _copy_checkpoint(source: Path, card: ModelCard, out: Path) -> None:
-    try:
+    with needs("train", f"{source} is a training run, which"):
         from terradelta.lab.networks.checkpoint import load_network, save_network
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{source} is a training run, which", "train") from error
     if out.suffix.lower() == ".onnx":
         raise ModelError(f"{out}: a copy of a checkpoint is no ONNX file; name it .ckpt, then use `terradelta export`")
     network, _ = load_network(source)

@@ -1,6 +1,5 @@
 """Predictor on OpenVINO: reads ONNX directly, no torch."""
 
-import hashlib
 import os
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from terradelta.card import CARD_KEY, ModelCard
 from terradelta.errors import ModelError
+from terradelta.files import sha256_of
 from terradelta.machine import CPUINFO, cpu_flags
 from terradelta.predict.predictor import Predictor, pad_reflect
 from terradelta.predict.upsampling import before_upsampling, upsampled
@@ -79,7 +79,7 @@ class OpenVINOPredictor(Predictor):
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        self._identity = _identity(self.path, precision)
+        self._identity = f"{sha256_of(self.path)} {precision}"
         self._model, self._looks = _parted(model)
         self._looking: ov.InferRequest | None = None
         self._options = options
@@ -171,11 +171,6 @@ def _parted(model: ov.Model) -> tuple[ov.Model, ov.Model | None]:
 def _fits(model: ov.Model, shape: tuple[int, ...]) -> bool:
     """Whether both inputs may have a shape; where they may not, OpenVINO's message says so when it runs."""
     return all(port.get_partial_shape().compatible(ov.PartialShape(list(shape))) for port in model.inputs)
-
-
-def _identity(path: Path, precision: str) -> str:
-    with path.open("rb") as stream:
-        return f"{hashlib.file_digest(stream, 'sha256').hexdigest()} {precision}"
 
 
 def _read(path: Path) -> ov.Model:

@@ -10,6 +10,7 @@ from rasterio.windows import Window
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Grid, Tile
+from terradelta.geo.windows import blocks
 from terradelta.raster.access import GDAL_ERRORS, open_image
 
 __all__ = ["CLASSES", "NO_DATA", "ChangeRaster"]
@@ -58,10 +59,7 @@ class ChangeRaster:
 
     def tiles(self) -> Iterator[Tile]:
         """Tiles of 1024 pixels that cover the map, row by row."""
-        height, width = self.grid.shape
-        for row in range(0, height, _TILE):
-            for col in range(0, width, _TILE):
-                yield Tile(row, col, min(_TILE, height - row), min(_TILE, width - col))
+        return blocks(self.grid.shape, _TILE)
 
     def close(self) -> None:
         """Close the file."""

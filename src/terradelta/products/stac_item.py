@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from shapely.geometry.base import BaseGeometry
 
-from terradelta.files import write_whole
+from terradelta.files import sha256_of, write_whole
 from terradelta.geo.grid import Grid, is_local
 from terradelta.geo.metres import lonlat_transformer
 from terradelta.products.cog import CHANGE_COLOURS
@@ -91,8 +91,7 @@ def write_item(folder: Path, out: Path, receipt: MapReceipt, grid: Grid, sources
 
 def multihash(path: Path) -> str:
     """SHA-256 of a file as the file extension writes it: in hexadecimal, after the code of the hash and its length."""
-    with path.open("rb") as stream:
-        return f"1220{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    return f"1220{sha256_of(path)}"
 
 
 def _item(folder: Path, out: Path, receipt: MapReceipt, grid: Grid, sources: Sequence[Source]) -> dict[str, Any]:
@@ -147,7 +146,7 @@ def _times(sources: Sequence[Source]) -> dict[str, Any]:
     found, ends = {}, []
     for name, source in zip(("before", "after"), sources, strict=True):
         known = acquired(source)
-        changed = _changed(source)
+        changed = source.changed
         ends += [changed, changed] if known is None else [known.first, known.last]
         stated = "last change of the file" if known is None else known.known_from
         found[name] = {"datetime": _stamp(changed if known is None else known.first), "known_from": stated}
@@ -158,13 +157,6 @@ def _times(sources: Sequence[Source]) -> dict[str, Any]:
         "end_datetime": _stamp(end),
         "terradelta:dates": found,
     }
-
-
-def _changed(source: Source) -> datetime.datetime:
-    """The last change of the newest file; 1970 where no server says."""
-    seconds = [os.stat(file).st_mtime for file in source.files]
-    seconds += [each.modified_s for each in source.remotes if each.modified_s is not None]
-    return datetime.datetime.fromtimestamp(max([0.0, *seconds]), datetime.UTC)
 
 
 def _stamp(time: datetime.datetime) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pyproj
 import shapely
 
-from terradelta.errors import GridError, InputError, MissingExtraError
+from terradelta.errors import GridError, InputError, needs
 from terradelta.files import whole_file
 from terradelta.geo.grid import Grid, is_local
 from terradelta.products.gpkg import LAYER
@@ -69,10 +69,8 @@ def check_vectors(formats: Sequence[str], grid: Grid) -> None:
             "leave it out of --vector, or assign a CRS to both images"
         )
     if "geoparquet" in formats:
-        try:
+        with needs("geoparquet", "--vector geoparquet"):
             import pyarrow.parquet  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("--vector geoparquet", "geoparquet") from error
 
 
 def write_vectors(gpkg: Path, formats: Sequence[str]) -> None:

@@ -21,12 +21,13 @@ from rasterio.io import MemoryFile
 from terradelta.errors import RasterError, ShapeError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.shift import ShiftField
+from terradelta.geo.windows import picked_positions
 from terradelta.raster.access import SEALED
 from terradelta.raster.bands import Band
 from terradelta.raster.overlap import footprint
 from terradelta.raster.source import Source, gdal_type
 from terradelta.raster.values import band_names, recognise
-from terradelta.raster.warp import Layer, picked_positions
+from terradelta.raster.warp import Layer
 
 __all__ = ["ArrayLayer", "ArraySource", "array_source", "layer_of"]
 
@@ -215,7 +216,7 @@ class ArrayLayer(Layer):
         """The window of the array that a tile of the grid is made from."""
         height, width = self.source.grid.shape
         if self.offset is not None:
-            return Tile(tile.row + self.offset[0], tile.col + self.offset[1], tile.height, tile.width)
+            return tile.moved(*self.offset)
         cell, moved = (1, 0.0) if self.field is None else (self.field.cell, float(np.abs(self.field.nodes).max()))
         whole = _in_blocks(tile, tuple(max(side, cell) for side in _WARPED), self.grid.shape)
         area = footprint(self.grid.crop(whole), self.source.grid)

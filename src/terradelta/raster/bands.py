@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from terradelta.errors import BandError
 
-__all__ = ["Band", "BandSelection", "band_code", "match_bands", "select_bands"]
+__all__ = ["NEAREST", "Band", "BandSelection", "band_code", "match_bands", "select_bands"]
 
 _ALIASES = {
     "r": "red",
@@ -22,7 +22,7 @@ _ALIASES = {
     "swir 2": "swir22",
     "panchromatic": "pan",
 }
-_NEAREST = {"nir": "nir08", "nir08": "nir"}
+NEAREST = {"nir": "nir08", "nir08": "nir"}
 """What stands for a part of the spectrum that a sensor has under another name only."""
 # Colour interpretations that name no part of the spectrum.
 _NO_COLOUR = {"undefined", "gray", "palette", "alpha"}
@@ -119,7 +119,7 @@ def _find(available: Sequence[Band], name: str) -> list[int]:
     code, spectral = _parse(name)
     asked = {name.strip().lower(), spectral or code} - {""}
     found = [band.index for band in available if asked & band.names]
-    return found or [band.index for band in available if band.common and band.common == _NEAREST.get(spectral)]
+    return found or [band.index for band in available if band.common and band.common == NEAREST.get(spectral)]
 
 
 def select_bands(

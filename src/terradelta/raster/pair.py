@@ -24,6 +24,7 @@ from rasterio.enums import Resampling
 from terradelta.errors import RasterError, ShapeError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.shift import ShiftField
+from terradelta.geo.windows import blocks
 from terradelta.raster.array_source import ArraySource, layer_of
 from terradelta.raster.bands import BandSelection, select_bands
 from terradelta.raster.common_grid import common_tile, on_reference
@@ -484,17 +485,14 @@ def _require_valid(pair: Pair) -> None:
 
     So does a tile that cannot be read: whoever reads it says so, or goes around it.
     """
-    height, width = pair.grid.shape
-    if height * width > _SCAN_LIMIT_PX:
+    if math.prod(pair.grid.shape) > _SCAN_LIMIT_PX:
         return
-    for row in range(0, height, _SCAN_TILE):
-        for col in range(0, width, _SCAN_TILE):
-            tile = Tile(row, col, min(_SCAN_TILE, height - row), min(_SCAN_TILE, width - col))
-            try:
-                if pair.read(tile).valid.any():
-                    return
-            except RasterError:
+    for tile in blocks(pair.grid.shape, _SCAN_TILE):
+        try:
+            if pair.read(tile).valid.any():
                 return
+        except RasterError:
+            return
     paths = " and ".join(pair.paths)
     raise RasterError(
         f"no pixel is valid on both dates where {paths} overlap; check the nodata value and the mask of both, "

@@ -6,26 +6,11 @@ from pathlib import Path
 from terradelta.geo.grid import Grid
 from terradelta.raster.bands import BandSelection
 from terradelta.raster.source import Source
+from terradelta.receipt.map_record import PlacementRecord
 
-__all__ = ["Placement", "Preflight", "warnings_for"]
+__all__ = ["Preflight", "warnings_for"]
 
 _RATIO_LIMIT = 2.0
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How one date was put on the common grid."""
-
-    warped: bool
-    """False: pixels were read as they are, by a whole-pixel offset."""
-    shift_px: tuple[float, float] | None
-    """(row, col) of the common grid's first pixel in the file; None where the CRS, resolution or orientation differ."""
-    pixel_ratio: float
-    """Pixels of the file along one pixel of the common grid."""
-    coverage: float
-    """Fraction of the file's own area that lies in the common grid, 0 to 1."""
-    resampling: str = ""
-    """GDAL's name of the interpolation; empty where nothing was warped."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +19,7 @@ class Preflight:
 
     sources: tuple[Source, Source]
     """First and second date."""
-    placements: tuple[Placement, Placement]
+    placements: tuple[PlacementRecord, PlacementRecord]
     """First and second date."""
     selection: BandSelection
     grid: Grid
@@ -70,7 +55,7 @@ class Preflight:
 
 
 def warnings_for(
-    sources: tuple[Source, Source], placements: tuple[Placement, Placement], selection: BandSelection
+    sources: tuple[Source, Source], placements: tuple[PlacementRecord, PlacementRecord], selection: BandSelection
 ) -> tuple[str, ...]:
     """What may make a comparison of two inputs wrong, as sentences without a full stop."""
     found = [*selection.warnings, *(text for source in sources for text in source.warnings)]
@@ -130,7 +115,7 @@ def _values_lines(sources: tuple[Source, Source]) -> list[str]:
     return lines
 
 
-def _placement_line(date: str, source: Source, place: Placement, grid: Grid) -> str:
+def _placement_line(date: str, source: Source, place: PlacementRecord, grid: Grid) -> str:
     if not place.warped:
         row, col = place.shift_px or (0.0, 0.0)
         return f"The {date} date is read as it is, from its row {row:g} and column {col:g} on."

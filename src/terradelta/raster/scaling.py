@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terradelta.errors import BandError, RasterError
+from terradelta.geo.windows import picked_positions
 from terradelta.raster.pair import Pair
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ def choose_scaling(
     """
     if card.stretch is None or _is_eight_bit((before.dtype.name, after.dtype.name), card):
         return None
-    rows, cols = (_picks(side, max(before.shape[1:])) for side in before.shape[1:])
+    factor = min(1.0, _PREVIEW_SIDE / max(before.shape[1:]))  # as the preview of a pair has it
+    rows, cols = (picked_positions(side, max(1, round(side * factor))) for side in before.shape[1:])
     kept = np.ones((len(rows), len(cols)), bool) if valid is None else valid[np.ix_(rows, cols)]
     if not kept.any():
         return None
@@ -181,10 +183,3 @@ def range_warnings(pair: Pair, card: "ModelCard") -> list[str]:
 
 def _is_eight_bit(dtypes: tuple[str, str], card: "ModelCard") -> bool:
     return dtypes == ("uint8", "uint8") and card.scale == 255.0
-
-
-def _picks(side: int, longest: int) -> NDArray[np.intp]:
-    """The rows or columns that the preview of a pair would hold."""
-    count = max(1, round(side * min(1.0, _PREVIEW_SIDE / longest)))
-    picks: NDArray[np.intp] = np.minimum((np.arange(count) + 0.5) * (side / count) + 1e-10, side - 1).astype(np.intp)
-    return picks

@@ -6,6 +6,7 @@ neither mixes invalid pixels into their neighbours nor needs to know why they ar
 """
 
 import dataclasses
+import datetime
 import math
 import os
 import re
@@ -115,6 +116,20 @@ class Source:
     def settings(self) -> dict[str, str]:
         """GDAL's options to enter around every use of the file: without network unless it was given by URL."""
         return settings(remote=bool(self.remotes))
+
+    @property
+    def changed(self) -> datetime.datetime:
+        """When the newest of its files was last changed; 1970 where no server says.
+
+        Raises:
+            RasterError: if a file has vanished.
+        """
+        try:
+            seconds = [os.stat(file).st_mtime for file in self.files]
+        except OSError as error:
+            raise RasterError(f"{error.filename} was there when the run began, but is no more") from error
+        seconds += [each.modified_s for each in self.remotes if each.modified_s is not None]
+        return datetime.datetime.fromtimestamp(max([0.0, *seconds]), datetime.UTC)
 
     def open(self) -> DatasetReader:
         """Open the file, inside a `rasterio.Env` with `settings`.

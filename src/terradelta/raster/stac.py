@@ -25,7 +25,7 @@ from rasterio.errors import CRSError
 from terradelta.errors import BandError, GridError, RasterError
 from terradelta.geo.grid import Grid
 from terradelta.raster.access import is_inside, is_utf8
-from terradelta.raster.bands import Band, band_code
+from terradelta.raster.bands import NEAREST, Band, band_code
 from terradelta.raster.remote import fetch_text, full_url, is_url, public_url
 from terradelta.raster.source import Source, gdal_type, read_source
 from terradelta.raster.values import Meaning, sentinel_meaning
@@ -36,7 +36,6 @@ __all__ = ["read_input"]
 _MAX_BYTES = 16 * 2**20
 _MAX_ASSETS = 1000
 _NO_DATA_ROLES = {"thumbnail", "overview", "metadata", "visual"}
-_NEAREST = {"nir": "nir08", "nir08": "nir"}
 _ALIGNED_PX = 0.01
 
 
@@ -211,7 +210,7 @@ def _find(item: _Item, name: str) -> tuple[_Asset, int]:
     exact = [asset for asset in item.assets.values() if asset.key.lower() == wanted]
     if len(exact) == 1 and len(exact[0].bands) == 1:
         return exact[0], 1
-    found = _by_band(item, wanted) or _by_band(item, _NEAREST.get(wanted, ""))
+    found = _by_band(item, wanted) or _by_band(item, NEAREST.get(wanted, ""))
     if len(found) == 1:
         return found[0]
     problem = f"several assets with the band {name!r}" if found else f"no band {name!r}"

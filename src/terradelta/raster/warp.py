@@ -21,12 +21,13 @@ from rasterio.windows import Window
 from terradelta.errors import RasterError, RemoteError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.shift import ShiftField
+from terradelta.geo.windows import picked_positions
 from terradelta.raster.access import GDAL_ERRORS, open_image
 from terradelta.raster.overlap import footprint, pixel_ratio
-from terradelta.raster.preflight import Placement
 from terradelta.raster.source import Source
+from terradelta.receipt.map_record import PlacementRecord
 
-__all__ = ["LARGEST", "PLANE", "Layer", "picked_positions"]
+__all__ = ["LARGEST", "PLANE", "Layer"]
 
 # GDAL approximates the transform between sample points; 0.125 px by default, which would show between tiles.
 _WARP_TOLERANCE_PX = 0.01
@@ -284,22 +285,21 @@ class Layer:
         values = np.empty((len(self.selected), tile.height, tile.width), self._file_dtype)
         valid = np.empty((tile.height, tile.width), np.bool_)
         for cell, part in self.field.cells(tile):
-            own = Tile(part.row - cell.row, part.col - cell.col, part.height, part.width)
-            rows, cols = Tile(part.row - tile.row, part.col - tile.col, part.height, part.width).slices
+            own, (rows, cols) = part.moved(-cell.row, -cell.col), part.within(tile)
             with ExitStack() as files:
                 warped = self._warp(files, self._dataset, self._moved(cell))
                 values[:, rows, cols], valid[rows, cols] = self._read(warped, own, (own.height, own.width))
         return values, valid
 
-    def placement(self) -> Placement:
+    def placement(self) -> PlacementRecord:
         """How the date was put on the grid."""
         covered = footprint(self.grid, self.source.grid).area
-        return Placement(
+        return PlacementRecord(
             warped=self.offset is None,
             shift_px=self._shift(),
             pixel_ratio=math.sqrt(self.ratio[0] * self.ratio[1]),
             coverage=covered / (self.source.grid.height * self.source.grid.width),
-            resampling="" if self.offset is not None else self.resampling.name,
+            resampling=None if self.offset is not None else self.resampling.name,
         )
 
     def _shift(self) -> tuple[float, float] | None:
@@ -316,13 +316,6 @@ class Layer:
         """Close the file."""
         with rasterio.Env(**self.source.settings):
             self._files.close()
-
-
-def picked_positions(length: int, count: int) -> NDArray[np.intp]:
-    """Positions of ``count`` pixels of ``length`` that GDAL picks for a thinned image: those in the middle."""
-    middles = (np.arange(count) + 0.5) * (length / count) + 1e-10
-    picks: NDArray[np.intp] = np.minimum(middles, length - 1).astype(np.intp)
-    return picks
 
 
 def _cuts(length: int, step: int, offset: int) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,6 @@ it returns, so that a killed process or a second window loses nothing; rows are 
 
 import contextlib
 import datetime
-import hashlib
 import os
 import sqlite3
 import struct
@@ -21,7 +20,7 @@ import numpy as np
 import shapely
 
 from terradelta.errors import InputError, OutputError
-from terradelta.files import cannot_write
+from terradelta.files import cannot_write, sha256_of
 from terradelta.geo.grid import Grid
 from terradelta.products.change import ChangeRaster
 from terradelta.products.writer import CHANGE, POLYGONS
@@ -88,8 +87,7 @@ def product_identity(product: Path) -> dict[str, str]:
     found = {}
     for key, name in (("change_gpkg_sha256", POLYGONS), ("receipt_sha256", RECEIPT)):
         try:
-            with (product / name).open("rb") as stream:
-                found[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[key] = sha256_of(product / name)
         except OSError as error:
             raise InputError(
                 f"{product / name} cannot be read ({error.strerror}); give a folder that `terradelta map` made"

@@ -6,7 +6,7 @@ import torch
 
 from terradelta.errors import InputError
 from terradelta.lab.bench.design import BASELINES, Entry, Job, Setup, jobs_of
-from terradelta.lab.bench.entries import ABLATION_NAMES, NARROW, ablation_entries, choose_entries
+from terradelta.lab.bench.entries import _ABLATIONS, NARROW, ablation_entries, choose_entries
 from terradelta.lab.bench.published import ABLATIONS
 from terradelta.lab.losses import LOSSES
 from terradelta.lab.networks import count_parameters, create_model, list_models
@@ -54,7 +54,7 @@ def test_networks_that_cannot_be_read(text: str, message: str):
     assert message in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ABLATION_NAMES)
+@pytest.mark.parametrize("name", _ABLATIONS)
 @pytest.mark.parametrize("small", [False, True])
 def test_ablations_can_be_built_and_trained(name: str, small: bool):
     entries = ablation_entries(name, small=small)

@@ -9,7 +9,7 @@ from affine import Affine
 
 from terradelta.lab.data import open_pairs
 from terradelta.lab.doctor import Severity, check_dataset, checkup_receipt, twins
-from terradelta.lab.doctor.measures import Moments, Portrait
+from terradelta.lab.doctor.measures import Portrait
 from terradelta.receipt import CheckupReceipt, from_json, to_json
 from terradelta.receipt.checkup_record import CheckupSummary
 
@@ -39,21 +39,6 @@ def test_numbers_of_a_split_are_those_of_all_its_pixels(data: Builder) -> None:
     assert (found.pairs, found.read, found.pairs_with_change, found.scale) == (3, 3, 3, 255)
     assert found.sizes == ((SIDE, SIDE, 3),)
     assert found.labels == {"0 and 255": 3}
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
-def test_moments_of_parts_are_those_of_the_whole(dtype: type, monkeypatch) -> None:
-    monkeypatch.setattr("terradelta.lab.doctor.measures._CHUNK", 777)
-    values = np.random.default_rng(0).normal(200, 12, (2, 5000)).clip(0, 255).astype(dtype)
-    moments, other = Moments(), Moments()
-    moments.add(values[:, :100])
-    moments.add(values[:, :0])
-    other.add(values[:, 100:4999])
-    other.add(values[:, 4999:])
-    moments.merge(other)
-    moments.merge(Moments())
-    np.testing.assert_allclose(moments.mean, values.mean(axis=1), rtol=1e-12)
-    np.testing.assert_allclose(moments.std, values.std(axis=1), rtol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (200, 130), (97, 64), (30, 90)])

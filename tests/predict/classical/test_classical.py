@@ -354,12 +354,27 @@ def test_iteration_ends_before_the_weights_collapse():
 def test_moments_do_not_depend_on_the_parts(sizes, seed):
     rng = np.random.default_rng(seed)
     values = (1000 + rng.normal(size=(2, 3, sum(sizes) + 1))).astype(np.float32)
-    moments = Moments(3)
+    moments = Moments()
     for part in np.split(values, np.cumsum(sizes), axis=2):
         moments.add(part)
     assert moments.count == values.shape[2]
     assert np.allclose(moments.mean, values.astype(np.float64).mean(2))
     assert np.allclose(moments.std, values.astype(np.float64).std(2), atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+def test_moments_of_parts_are_those_of_the_whole(dtype, monkeypatch):
+    monkeypatch.setattr("terradelta.predict.classical.statistics._CHUNK", 777)
+    values = np.random.default_rng(0).normal(200, 12, (2, 5000)).clip(0, 255).astype(dtype)
+    moments, other = Moments(), Moments()
+    moments.add(values[:, :100])
+    moments.add(values[:, :0])
+    other.add(values[:, 100:4999])
+    other.add(values[:, 4999:])
+    moments.merge(other)
+    moments.merge(Moments())
+    np.testing.assert_allclose(moments.mean, values.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(moments.std, values.std(axis=1), rtol=1e-9)
 
 
 @given(st.permutations(range(10)))

@@ -47,7 +47,7 @@ class ChangeVector(Predictor):
         return np.stack([self._pair(*pair)[None] for pair in zip(before, after, strict=True)])
 
     def _pair(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
-        moments = Moments(len(before))
+        moments = Moments()
         moments.add(np.stack([date.reshape(len(date), -1) for date in (before, after)]))
         std = moments.std
         magnitude = Dates(moments.mean, np.where(std > 0, std, 1.0)).magnitude(before, after)

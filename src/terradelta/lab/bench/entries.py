@@ -8,7 +8,7 @@ from terradelta.errors import InputError
 from terradelta.lab.bench.design import Entry
 from terradelta.lab.networks import list_models, model_info
 
-__all__ = ["ABLATION_NAMES", "ablation_entries", "choose_entries"]
+__all__ = ["ablation_entries", "choose_entries"]
 
 NARROW: dict[str, dict[str, Any]] = {"mccrnet": {"width": 0.125}, "snunet": {"width": 16}, "dasnet": {"width": 0.25}}
 """Arguments of narrower networks of the same code, for `small`."""
@@ -70,7 +70,7 @@ def ablation_entries(name: str, *, small: bool = False) -> list[Entry]:
     """The rows of one ablation.
 
     Args:
-        name: a key of `ABLATION_NAMES`.
+        name: ``mccrnet-modules`` (the paper's table 3), ``mccrnet-loss`` (its table 4) or ``mlla``.
         small: an eighth of MCCRNet's width.
 
     Raises:
@@ -116,9 +116,4 @@ _ABLATIONS: dict[str, Callable[[bool], list[Entry]]] = {
     "mccrnet-modules": _mccrnet_modules,
     "mccrnet-loss": _mccrnet_loss,
     "mlla": _mlla,
-}
-ABLATION_NAMES = {
-    "mccrnet-modules": "MCCRNet's table 3: ASPCA and CCR, each alone and both",
-    "mccrnet-loss": "MCCRNet's table 4: cross-entropy against EAW, for each choice of modules",
-    "mlla": "MLLA_SiaNet: DFM, DSP and MLA, each left out",
 }

@@ -85,7 +85,7 @@ class GroundReader:
             DataError: if a file cannot be read there.
         """
         with self._reporting():
-            inner = Tile(self._tile.row + window.row, self._tile.col + window.col, window.height, window.width)
+            inner = window.moved(self._tile.row, self._tile.col)
             pair = self._pair.read(inner)
             label, known = self._label.read(window)
         valid = pair.valid

@@ -301,7 +301,7 @@ def _in_images(files: PairFiles, window: Tile) -> Tile:
     """A window of the pair as one of its images."""
     if files.window is None:
         return window
-    return Tile(window.row + files.window.row, window.col + files.window.col, window.height, window.width)
+    return window.moved(files.window.row, files.window.col)
 
 
 def _size_in_pixels(files: PairFiles) -> tuple[int, int]:

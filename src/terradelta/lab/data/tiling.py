@@ -179,7 +179,7 @@ def _cut(work: Path, split: str, pairs: PairList, index: int, tiling: Tiling) ->
     for strip, inside in _strips(windows, shape):
         pair = pairs.read_window(index, strip)
         for window in inside:
-            tile = _part(pair, Tile(window.row - strip.row, window.col, window.height, window.width))
+            tile = _part(pair, window.moved(-strip.row, 0))
             if tile is None:
                 record["without_data"] += 1
                 continue

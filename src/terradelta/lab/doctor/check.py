@@ -18,7 +18,7 @@ from terradelta.lab.doctor.twins import ONE_DATE, SAME, SWAPPED, Twin, find_shar
 from terradelta.receipt import CheckupReceipt, finite
 from terradelta.receipt.checkup_record import CheckupSummary, FindingRecord, SplitRecord
 
-__all__ = ["Checkup", "check_dataset", "checkup_receipt", "own_splits"]
+__all__ = ["Checkup", "check_dataset", "checkup_receipt"]
 
 _RARE, _UNLIKE = 0.01, 3.0
 _NAMED = 3
@@ -110,11 +110,6 @@ def checkup_receipt(checkup: Checkup) -> CheckupReceipt:
         summary=CheckupSummary(*(counts[severity] for severity in Severity)),
         findings=tuple(map(_finding_record, ordered)),
     )
-
-
-def own_splits(layout: Layout) -> list[str]:
-    """The splits that share no pair with another."""
-    return [split for split in layout.splits if split != "trainval"]
 
 
 def _scan(layout: Layout, split: str, checkup: Checkup) -> Scan | None:

@@ -15,7 +15,8 @@ from terradelta.lab.data.images import Image, read_grid, read_header, read_image
 from terradelta.lab.data.pairs import PairFiles, PairList
 from terradelta.lab.doctor.findings import Finding, Severity
 from terradelta.lab.doctor.label_values import LabelKind, LabelTally
-from terradelta.lab.doctor.measures import Moments, Portrait
+from terradelta.lab.doctor.measures import Portrait
+from terradelta.predict.classical.statistics import Moments
 
 __all__ = ["PairRecord", "SplitTally", "examine"]
 
@@ -169,14 +170,10 @@ def _strips(
             label = Image(pair.label[None] * np.uint8(255))
             yield pair.before, pair.after, label, everywhere if pair.valid is None else pair.valid
         else:
-            part = window if files.window is None else _inside(window, files.window)
+            part = window if files.window is None else window.moved(files.window.row, files.window.col)
             whole = None if rows >= shape[0] and files.window is None else part
             before, after, label = (read_image(path, whole) for path in (files.before, files.after, files.label))
             yield before.values, after.values, label, np.ones(before.values.shape[1:], np.bool_)
-
-
-def _inside(window: Tile, part: Tile) -> Tile:
-    return Tile(window.row + part.row, window.col + part.col, window.height, window.width)
 
 
 def _of_label(

@@ -1,4 +1,4 @@
-"""What is kept of an image that went by in strips: moments of its bands, a thumbnail, a hash."""
+"""What is kept of an image that went by in strips: a thumbnail and a hash."""
 
 import hashlib
 from typing import Any
@@ -8,55 +8,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.transform import resize
 
-__all__ = ["DESCRIPTOR_SIDE", "Moments", "Portrait", "band_pass", "shrink"]
+__all__ = ["DESCRIPTOR_SIDE", "Portrait", "band_pass", "shrink"]
 
 THUMB_SIDE = 64
 DESCRIPTOR_SIDE = 16
 _BLUR_PX = 6.0
 _CONTRAST = 0.004
-_LEVELS = np.arange(256, dtype=np.float64)
-_CHUNK = 2**18
-
-
-class Moments:
-    """Mean and standard deviation of each band over all that was added, by Chan's pairwise update."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: NDArray[np.float64] = np.zeros(0)
-        self._squares: NDArray[np.float64] = np.zeros(0)
-
-    def add(self, values: NDArray[Any]) -> None:
-        """Add ``(C, n)`` finite values."""
-        if values.dtype == np.uint8 and values.size:
-            counts = np.stack([np.bincount(band, minlength=_LEVELS.size) for band in values])
-            mean = counts @ _LEVELS / values.shape[1]
-            self._join(values.shape[1], mean, (counts * np.square(_LEVELS - mean[:, None])).sum(axis=1))
-            return
-        for start in range(0, values.shape[1], _CHUNK):
-            part = values[:, start : start + _CHUNK].astype(np.float64)
-            mean = part.mean(axis=1)
-            self._join(part.shape[1], mean, np.square(part - mean[:, None]).sum(axis=1))
-
-    def merge(self, other: "Moments") -> None:
-        """Add all that was added to other moments of as many bands."""
-        if other.count:
-            self._join(other.count, other.mean, other._squares)
-
-    def _join(self, count: int, mean: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
-        if not self.count:
-            self.count, self.mean, self._squares = count, mean, squares
-            return
-        gap, total = mean - self.mean, self.count + count
-        self._squares = self._squares + squares + gap**2 * (self.count * count / total)
-        self.mean = self.mean + gap * (count / total)
-        self.count = total
-
-    @property
-    def std(self) -> NDArray[np.float64]:
-        """Standard deviation of each band over all pixels."""
-        spread: NDArray[np.float64] = np.sqrt(self._squares / max(self.count, 1))
-        return spread
 
 
 class Portrait:

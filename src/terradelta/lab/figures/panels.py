@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from terradelta.errors import DataError, InputError, MissingExtraError, ShapeError
+from terradelta.errors import DataError, InputError, ShapeError, needs
 from terradelta.files import whole_file
 from terradelta.lab.evaluation.error_maps import OUTCOMES, PAPER, Colour, error_map
 from terradelta.lab.metrics import confusion
@@ -65,10 +65,8 @@ _PANELS = (("loss", "loss", "log"), ("val_f1", "F1, validation", "linear"), ("lr
 @contextmanager
 def styled() -> Iterator[None]:
     """Matplotlib's settings for what is drawn or saved inside; those of the caller are left as they were."""
-    try:
+    with needs("figures", "figure"):
         import matplotlib as mpl
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("figure", "figures") from error
     with mpl.rc_context(_STYLE):
         yield
 

@@ -12,6 +12,7 @@ import terradelta
 from terradelta.card import NO_LIMIT, ModelCard, method_purpose
 from terradelta.errors import ModelError, RasterError
 from terradelta.geo.grid import Grid, Tile
+from terradelta.geo.windows import blocks
 from terradelta.predict.classical.coherence import COHERENT, Coherence
 from terradelta.predict.classical.statistics import Dates, Moments, PixelSample, pixel_keys
 from terradelta.predict.predictor import Predictor
@@ -140,11 +141,11 @@ class Method(Predictor):
         Raises:
             RasterError: if no pixel is valid on both dates, or there are too few for the method.
         """
-        tiles = _tiles(pair.grid.shape)
+        tiles = list(blocks(pair.grid.shape, TILE))  # unlike those of a `TilePlan`, every pixel counts once
         places = {round(k) for k in np.linspace(0, len(tiles) - 1, TESTED_TILES)} if self.splits else set()
         tested = [tiles[k] for k in sorted(places)]
         tick = _ticker(2 * len(tiles) + len(tested), progress)
-        moments = Moments(pair.count)
+        moments = Moments()
         for tile in tiles:
             window = pair.read(tile)
             moments.add(np.stack([_raw(window, date)[:, window.valid] for date in (0, 1)]))
@@ -222,9 +223,9 @@ class Method(Predictor):
         features = self.feature_count(pair.count)
         sample = PixelSample(max(1, min(SAMPLE_PX, SAMPLE_VALUES // features)), features)
         for tile in tiles:
-            wide, (top, left) = _grown(tile, self.halo_px, pair.grid.shape)
+            wide = tile.grown(self.halo_px, pair.grid.shape)
             window = pair.read(wide)
-            rows, cols = np.nonzero(window.valid[top:, left:][: tile.height, : tile.width])
+            rows, cols = np.nonzero(window.valid[tile.within(wide)])
             keys = pixel_keys(rows + tile.row, cols + tile.col, pair.grid.width, SEED)
             chosen = sample.wanted(keys)
             if chosen.any():
@@ -256,16 +257,6 @@ def _ticker(total: int, progress: Progress | None) -> Callable[[], None]:
     return tick
 
 
-def _tiles(shape: tuple[int, int]) -> list[Tile]:
-    """Tiles side by side, unlike those of a `TilePlan`: every pixel counts once."""
-    height, width = shape
-    return [
-        Tile(row, col, min(TILE, height - row), min(TILE, width - col))
-        for row in range(0, height, TILE)
-        for col in range(0, width, TILE)
-    ]
-
-
 def _raw(window: PairWindow, date: int) -> NDArray[np.float32]:
     """One date as the predictor will get it."""
     values: NDArray[Any] = (window.before, window.after)[date]
@@ -276,13 +267,6 @@ def _standards(card: ModelCard, moments: Moments) -> Dates:
     """The moments in the units of the card's normalisation; a constant band gets standard deviation 1."""
     std = moments.std / np.asarray(card.std)
     return Dates((moments.mean - np.asarray(card.mean)) / np.asarray(card.std), np.where(std > 0, std, 1.0))
-
-
-def _grown(tile: Tile, halo: int, shape: tuple[int, int]) -> tuple[Tile, tuple[int, int]]:
-    """The tile with a halo as far as the scene reaches, and where in it (row, col) the tile starts."""
-    row, col = max(0, tile.row - halo), max(0, tile.col - halo)
-    stop_row, stop_col = min(shape[0], tile.stop_row + halo), min(shape[1], tile.stop_col + halo)
-    return Tile(row, col, stop_row - row, stop_col - col), (tile.row - row, tile.col - col)
 
 
 def _normalised(

@@ -6,6 +6,7 @@ maximisation, k-means) work on the sample: a pass over the files for every itera
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,34 +16,52 @@ from terradelta.errors import ShapeError
 __all__ = ["Dates", "Moments", "PixelSample", "pixel_keys"]
 
 
-class Moments:
-    """Mean and variance of ``C`` bands of two dates, merged pixel set by pixel set (Chan, Golub & LeVeque 1983).
+_LEVELS = np.arange(256, dtype=np.float64)
+_CHUNK = 2**18
 
-    Args:
-        bands: number of bands, C.
+
+class Moments:
+    """Mean and standard deviation of each band over all that was added (Chan, Golub & LeVeque 1983).
+
+    Bands may lie along several axes, such as dates and bands; all that is added has the same.
     """
 
-    def __init__(self, bands: int) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self.mean: NDArray[np.float64] = np.zeros((2, bands))
-        self._squares: NDArray[np.float64] = np.zeros((2, bands))
+        self.mean: NDArray[np.float64] = np.zeros(0)
+        self._squares: NDArray[np.float64] = np.zeros(0)
 
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Add the pixels of ``(2, C, n)`` values: dates, bands, pixels; n may be 0."""
-        n = values.shape[2]
-        if not n:
+    def add(self, values: NDArray[Any]) -> None:
+        """Add the pixels of ``(..., n)`` finite values; n may be 0."""
+        n = values.shape[-1]
+        if values.dtype == np.uint8 and n:
+            counts = np.stack([np.bincount(band, minlength=_LEVELS.size) for band in values.reshape(-1, n)])
+            mean = counts @ _LEVELS / n
+            squares = (counts * np.square(_LEVELS - mean[:, None])).sum(axis=1)
+            self._join(n, mean.reshape(values.shape[:-1]), squares.reshape(values.shape[:-1]))
             return
-        wide = values.astype(np.float64)
-        mean = wide.mean(axis=2)
-        squares = ((wide - mean[:, :, None]) ** 2).sum(axis=2)
-        step, total = mean - self.mean, self.count + n
-        self._squares += squares + step**2 * (self.count * n / total)
-        self.mean += step * (n / total)
+        for start in range(0, n, _CHUNK):
+            part = values[..., start : start + _CHUNK].astype(np.float64)
+            mean = part.mean(axis=-1)
+            self._join(part.shape[-1], mean, np.square(part - mean[..., None]).sum(axis=-1))
+
+    def merge(self, other: "Moments") -> None:
+        """Add all that was added to other moments of as many bands."""
+        if other.count:
+            self._join(other.count, other.mean, other._squares)
+
+    def _join(self, count: int, mean: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
+        if not self.count:
+            self.count, self.mean, self._squares = count, mean, squares
+            return
+        gap, total = mean - self.mean, self.count + count
+        self._squares = self._squares + (squares + gap**2 * (self.count * count / total))
+        self.mean = self.mean + gap * (count / total)
         self.count = total
 
     @property
     def std(self) -> NDArray[np.float64]:
-        """Standard deviation ``(2, C)``, divided by n; 0 before the first pixel."""
+        """Standard deviation of each band over all pixels, divided by n."""
         return np.sqrt(self._squares / max(self.count, 1))
 
 
