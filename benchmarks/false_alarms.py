@@ -1,17 +1,22 @@
 """How often a method without weights finds change where there is none: one date against itself, disturbed.
 
-    python benchmarks/false_alarms.py GEO_PAIRS -o docs/receipts/false_alarms.json
+    python benchmarks/false_alarms.py FOLDER... -o docs/receipts/false_alarms.csv
 
-GEO_PAIRS is a folder of georeferenced pairs. Every image in it is cut into windows of 128 x 128 pixels; each is paired
-with itself under each disturbance (those of ``terradelta evaluate --robustness``) and sensor noise of 1 % on both.
-Printed and written: the share of windows in which the method says that something changed, and the mean share of pixels
-that it then marks.
+Each FOLDER holds images of one kind. Windows of 128 x 128 pixels without nodata are taken from its images, spread evenly
+over them; each is paired with itself under each disturbance (those of ``terradelta evaluate --robustness``) and sensor
+noise of 1 % on both. Written, for each folder and for all: how many windows there were, in how many of them the method
+says that something changed, that share with its 95 % interval (Wilson, Probable inference, J. Am. Stat. Assoc. 22(158),
+1927), and the mean share of pixels that it marks. Windows of one image are not independent places; the interval says
+what chance alone would do if they were.
 """
 
 import argparse
-import json
+import csv
+import math
 import tempfile
 import warnings
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,21 +33,28 @@ SIDE = 128
 NOISE = next(kind for kind in KINDS if kind.name == "noise")
 LEVELS = {"noise": (1, 4), "brightness": (1.25,), "contrast": (0.75,), "haze": (25,), "colour cast": (20,)}
 LEVELS |= {"misregistration": (0.5, 1), "blur": (1,), "jpeg": (70, 30)}
+COLUMNS = ("images", "disturbance", "level", "method", "windows", "alarms", "rate", "low", "high", "marked")
 
 
-def windows(folder: Path) -> list[tuple[str, np.ndarray]]:
-    """Name and ``(C, 128, 128)`` values of every whole window without nodata."""
+def windows(folder: Path, most: int) -> list[tuple[str, np.ndarray]]:
+    """Name and ``(C, 128, 128)`` values of whole windows without nodata, spread evenly over the images of a folder."""
     found = []
-    for path in sorted(folder.glob("*/*.tif")):
+    for path in sorted(each for each in folder.iterdir() if each.suffix in (".tif", ".png", ".jpg")):
         with rasterio.open(path) as source:
             if source.count < 3:
                 continue
-            values, valid = source.read(), source.dataset_mask() > 0
-        for row, col in np.ndindex(values.shape[1] // SIDE, values.shape[2] // SIDE):
-            cut = np.s_[row * SIDE : (row + 1) * SIDE, col * SIDE : (col + 1) * SIDE]
-            if valid[cut].all():
-                found.append((f"{path.stem} {row} {col}", values[:, *cut]))
-    return found
+            valid = source.dataset_mask() > 0
+        for row, col in np.ndindex(valid.shape[0] // SIDE, valid.shape[1] // SIDE):
+            if valid[row * SIDE : (row + 1) * SIDE, col * SIDE : (col + 1) * SIDE].all():
+                found.append((path, row, col))
+    chosen = [found[(2 * k + 1) * len(found) // (2 * most)] for k in range(most)] if len(found) > most else found
+    return [(f"{path.stem} {row} {col}", _read(path, row, col)) for path, row, col in chosen]
+
+
+def _read(path: Path, row: int, col: int) -> np.ndarray:
+    with rasterio.open(path) as source:
+        values: np.ndarray = source.read(window=((row * SIDE, (row + 1) * SIDE), (col * SIDE, (col + 1) * SIDE)))
+    return values
 
 
 def write(path: Path, values: np.ndarray) -> Path:
@@ -63,37 +75,62 @@ def disturbed(kind: Kind, level: float, values: np.ndarray, key: str) -> tuple[n
     return dates
 
 
-def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--every", type=int, default=1, help="take one window of so many")
-    parser.add_argument("-o", "--out", type=Path)
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
+def marks(values: np.ndarray, key: str) -> Iterator[tuple[str, float, str, float]]:
+    """Disturbance, level, method and the share of pixels that it marks, for one window."""
     kinds = {kind.name: kind for kind in KINDS}
-    chosen = windows(arguments.folder)[:: arguments.every]
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("a.tif", "b.tif")]
         for name, level in ((name, level) for name, levels in LEVELS.items() for level in levels):
-            counts: dict[str, list[float]] = {method: [] for method in methods()}
-            for key, values in chosen:
-                dates = disturbed(kinds[name], level, values, key)
-                for path, date in zip(paths, dates, strict=True):
-                    write(path, date)
-                with open_pair(*paths) as pair:
-                    whole = pair.read(Tile(0, 0, SIDE, SIDE))
-                    for method, shares in counts.items():
-                        fitted = load_method(method).fit(pair)
-                        marked = fitted.predict(whole.before[None], whole.after[None]) >= 0.5
-                        shares.append(float(marked.mean()) if fitted.stands_out else 0.0)
-            alarms = {method: float(np.mean([share > 0 for share in shares])) for method, shares in counts.items()}
-            marked_px = {method: round(float(np.mean(shares)), 5) for method, shares in counts.items()}
-            rows.append({"disturbance": name, "level": level, "false_alarms": alarms, "marked": marked_px})
-            print(rows[-1], flush=True)
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"windows": len(chosen), "side_px": SIDE, "rows": rows}, indent=1) + "\n")
+            for path, date in zip(paths, disturbed(kinds[name], level, values, key), strict=True):
+                write(path, date)
+            with open_pair(*paths) as pair:
+                whole = pair.read(Tile(0, 0, SIDE, SIDE))
+                for method in methods():
+                    fitted = load_method(method).fit(pair)
+                    changed = fitted.predict(whole.before[None], whole.after[None]) >= 0.5
+                    yield name, level, method, float(changed.mean()) if fitted.stands_out else 0.0
+
+
+def wilson(hits: int, of: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a share."""
+    share, square = hits / of, z * z / of
+    middle, half = share + square / 2, z * math.sqrt(share * (1 - share) / of + square / of / 4)
+    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
+
+
+def table(shares: dict[tuple[str, str, float, str], list[float]]) -> list[dict[str, object]]:
+    """A row for each folder, disturbance and method, and those of all folders together."""
+    together: dict[tuple[str, str, float, str], list[float]] = defaultdict(list)
+    for (_, *key), values in shares.items():
+        together["all", *key] += values
+    rows = []
+    for key, values in {**shares, **together}.items():
+        alarms = sum(share > 0 for share in values)
+        low, high = wilson(alarms, len(values))
+        numbers = (len(values), alarms, *(f"{x:.4f}" for x in (alarms / len(values), low, high, np.mean(values))))
+        rows.append(dict(zip(COLUMNS, (*key, *numbers), strict=True)))
+    return rows
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--windows", type=int, default=16, help="at most so many of each folder")
+    parser.add_argument("-o", "--out", type=Path)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    shares: dict[tuple[str, str, float, str], list[float]] = defaultdict(list)
+    for folder in arguments.folders:
+        for key, values in windows(folder, arguments.windows):
+            for *found, share in marks(values, key):
+                shares[folder.name, *found].append(share)
+            print(folder.name, key, flush=True)
+        if arguments.out:
+            with arguments.out.open("w", newline="") as target:
+                writer = csv.DictWriter(target, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(table(shares))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,15 @@ def test_elsewhere_the_folder_that_it_was_installed_from(tmp_path, monkeypatch):
     assert cure("cluster") == f"run: pip install -c '{sources}/constraints.txt' '{sources}[cluster]'"
 
 
+def test_elsewhere_the_wheel_that_it_was_installed_from(tmp_path, monkeypatch):
+    wheel = tmp_path / "terradelta-1.0-py3-none-any.whl"
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "lib" / "site-packages" / "terradelta" / "errors.py"))
+    monkeypatch.setattr(metadata, "distribution", lambda name: Installed(f'{{"url": "{wheel.as_uri()}"}}'))
+    assert cure("view") == "in the folder of terradelta's sources run: pip install -c constraints.txt '.[view]'"
+    wheel.touch()
+    assert cure("view") == f"run: pip install '{wheel}[view]'"
+
+
 @pytest.mark.parametrize("text", [None, "", "x", "[]", "{}", '{"url": 5}', '{"url": "https://x.example/y.whl"}'])
 def test_else_what_to_do_in_the_sources(tmp_path, monkeypatch, text):
     monkeypatch.setattr(errors, "__file__", str(tmp_path / "lib" / "site-packages" / "terradelta" / "errors.py"))

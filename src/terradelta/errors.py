@@ -120,27 +120,31 @@ def needs(extra: str, feature: str) -> Iterator[None]:
 
 
 def cure(extra: str) -> str:
-    """What installs optional dependencies; terradelta is on no package index, so it is done from its sources."""
+    """What installs optional dependencies; terradelta is on no package index: from its sources, or the wheel it was."""
     import shlex
 
-    sources = _sources()
-    if sources is None:
+    origin = _origin()
+    if origin is None:
         return f"in the folder of terradelta's sources run: pip install -c constraints.txt '.[{extra}]'"
-    constraints = shlex.quote(str(sources / "constraints.txt"))
-    return f"run: pip install -c {constraints} {shlex.quote(f'{sources}[{extra}]')}"
+    constraints = f"-c {shlex.quote(str(origin / 'constraints.txt'))} " if origin.is_dir() else ""
+    return f"run: pip install {constraints}{shlex.quote(f'{origin}[{extra}]')}"
 
 
-def _sources() -> Path | None:
-    """The folder that this package runs in, or was installed from (PEP 610), if it is still there."""
+def _origin() -> Path | None:
+    """The sources that this package runs in, or what it was installed from (PEP 610): sources or a wheel."""
     import json
     import urllib.parse
     from importlib.metadata import PackageNotFoundError, distribution
 
-    folders = [Path(__file__).parents[2]]
+    found = [Path(__file__).parents[2]]
     with suppress(PackageNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         url = urllib.parse.urlsplit(json.loads(distribution("terradelta").read_text("direct_url.json") or "")["url"])
-        folders += [Path(urllib.parse.unquote(url.path))] if url.scheme == "file" else []
-    return next((each for each in folders if (each / "constraints.txt").is_file()), None)
+        found += [Path(urllib.parse.unquote(url.path))] if url.scheme == "file" else []
+    return next((each for each in found if (each / "constraints.txt").is_file() or _is_wheel(each)), None)
+
+
+def _is_wheel(path: Path) -> bool:
+    return path.suffix == ".whl" and path.is_file()
 
 
 class LeftOutWarning(UserWarning):

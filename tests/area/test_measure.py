@@ -4,7 +4,9 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas
 import numpy as np
+import pandas
 import pyogrio.raw
 import pytest
 import rasterio
@@ -139,3 +141,33 @@ def test_no_interval_of_labelled_images_is_put_on_one_map(product):
     assert "Truly changed" not in page
     assert "95 %" not in page
     assert "terradelta area OUT --draw 200" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["csv", "gpkg"])
+def test_nrt_validate_finds_the_same_areas_accuracies_and_intervals(product, labelled, tmp_path, ending):
+    """The JRC's estimators (Stehman 2014), read our samples by themselves; theirs correct for a finite population."""
+    reason = "not here; pip install --no-deps --pre nrt-validate (its estimators need numpy and pandas alone)"
+    nrt = pytest.importorskip("nrt.validate.estimators", reason=reason)
+    ours = measure(product, samples=labelled)
+    samples = tmp_path / f"drawn.{ending}"
+    draw(product, 200, samples, seed=1)
+    read = pandas.read_csv if ending == "csv" else geopandas.read_file
+    drawn, labels = read(samples), pandas.read_csv(labelled)["label"].to_numpy()
+    x, y = (drawn.x, drawn.y) if ending == "csv" else (drawn.geometry.x, drawn.geometry.y)
+    with rasterio.open(product / "change.tif") as source:
+        mapped = np.array([int(value[0]) for value in source.sample(zip(x, y, strict=True))])
+        counts = np.bincount(source.read(1).ravel(), minlength=2)[:2]
+    for size, tolerance in ((1e9, 1e-6), (1.0, 0.02)):  # without end; and the map's own pixels: 50 of 4,816 are a 96th
+        found = nrt.StratifiedEstimator(mapped, dict(enumerate((counts * size).tolist())))
+        total = ours.whole.tally.areas.sum()
+        pairs = [
+            ([each * total for each in found.estimate_mean(labels == 1)], ours.whole.changed),
+            (found.overall_accuracy(labels, mapped), ours.accuracy.overall),
+            *((found.user_accuracy(labels, mapped, k), ours.accuracy.users[k]) for k in (0, 1)),
+            *((found.producer_accuracy(labels, mapped, k), ours.accuracy.producers[k]) for k in (0, 1)),
+        ]
+        for (value, error), each in pairs:
+            assert each.value == pytest.approx(value, rel=1e-4)  # pixels of UTM differ a little in area
+            assert each.error == pytest.approx(error, rel=max(tolerance, 1e-4))
+            assert each.high - each.low == pytest.approx(2 * 1.959964 * error, rel=max(tolerance, 1e-4))

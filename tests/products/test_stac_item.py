@@ -1,4 +1,8 @@
-"""``item.json`` is a STAC item that others read; the schemas of the core are those that pystac brings."""
+"""``item.json`` is a STAC item that others read; the schemas of the core are those that pystac brings.
+
+No package brings those of the extensions: they are published by URL alone. What lies in the folder that
+``TERRADELTA_STAC_SCHEMAS`` names, as NAME/VERSION/schema.json, is used by a slow test.
+"""
 
 import datetime
 import hashlib
@@ -14,6 +18,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from jsonschema.validators import validator_for
 from pyproj import Transformer
 from pystac.extensions.classification import ClassificationExtension
 from pystac.extensions.file import FileExtension
@@ -26,7 +31,7 @@ from tests.mapping.conftest import PixelPredictor, pair_values, write_tiff
 
 from terradelta.geo.grid import Grid
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.products.stac_item import _geometry
+from terradelta.products.stac_item import _EXTENSIONS, _geometry
 
 __all__ = ["FileServer", "file_server", "pair_values", "write_tiff"]
 
@@ -62,6 +67,21 @@ def test_a_product_is_a_valid_item(tmp_path, pair):
             content = (made.folder / name).read_bytes()
             assert file.size == len(content)
             assert file.checksum == "1220" + hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("uri", _EXTENSIONS, ids=lambda uri: "-".join(uri.split("/")[-3:-1]))
+def test_a_product_is_valid_by_the_schema_of_each_extension(tmp_path, pair, uri):
+    name, version = uri.split("/")[-3:-1]
+    path = Path(os.environ.get("TERRADELTA_STAC_SCHEMAS", "")) / name / version / "schema.json"
+    if not path.is_file():
+        pytest.skip(f"no package brings {uri}: fetch it as TERRADELTA_STAC_SCHEMAS/{name}/{version}/schema.json")
+    schema = json.loads(path.read_text())
+    text, _ = read(map_change(*pair, tmp_path / "out", PixelPredictor()).folder)
+    validator = validator_for(schema)(schema)
+    validator.validate(text)
+    text["stac_extensions"].remove(uri)
+    assert not validator.is_valid(text)
 
 
 def test_an_item_says_place_and_bands(tmp_path, pair):
