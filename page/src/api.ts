@@ -13,6 +13,8 @@ interface SceneRecord {
   name: string;
   /** Path of the product. */
   out: string;
+  /** When it was made. */
+  created: string;
   /** Null where the images have no CRS: x is then the column, y minus the row. */
   crs: { wkt: string; epsg: number | null; unit: string } | null;
   /** x_min, y_min, x_max, y_max of all that is shown, in the CRS. */
@@ -43,14 +45,14 @@ interface MapRecord {
   doubts: string[];
   model: { name: string; purpose: string; licence: string; weightless: boolean };
   polygons: number;
-  /** Command that trains on the verdicts. */
-  commands: { teach: string | null };
+  /** Command that trains on the verdicts; what to replace in it. */
+  commands: { teach: string | null; weights: string | null };
 }
 
 export type Scene = SceneRecord & MapRecord;
 
 const UNTOLD: MapRecord = {
-  threshold: 0.5, min_area: 0, area_unit: "m2", answer: [], doubts: [], polygons: 0, commands: { teach: null },
+  threshold: 0.5, min_area: 0, area_unit: "m2", answer: [], doubts: [], polygons: 0, commands: { teach: null, weights: null },
   model: { name: "", purpose: "", licence: "", weightless: false },
 };
 
@@ -85,7 +87,7 @@ export interface Row {
 }
 
 /** `undoing`: numbers of rows that it takes the place of. */
-export interface NewRow { kind: Kind; polygon: number | null; verdict: Verdict; geometry?: Geometry; undoing?: number[]; request?: string }
+export interface NewRow { kind: Kind; polygon: number | null; verdict: Verdict; geometry?: Geometry; undoing?: number[] }
 /** What was added or undone since an earlier revision. */
 export interface Changes { revision: number; rows: Row[] }
 export interface Outlines { features: { id: number; geometry: Geometry }[]; total: number; count: number }
@@ -108,23 +110,32 @@ async function said(response: Response): Promise<ServerError> {
   return new ServerError(response.status, `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`);
 }
 
-export async function fetched(path: string, options: RequestInit = {}): Promise<Response> {
-  let response: Response;
+const SILENT = "The server does not answer. Is `terradelta view` still running? Start it again if not.";
+/** After so long, a request counts as not answered: the server itself waits 20 s for another program that writes. */
+const PATIENCE_MS = 60_000;
+
+type Reader<T> = (response: Response) => Promise<T>;
+
+export async function fetched<T>(path: string, read: Reader<T>, options: RequestInit = {}, patience = PATIENCE_MS): Promise<T> {
+  const giveUp = new AbortController();
+  const timer = setTimeout(() => giveUp.abort(), patience);
   try {
-    response = await fetch(path, { cache: "no-store", ...options });
-  } catch {
-    throw new ServerError(0, "The server does not answer. Is `terradelta view` still running? Start it again if not.");
+    const response = await fetch(path, { cache: "no-store", signal: giveUp.signal, ...options });
+    if (!response.ok) throw await said(response);
+    return await read(response);
+  } catch (error) {
+    throw error instanceof ServerError ? error : new ServerError(0, SILENT);
+  } finally {
+    clearTimeout(timer);
   }
-  if (!response.ok) throw await said(response);
-  return response;
 }
 
 export async function get<T>(path: string, query: Record<string, string | number | boolean> = {}): Promise<T> {
   const words = Object.entries(query).map(([key, value]) => `${key}=${encodeURIComponent(value)}`);
-  return (await fetched(words.length ? `${path}?${words.join("&")}` : path)).json() as Promise<T>;
+  return fetched<T>(words.length ? `${path}?${words.join("&")}` : path, (response) => response.json());
 }
 
 export async function post<T>(path: string, body: unknown = {}): Promise<T> {
   const headers = { "Content-Type": "application/json" };
-  return (await fetched(path, { method: "POST", headers, body: JSON.stringify(body) })).json() as Promise<T>;
+  return fetched<T>(path, (response) => response.json(), { method: "POST", headers, body: JSON.stringify(body) });
 }

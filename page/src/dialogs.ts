@@ -5,10 +5,12 @@ import { button, h } from "./dom";
 import { dialog } from "./keys";
 import { counted } from "./words";
 
+/** The areas of many polygons take their time. */
+const EXPORT_MS = 600_000;
+
 /** Save what the server makes of the accepted changes as a file. */
 async function save(format: "gpkg" | "geojson", name: string): Promise<void> {
-  const response = await fetched(`api/export.${format}`);
-  offer(await response.blob(), `${name}-accepted.${format}`);
+  offer(await fetched(`api/export.${format}`, (response) => response.blob(), {}, EXPORT_MS), `${name}-accepted.${format}`);
 }
 
 /** Let the browser save something under a name. */
@@ -33,6 +35,7 @@ export function teachDialog(scene: Scene, judged: number, drawn: number): void {
     h("p", {}, `${counted(judged, "judged polygon")} and ${counted(drawn, "drawing")} become labels: accepted is changed, rejected and its surroundings are unchanged. ` +
       "This command trains the model on them, and says whether it got better on verdicts that it did not see:"),
     h("div", { className: "command" }, command, copy),
+    ...(scene.commands.weights ? [h("p", {}, scene.commands.weights)] : []),
     h("p", { className: "muted" }, "Run it where terradelta is installed with the extra [train]; then map the pair again with --model RUN."));
 }
 

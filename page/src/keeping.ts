@@ -17,3 +17,12 @@ export function keep(key: string, text: string | null): void {
     // It lasts as long as the page, then.
   }
 }
+
+/** Names that something is kept under, of those that begin with a text. */
+export function names(start: string): string[] {
+  try {
+    return Object.keys(localStorage).filter((name) => name.startsWith(start));
+  } catch {
+    return [];
+  }
+}

@@ -1,6 +1,6 @@
 /** One map: both dates, the probability above them, and what is drawn above that. Two of them stand side by side. */
 
-import OlMap from "ol/Map";
+import OlMap, { type MapOptions } from "ol/Map";
 import type View from "ol/View";
 import { defaults as interactions } from "ol/interaction/defaults";
 import type BaseLayer from "ol/layer/Base";
@@ -59,14 +59,35 @@ function painted(source: XYZ): WebGLTileLayer {
   return new WebGLTileLayer({ source: source as never, style });
 }
 
+/** A map that says when it is at work: `aria-busy` of its element, from the wish to draw anew to the last tile drawn. */
+class TellingMap extends OlMap {
+  /** Whether a frame was asked for that has not begun. */
+  private due = true;
+
+  constructor(options: MapOptions) {
+    super(options);
+    this.on("precompose", () => (this.due = false));
+    this.on("rendercomplete", () => this.due || this.tell(false));
+  }
+
+  override render(): void {
+    this.due = true;
+    this.tell(true);
+    super.render();
+  }
+
+  private tell(busy: boolean): void {
+    this.getTargetElement()?.setAttribute("aria-busy", String(busy));
+  }
+}
+
 export class Pane {
   readonly map: OlMap;
   readonly element: HTMLElement;
   private readonly raster: WebGLTileLayer | null;
-  
 
   constructor(readonly side: Side, scene: Scene, tiles: Tiles, view: View, overlays: BaseLayer[]) {
-    const target = h("div", { className: "map", tabIndex: 0, role: "application" });
+    const target = h("div", { className: "map", tabIndex: 0, role: "application", "aria-busy": "true" });
     target.setAttribute("aria-label", `Map, ${side} pane. Arrow keys move it, plus and minus zoom. ? lists all keys.`);
     this.element = h("div", { className: `pane ${side}` }, target, badge("before", scene), badge("after", scene));
     this.raster =
@@ -76,7 +97,7 @@ export class Pane {
       return source ? [new TileLayer({ source, className: `${date}-layer`, preload: 1 })] : [];
     });
     const layers = [...images, ...(this.raster ? [this.raster] : []), ...overlays];
-    this.map = new OlMap({ target, view, layers, controls: [], interactions: interactions({ onFocusOnly: false }) });
+    this.map = new TellingMap({ target, view, layers, controls: [], interactions: interactions({ onFocusOnly: false }) });
   }
 
   draw({ mode, shown, cut, change, probability, opacity, threshold }: Settings): void {

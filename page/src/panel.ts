@@ -6,16 +6,21 @@ import { button, fill, h } from "./dom";
 import type { Colouring, Settings, SortKey, Store } from "./store";
 import { area, whole } from "./words";
 
-/** What was found, what was looked for, what is doubtful. */
-export function answer(scene: Scene): HTMLElement {
+/** What was found, what was looked for, what is wrong, what is doubtful. */
+export function answer(scene: Scene, problems: HTMLElement): HTMLElement {
   const [first, ...rest] = scene.answer;
   const { model } = scene;
   return h("section", { className: "answer" },
     h("h1", {}, first ? sentence(first) : scene.name),
     ...rest.map((line) => h("p", {}, sentence(line))),
     model.purpose ? h("p", { className: "muted" }, model.purpose) : null,
-    ...scene.problems.map((problem) => h("p", { className: "problem", role: "alert" }, h("strong", {}, sentence(problem.what)), ` ${sentence(problem.do)}`)),
+    problems,
     doubts(scene.doubts));
+}
+
+/** What is wrong with the product or its images, and what to do about it. */
+export function tellProblems(into: HTMLElement, problems: Scene["problems"]): void {
+  fill(into, ...problems.map((each) => h("p", { className: "problem" }, h("strong", {}, sentence(each.what)), ` ${sentence(each.do)}`)));
 }
 
 function sentence(line: string): string {

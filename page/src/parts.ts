@@ -37,15 +37,30 @@ export function comparingKeys(panes: Panes): Key[] {
   ];
 }
 
-/** What went wrong, with what to do, until it is closed. */
+/** What went wrong, with what to do, until it is closed: what lasts, and below it the newest of the rest. */
 export class Messages {
   readonly element = h("div", { className: "messages", role: "alert" });
+  private lasting: HTMLElement | null = null;
+  private newest: HTMLElement | null = null;
 
   fail(error: unknown, ...actions: HTMLElement[]): void {
-    fill(this.element, h("p", {}, error instanceof Error ? error.message : String(error)), ...actions, button("Close", () => this.clear()));
+    const text = error instanceof Error ? error.message : String(error);
+    this.newest = h("div", {}, h("p", {}, text), ...actions, button("Close", () => this.drop()));
+    this.draw();
   }
 
-  clear(): void {
-    this.element.replaceChildren();
+  /** What goes on until it is over; null: it is over. */
+  last(text: string | null, ...actions: HTMLElement[]): void {
+    this.lasting = text === null ? null : h("div", {}, h("p", {}, text), ...actions, button("Close", () => this.last(null)));
+    this.draw();
+  }
+
+  private drop(): void {
+    this.newest = null;
+    this.draw();
+  }
+
+  private draw(): void {
+    fill(this.element, this.lasting, this.newest);
   }
 }

@@ -1,29 +1,33 @@
 /** Verdicts and drawings: sent at once, kept in the browser until the server has them, read again every two seconds. */
 
 import { get, post, ServerError, type Changes, type NewRow, type Row, type Verdict } from "./api";
-import { keep, kept } from "./keeping";
+import { Unsent, type Saying } from "./unsent";
 
 const POLL_MS = 2000;
+/** Status of what the server understands and does not take. */
+const REFUSED = 422;
 
 /** What is shown of the connection: nothing, or what went wrong and how many verdicts wait for it. */
 export interface Trouble { error: ServerError; waiting: number }
 
 export class Review {
   readonly rows = new Map<number, Row>();
-  /** What the server does not have yet, oldest first. */
-  waiting: NewRow[];
+  readonly unsent: Unsent;
   trouble: Trouble | null = null;
   private revision = 0;
   private polling = false;
   private byPolygon = new Map<number, Verdict>();
-  private sending: Promise<void> | null = null;
+  private turn: Promise<unknown> = Promise.resolve();
 
   /**
-   * @param key name in the browser's storage, of this product alone
+   * @param place in the browser's storage, of this product alone
    * @param changed called after rows came, went, or could not be sent
    */
-  constructor(private readonly key: string, readonly author: string, private readonly changed: () => void) {
-    this.waiting = JSON.parse(kept(key) ?? "[]") as NewRow[];
+  constructor(place: string, readonly author: string, private readonly changed: () => void) {
+    this.unsent = new Unsent(place, () => {
+      this.settle();
+      void this.poll();
+    });
   }
 
   /** Read all rows, send what an earlier page could not, and go on reading what other windows say. */
@@ -56,64 +60,80 @@ export class Review {
 
   private counting(): Row[] {
     const now = new Date().toISOString();
-    const unsent = this.waiting.map((row, i) => ({ ...row, number: -1 - i, author: this.author, time: now, undone: null }));
-    const replaced = new Set(this.waiting.flatMap((row) => row.undoing ?? []));
+    const unsent = this.unsent.rows.map((row, i) => ({ ...row, number: -1 - i, time: now, undone: null }));
+    const replaced = new Set(this.unsent.rows.flatMap((row) => row.undoing ?? []));
     return [...this.rows.values()].filter((row) => !row.undone && !replaced.has(row.number)).concat(unsent);
   }
 
   /** Say something: it counts at once in this page. */
-  async say(row: NewRow): Promise<void> {
-    // Should the answer get lost, the server knows a request that comes again.
-    this.waiting.push({ ...row, request: crypto.randomUUID() });
-    this.keep();
-    await this.flush();
+  say(row: NewRow): Promise<void> {
+    this.unsent.add({ ...row, author: this.author });
+    this.arrange();
+    return this.flush();
   }
 
   /** Send what waits, in order; what is refused or cannot be sent stays. */
   flush(): Promise<void> {
-    this.sending ??= this.send().finally(() => (this.sending = null));
-    return this.sending;
+    const rows = [...this.unsent.rows];
+    return this.inTurn(() => this.send(rows));
   }
 
-  private async send(): Promise<void> {
-    while (this.waiting.length) {
-      try {
-        this.take((await post<{ rows: Row[] }>("api/review", this.waiting[0])).rows);
-      } catch (error) {
-        this.report(error);
-        return;
+  private async send(rows: Saying[]): Promise<void> {
+    try {
+      for (const row of rows.filter((each) => this.unsent.rows.includes(each))) {
+        this.take((await post<{ rows: Row[] }>("api/review", row)).rows);
+        this.unsent.remove(row);
+        this.trouble = null;
+        this.arrange();
       }
-      this.waiting.shift();
-      this.trouble = null;
-      this.keep();
+    } catch (error) {
+      this.report(error);
     }
   }
 
-  /** Give up what cannot be sent. */
+  /** What writes reaches the server in the order in which it was asked for: an undo meant for one word takes no later one. */
+  private inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const mine = this.turn.then(act);
+    this.turn = mine.catch(() => null);
+    return mine;
+  }
+
+  /** Give up what cannot be sent: of refused ones the first, as the server has not seen those behind it. */
   discard(): void {
-    this.waiting = [];
+    const { rows } = this.unsent;
+    for (const row of this.refused ? rows.slice(0, 1) : rows) this.unsent.remove(row);
     this.trouble = null;
-    this.keep();
+    this.arrange();
+    void this.flush();
   }
 
   /** Take back the last word of this author; returns its row, or null where there is none. */
-  async undo(): Promise<NewRow | null> {
-    const unsent = this.sending ? undefined : this.waiting.pop();
-    if (unsent) {
-      if (!this.waiting.length) this.trouble = null;
-      this.keep();
-      return unsent;
-    }
-    await this.sending;
-    const { number } = await post<{ number: number | null }>("api/review/undo");
-    await this.poll();
-    return number === null ? null : (this.rows.get(number) ?? null);
+  undo(): Promise<NewRow | null> {
+    const waiting = [...this.unsent.rows];
+    return this.inTurn(async () => {
+      const unsent = waiting.findLast((row) => this.unsent.rows.includes(row));
+      if (unsent) {
+        this.unsent.remove(unsent);
+        this.settle();
+        return unsent;
+      }
+      const { number } = await post<{ number: number | null }>("api/review/undo");
+      await this.poll();
+      return number === null ? null : (this.rows.get(number) ?? null);
+    });
   }
 
   /** Take back one row. */
-  async remove(number: number): Promise<void> {
-    await post("api/review/undo", { number });
-    await this.poll();
+  remove(number: number): Promise<void> {
+    return this.inTurn(async () => {
+      await post("api/review/undo", { number });
+      await this.poll();
+    });
+  }
+
+  /** Cut a polygon into drawn pieces. */
+  split(polygon: number | null, line: unknown): Promise<void> {
+    return this.inTurn(async () => this.take((await post<{ rows: Row[] }>("api/split", { polygon, line })).rows));
   }
 
   async poll(): Promise<void> {
@@ -121,7 +141,7 @@ export class Review {
     try {
       const answer = await get<Changes>("api/review", { since: this.revision });
       this.revision = answer.revision;
-      if (this.trouble?.error.status === 0) this.recovered();
+      if (this.trouble && !this.refused) this.recovered();
       if (answer.rows.length) this.take(answer.rows);
     } catch (error) {
       this.report(error);
@@ -130,21 +150,27 @@ export class Review {
     }
   }
 
-  /** The server answers again. */
+  /** The server answers again: send what this and closed windows have said meanwhile. */
   private recovered(): void {
-    this.trouble = null;
-    if (this.waiting.length) void this.flush();
-    else this.changed();
+    this.unsent.adopt();
+    this.settle();
+    void this.flush();
   }
 
-  /** Rows as the server has them now. */
-  take(rows: Row[]): void {
-    for (const row of rows) this.rows.set(row.number, row);
+  /** Whether something waits that the server does not take: its answer stays in sight until somebody acts. */
+  private get refused(): boolean {
+    return this.trouble?.error.status === REFUSED && this.unsent.rows.length > 0;
+  }
+
+  /** Where nothing waits any more, there is no trouble. */
+  private settle(): void {
+    if (!this.unsent.rows.length) this.trouble = null;
     this.arrange();
   }
 
-  private keep(): void {
-    keep(this.key, this.waiting.length ? JSON.stringify(this.waiting) : null);
+  /** Rows as the server has them now. */
+  private take(rows: Row[]): void {
+    for (const row of rows) this.rows.set(row.number, row);
     this.arrange();
   }
 
@@ -162,10 +188,12 @@ export class Review {
     this.changed();
   }
 
-  private report(error: unknown): void {
+  /** Something could not be sent or read. */
+  report(error: unknown): void {
     const known = error instanceof ServerError ? error : new ServerError(-1, `${String(error)}. Reload the page.`);
-    const repeated = this.trouble?.error.message === known.message && this.trouble.waiting === this.waiting.length;
-    this.trouble = { error: known, waiting: this.waiting.length };
+    const waiting = this.unsent.rows.length;
+    const repeated = this.trouble?.error.message === known.message && this.trouble.waiting === waiting;
+    this.trouble = { error: known, waiting };
     if (!repeated) this.changed();
   }
 }

@@ -1,7 +1,7 @@
 /** The page of a review: the list, the card, the verdicts and the tools, wired to the map. */
 
 import type OlMap from "ol/Map";
-import { get, getScene, type Row, type Verdict } from "./api";
+import { get, getScene, ServerError, type Row, type Verdict } from "./api";
 import { Card, type Fields } from "./card";
 import { scheme } from "./colours";
 import { exportDialog, offer, teachDialog } from "./dialogs";
@@ -10,7 +10,7 @@ import type { Geometry } from "./geometry";
 import { helpDialog, listen, type Key } from "./keys";
 import { List } from "./list";
 import { Overlays } from "./overlays";
-import { answer, layers, Legend, listHead } from "./panel";
+import { answer, layers, Legend, listHead, tellProblems } from "./panel";
 import { comparingKeys, grip, Messages, topBar, type Parts } from "./parts";
 import { hasWebGL } from "./pane";
 import { Polygons } from "./polygons";
@@ -41,7 +41,7 @@ class ReviewPage {
   private readonly progress = h("progress", { max: 1, value: 0, "aria-label": "Judged polygons" });
   private readonly judged = h("p", { className: "judged" });
   private readonly empty = h("p", { className: "empty muted" });
-  private readonly differences = h("div", { role: "status" });
+  private readonly problems = h("div", { role: "alert" });
   private readonly toolbar = h("div", { className: "segmented tools", role: "group", "aria-label": "Draw" });
   /** Number of the chosen drawing. */
   private drawing: number | null = null;
@@ -54,7 +54,7 @@ class ReviewPage {
   constructor(private readonly parts: Parts) {
     const { scene, store, panes } = parts;
     const unit = scene.area_unit;
-    this.review = new Review(`terradelta.unsent.${scene.out}`, scene.author, () => this.redraw());
+    this.review = new Review(`terradelta.unsent ${scene.out} ${scene.created} `, scene.author, () => this.redraw());
     const step = (by: number): void => this.step(by);
     this.list = new List({ polygons: this.polygons, unit, said: (id) => this.review.of(id), choose: (id) => this.choose(id), step });
     this.card = new Card({
@@ -68,6 +68,7 @@ class ReviewPage {
     });
     panes.above(() => [...this.overlays.make(), this.tools.layer()]);
     panes.each((map) => this.watch(map));
+    tellProblems(this.problems, scene.problems);
     this.keys = this.makeKeys();
     listen(() => this.keys);
   }
@@ -83,7 +84,7 @@ class ReviewPage {
       h("aside", { className: "panel" },
         grip(),
         topBar(scene, help),
-        h("div", { className: "scroll" }, answer(scene), this.differences, layers(scene, store, () => this.polygons.area[0] ?? 0), this.legend.element),
+        h("div", { className: "scroll" }, answer(scene, this.problems), layers(scene, store, () => this.polygons.area[0] ?? 0), this.legend.element),
         h("section", { className: "listing", "aria-label": "List of polygons" }, listHead(store, this.judged), this.progress, this.empty, this.list.element),
         h("footer", {}, button("Export accepted", () => exportDialog(scene, (error) => this.messages.fail(error))),
           button("Try again with what I taught", () => teachDialog(scene, this.review.judged, this.review.drawings().length)))),
@@ -107,10 +108,9 @@ class ReviewPage {
     for (let left = COMPARISONS; left; left--) {
       const scene = await getScene().catch(() => null);
       if (!scene) return;
-      const { dates } = scene;
-      const found = [dates.before, dates.after];
-      fill(this.differences, ...found.map(({ difference }) => difference && h("p", { className: "problem" }, difference)));
-      if (found.every(({ compared, problem }) => compared || problem)) return;
+      const { dates, problems } = scene;
+      if (problems.length !== this.problems.childElementCount) tellProblems(this.problems, problems);
+      if ([dates.before, dates.after].every(({ compared, problem }) => compared || problem)) return;
       await new Promise((done) => setTimeout(done, COMPARE_MS));
     }
   }
@@ -142,7 +142,7 @@ class ReviewPage {
     try {
       await this.overlays.look(map);
     } catch (error) {
-      this.messages.fail(error);
+      this.fail(error);
     }
   }
 
@@ -179,28 +179,40 @@ class ReviewPage {
   }
 
   private tell(): void {
-    const { review, polygons, messages } = this;
+    const { review, polygons } = this;
     const drawn = review.drawings().length;
     this.judged.textContent = `${whole(review.judged)} of ${whole(polygons.total)} judged` + (drawn ? ` · ${drawn} drawn` : "");
     this.progress.value = polygons.total ? review.judged / polygons.total : 0;
     this.empty.hidden = polygons.order.length > 0;
     this.empty.textContent = this.whyEmpty();
-    const { trouble } = review;
-    if (trouble) {
-      const waits = trouble.waiting ? ` ${counted(trouble.waiting, "verdict")} ${trouble.waiting === 1 ? "is" : "are"} kept in this browser until then.` : "";
-      messages.fail(new Error(trouble.error.message + waits), ...this.cures(trouble.waiting));
-      this.troubled = true;
-    } else if (this.troubled) {
-      this.troubled = false;
-      messages.clear();
+    this.tellTrouble();
+  }
+
+  private tellTrouble(): void {
+    const { trouble } = this.review;
+    if (!trouble && !this.troubled) return;
+    this.troubled = trouble !== null;
+    if (!trouble) {
+      const { selected } = this.parts.store.now;
+      if (selected !== null && !this.fields) void this.chosen(selected);  // it could not be read meanwhile
+      return this.messages.last(null);
     }
+    const { error, waiting } = trouble;
+    const waits = waiting ? ` ${counted(waiting, "verdict")} ${waiting === 1 ? "is" : "are"} kept in this browser until then.` : "";
+    this.messages.last(error.message + waits, ...this.cures(waiting));
+  }
+
+  /** What the page asks for by itself failed: that the server is away is said once, with what waits for it. */
+  private fail(error: unknown): void {
+    if (error instanceof ServerError && error.status === 0) this.review.report(error);
+    else this.messages.fail(error);
   }
 
   private troubled = false;
 
   private cures(waiting: number): HTMLElement[] {
     if (!waiting) return [];
-    const file = (): void => offer(new Blob([JSON.stringify(this.review.waiting, null, 1)]), "unsent-verdicts.json");
+    const file = (): void => offer(new Blob([JSON.stringify(this.review.unsent.rows, null, 1)]), "unsent-verdicts.json");
     return [button("Try again", () => void this.review.flush()), button("Save as a file", file), button("Discard", () => this.review.discard())];
   }
 
@@ -232,7 +244,7 @@ class ReviewPage {
       this.overlays.choose(found.geometry);
       this.showCard();
     } catch (error) {
-      this.messages.fail(error);
+      this.fail(error);
     }
   }
 

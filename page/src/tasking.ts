@@ -2,6 +2,7 @@
 
 import { h } from "./dom";
 import { helpDialog, listen, type Key } from "./keys";
+import { tellProblems } from "./panel";
 import { comparingKeys, grip, Messages, topBar, type Parts } from "./parts";
 import { Task } from "./task";
 
@@ -22,8 +23,10 @@ export function startTask(parts: Parts): HTMLElement[] {
   ];
   listen(() => keys);
   setTimeout(() => void task.begin().catch((error: unknown) => messages.fail(error)));
+  const problems = h("div", { role: "alert" });
+  tellProblems(problems, scene.problems);
   return [
-    h("aside", { className: "panel" }, grip(), topBar(scene, () => void helpDialog(keys)), task.element),
+    h("aside", { className: "panel" }, grip(), topBar(scene, () => void helpDialog(keys)), problems, task.element),
     h("main", {}, h("div", { className: "toolbar" }, panes.chooser()), panes.element, messages.element),
     h("div", { id: "live", className: "hidden", "aria-live": "polite" }),
   ];

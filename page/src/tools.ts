@@ -8,7 +8,7 @@ import VectorSource from "ol/source/Vector";
 import Fill from "ol/style/Fill";
 import Stroke from "ol/style/Stroke";
 import Style from "ol/style/Style";
-import { post, type Row } from "./api";
+import { post } from "./api";
 import { button, fill, h } from "./dom";
 import { fromOl, toOl, type Geometry } from "./geometry";
 import type { Review } from "./review";
@@ -112,8 +112,7 @@ export class Tools {
   }
 
   private async split(line: Geometry, polygon: number | null): Promise<void> {
-    const { rows } = await post<{ rows: Row[] }>("api/split", { polygon, line: line.coordinates });
-    this.options.review.take(rows);
+    await this.options.review.split(polygon, line.coordinates);
     this.take(null);
   }
 

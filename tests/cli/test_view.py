@@ -1,11 +1,14 @@
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import shapely
 from tests.review.conftest import made, product
 from typer.testing import CliRunner
 
 from terradelta.cli import app
+from terradelta.review.store import NewVerdict, ReviewStore
 from terradelta.view import serving
 
 __all__ = ["made", "product"]
@@ -57,6 +60,29 @@ def test_what_is_no_product_ends_with_2(tmp_path: Path, served: list):
     done = RUN.invoke(app, ["view", str(tmp_path), "--no-open"])
     assert done.exit_code == 2
     assert "is no product" in " ".join(done.output.split())
+    assert served == []
+
+
+def test_a_port_in_use_ends_with_2_and_names_another(product: Path, served: list):
+    with serving.bind() as taken:
+        port = taken.getsockname()[1]
+        done = RUN.invoke(app, ["view", str(product), "--no-open", "--port", str(port)])
+    assert done.exit_code == 2
+    assert re.search(rf"port {port} of 127\.0\.0\.1 cannot be had .* --port \d+", " ".join(done.output.split()))
+    assert served == []
+
+
+def test_a_review_of_another_product_ends_with_2_and_stays_as_it_is(product: Path, served: list):
+    review = product / "review.gpkg"
+    ReviewStore(product).add([NewVerdict("judged", "accept", shapely.box(0, 0, 1, 1), 1)], "ann")
+    receipt = product / "receipt.json"
+    receipt.write_text(receipt.read_text().replace('"created": "', '"created": "1'))
+    before = review.read_bytes()
+    done = RUN.invoke(app, ["view", str(product), "--no-open"])
+    assert done.exit_code == 2
+    assert "is the review of another product" in " ".join(done.output.split())
+    assert "move it away to begin a new one" in " ".join(done.output.split())
+    assert review.read_bytes() == before
     assert served == []
 
 

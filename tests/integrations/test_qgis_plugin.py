@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -142,18 +141,16 @@ def test_a_program_that_does_not_start(tmp_path: Path) -> None:
 def test_a_run_is_stopped_gently_and_killed_if_it_does_not_listen(
     stubborn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "GRACE_S", 0.5)
+    monkeypatch.setattr(runner, "GRACE_S", 0.5 if stubborn else 600.0)
     code = f"""
 def end(*_):
     open({str(tmp_path / "heard")!r}, "w").close()
-    {"pass" if stubborn else "sys.exit(143)"}
-signal.signal(signal.SIGTERM, end)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, {"signal.SIG_IGN" if stubborn else "end"})
 print('{{"event": "progress", "done": 1, "total": 2}}', flush=True)
 while True:
     time.sleep(0.05)
 """
     told: list[dict[str, Any]] = []
-    started = time.monotonic()
     assert runner.run(program(code), told.append, lambda: bool(told)) is False
-    assert time.monotonic() - started < 20
-    assert (tmp_path / "heard").exists()
+    assert (tmp_path / "heard").exists() is not stubborn

@@ -31,7 +31,6 @@ SIDE = 1792
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     monkeypatch.setattr(remote, "_PAUSE_S", 0.01)
-    monkeypatch.setattr(remote, "_TIMEOUT_S", 1.0)
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
 
 
@@ -136,7 +135,8 @@ def test_a_missing_file_and_a_dead_server(file_server):
         read_source("http://:x/")
 
 
-def test_a_server_that_never_answers():
+def test_a_server_that_never_answers(monkeypatch):
+    monkeypatch.setattr(remote, "_TIMEOUT_S", 1.0)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

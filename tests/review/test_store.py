@@ -221,7 +221,7 @@ def test_two_processes_write_at_once_from_the_first_row_on(product: Path):
     for each in both:
         each.stdin.write("go\n")
         each.stdin.flush()
-    said = [each.communicate(timeout=60)[0].split() for each in both]
+    said = [each.communicate(timeout=600)[0].split() for each in both]
     assert [each.returncode for each in both] == [0, 0]
     assert said == [[str(i + 1) for i in range(25)]] * 2
     rows = read_review(product)

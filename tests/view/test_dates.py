@@ -12,6 +12,7 @@ from scipy import ndimage
 from tests.mapping.conftest import BoxPredictor, PixelPredictor
 from tests.review.conftest import PLACE, SHAPE, write_dates
 
+from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.raster.pair import open_pair
@@ -173,6 +174,19 @@ def test_moved_images_are_asked_for_and_taken(product: Path, made: Path, tmp_pat
     with client_of(product, before=str(moved)) as client:
         assert client.get("api/scene").json()["problems"] == []
         assert client.get("tiles/before/0/0/0.png").status_code == 200
+
+
+def test_both_images_gone(product: Path, made: Path, tmp_path: Path):
+    receipt = product / "receipt.json"
+    receipt.write_text(receipt.read_text().replace(str(made), str(tmp_path / "gone")))
+    dates = Dates(open_product(product))
+    dates.prepare()
+    dates.compare()
+    assert [problem.rsplit("--", 1)[1] for problem in dates.problems()] == ["before FILE", "after FILE"]
+    for name in ("before", "after"):
+        with pytest.raises(RasterError, match="gone"):
+            dates.picture(name, ALL, SHAPE)
+    dates.close()
 
 
 def test_another_image_in_its_place_is_told(product: Path, made: Path):

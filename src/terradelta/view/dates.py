@@ -100,6 +100,8 @@ class Dates:
 
     def _measured(self) -> Shade:
         there = [date for date in self._dates if date.layer is not None]
+        if not there:
+            raise RasterError("; ".join(date.problem for date in self._dates))
         first, last = there[0], there[-1]
         if all(date.dtype == np.uint8 for date in there):  # nothing to measure
             empty = np.zeros((first.count, 1, 1), np.uint8)

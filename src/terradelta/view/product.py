@@ -1,6 +1,7 @@
 """The product of a map, opened to be looked at; what is none says what to do."""
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from terradelta.mapping.answer import answer_lines
 from terradelta.mapping.journal import JOB
 from terradelta.mapping.run import RECEIPT
 from terradelta.mapping.staging import unfinished_rows
+from terradelta.predict.load import INT8, shipped_models
 from terradelta.products.change import ChangeRaster
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY
 from terradelta.receipt import MapReceipt, finite, plain, read_receipt
+from terradelta.receipt.map_record import ModelRecord
 from terradelta.view.tile_grid import SIDE, TileGrid, display_grid
 
 __all__ = ["Product", "map_record", "open_product", "scene_record"]
@@ -103,7 +106,6 @@ def scene_record(product: Product) -> dict[str, Any]:
 def map_record(product: Product) -> dict[str, Any]:
     """What the map says, as JSON-ready values: the answer, the doubts, the model and its threshold."""
     receipt = product.receipt
-    model = "default" if receipt.model.weightless else shlex.quote(receipt.model.name)
     return {
         "threshold": receipt.options.threshold,
         "min_area": receipt.options.min_area_m2,
@@ -119,9 +121,35 @@ def map_record(product: Product) -> dict[str, Any]:
             "finds": receipt.model.finds,
             "trained_on": receipt.model.sizes,
         },
-        "commands": {"teach": f"terradelta train --from {model} --review {shlex.quote(str(product.folder))} -o taught"},
+        "commands": {"teach": _teach(product), "weights": _weights_note(receipt.model)},
         "result": plain(receipt.result),
     }
+
+
+def _teach(product: Product) -> str:
+    """The command that fits the map's model further on its verdicts, into a run named for how often that was done."""
+    model = product.receipt.model
+    earlier = re.fullmatch(r"taught(\d*)", model.name)
+    run = "taught" if earlier is None else f"taught{int(earlier[1] or 1) + 1}"
+    return shlex.join(["terradelta", "train", "--from", _weights(model), "--review", str(product.folder), "-o", run])
+
+
+def _weights(model: ModelRecord) -> str:
+    """What `train --from` takes for the weights of a map."""
+    if model.weightless:
+        return "default"
+    if model.origin is not None:
+        source, revision = model.origin.get("source", ""), model.origin.get("revision")
+        return f"{source.partition('@')[0]}@{revision}" if revision else source
+    shipped = model.name.removesuffix(INT8)
+    return shipped if shipped in shipped_models() else model.name
+
+
+def _weights_note(model: ModelRecord) -> str | None:
+    """What to replace in the command; None if it is whole: a card has the name of a model, not where it lies."""
+    if model.weightless or model.origin is not None or _weights(model) in shipped_models():
+        return None
+    return f"For {model.name} give the training run, checkpoint or .safetensors with which the pair was mapped."
 
 
 def _crs_record(crs: CRS) -> dict[str, Any]:

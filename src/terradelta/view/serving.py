@@ -19,7 +19,7 @@ __all__ = ["LOOPBACK", "View", "address", "bind", "bind_usual", "serve"]
 
 LOOPBACK = "127.0.0.1"
 USUAL_PORTS = range(8137, 8147)
-_START_S = 20.0
+_PATIENCE_S = 60.0
 _CLOSE_S = 2
 
 
@@ -114,7 +114,7 @@ class View:
         )
         self._thread.start()
         atexit.register(self.close)
-        end = time.monotonic() + _START_S
+        end = time.monotonic() + _PATIENCE_S
         while not self._server.started:
             if not self._thread.is_alive() or time.monotonic() > end:
                 self.close()
@@ -124,7 +124,7 @@ class View:
     def close(self) -> None:
         """Stop serving; nothing is lost, as all was written when it was said."""
         self._server.should_exit = True
-        self._thread.join(_CLOSE_S + 3)
+        self._thread.join(_PATIENCE_S)
         with contextlib.suppress(OSError):
             self._listening.close()
         atexit.unregister(self.close)

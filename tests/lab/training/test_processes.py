@@ -165,14 +165,34 @@ def test_processes_stop_together_when_patience_ends(squares: Squares, tmp_path: 
 def _run_and_kill(recipe: Recipe, squares: Squares, run: Path, after: Callable[[], bool], *, resume: bool) -> int:
     """Train in a process of its own, which gets SIGKILL once ``after``; its exit code."""
     context = multiprocessing.get_context("fork")
-    process = context.Process(target=_fit, args=(recipe, squares, run), kwargs={"resume": resume})
+    process = context.Process(target=_fit_apart, args=(recipe, squares, run), kwargs={"resume": resume})
     process.start()
-    until = time.monotonic() + 60
-    while process.is_alive() and not after() and time.monotonic() < until:
-        time.sleep(0.005)
+    _wait_until(lambda: not process.is_alive() or after())
     process.kill()
     process.join()
+    _wait_until(lambda: _is_gone(int(process.pid or 0)))  # its own processes notice that it was killed, and end
     return int(process.exitcode or 0)
+
+
+def _fit_apart(recipe: Recipe, squares: Squares, run: Path, *, resume: bool) -> None:
+    """Train in a new group of processes."""
+    os.setpgid(0, 0)
+    _fit(recipe, squares, run, resume=resume)
+
+
+def _is_gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 600
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def _step_of(run: Path) -> int:
@@ -192,7 +212,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(squares: Squares, tmp_path: Pa
     assert codes == [-signal.SIGKILL] * 2
     reached = _step_of(broken)
     assert 15 <= reached < 36
-    time.sleep(devices - 1)  # processes of a killed run notice that and end
     (broken / f".last.ckpt.{'a' * 32}.part").write_bytes(b"unfinished")
     _fit(recipe, squares, broken, resume=True)
     assert not list(broken.glob(".last.ckpt.*"))
@@ -224,7 +243,8 @@ def test_ctrl_c_stops_all_processes_after_one_step(
     def step(self, *args):
         if self.state.step == 3 and self.fabric.is_global_zero:
             os.kill(os.getppid(), signal.SIGINT)
-            time.sleep(0.3)  # the starting process passes it on
+            watch = signal.getsignal(signal.SIGUSR1).__self__
+            _wait_until(lambda: watch.asked_here)  # the starting process passes it on
         return original(self, *args)
 
     recipe = replace(RECIPE, devices=2, batch_size=2)
