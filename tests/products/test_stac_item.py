@@ -32,6 +32,7 @@ from tests.mapping.conftest import PixelPredictor, pair_values, write_tiff
 from terradelta.geo.grid import Grid
 from terradelta.mapping.run import MapOptions, map_change
 from terradelta.products.stac_item import _EXTENSIONS, _geometry
+from terradelta.strangers import printable
 
 __all__ = ["FileServer", "file_server", "pair_values", "write_tiff"]
 
@@ -82,6 +83,15 @@ def test_a_product_is_valid_by_the_schema_of_each_extension(tmp_path, pair, uri)
     validator.validate(text)
     text["stac_extensions"].remove(uri)
     assert not validator.is_valid(text)
+
+
+def test_names_of_files_are_printable(tmp_path, write_tiff, pair_values):
+    """JSON itself escapes what is below a blank, but neither DEL nor marks that turn the direction of writing."""
+    pair = [write_tiff(f"{n}\x7f\u202e.tif", values) for n, values in zip("ab", pair_values, strict=True)]
+    text, _ = read(map_change(*pair, tmp_path / "out", PixelPredictor()).folder)
+    assert text["properties"]["title"] == r"Change from a\x7f\u202e.tif to b\x7f\u202e.tif"
+    assert r"\x7f\u202e.tif by the model" in text["properties"]["processing:lineage"]
+    assert printable(raw := (tmp_path / "out" / "item.json").read_text()) == raw
 
 
 def test_an_item_says_place_and_bands(tmp_path, pair):

@@ -20,7 +20,7 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 from scipy.ndimage import binary_erosion
 
-from terradelta.errors import ShapeError
+from terradelta.errors import RasterError, ShapeError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.raster.pair import Reading, cache_bytes, open_pair
 from terradelta.raster.source import Source, read_source
@@ -542,3 +542,10 @@ def test_taizhou_bands_come_by_name(shared_data: Path):
         window = read_all(pair)
     with rasterio.open(folder / "taizhou_2003.tif") as file:
         np.testing.assert_array_equal(window.after, file.read([3, 2, 1]))
+
+
+def test_more_bands_than_any_sensor_has_are_refused(tmp_path):
+    path = write(tmp_path / "a.tif", np.ones((1025, 2, 2), "uint8"))
+    with pytest.raises(RasterError, match="has 1,025 bands; at most 1,024 are compared: extract some with gdal_trans"):
+        read_source(path)
+    assert len(read_source(write(tmp_path / "b.tif", np.ones((1024, 2, 2), "uint8"))).bands) == 1024

@@ -37,6 +37,7 @@ from terradelta.raster.remote import is_url
 from terradelta.raster.source import Source
 from terradelta.receipt import MapReceipt
 from terradelta.receipt.map_record import InputRecord
+from terradelta.strangers import printable
 
 __all__ = ["ITEM", "multihash", "write_item"]
 
@@ -121,7 +122,7 @@ def _stem(path: str) -> str:
 
 def _properties(receipt: MapReceipt, grid: Grid, sources: Sequence[Source]) -> dict[str, Any]:
     model, result, inputs = receipt.model, receipt.result, receipt.inputs
-    names = [os.path.basename(each.path) for each in (inputs.before, inputs.after)]
+    names = [printable(os.path.basename(each.path)) for each in (inputs.before, inputs.after)]
     kind = "method" if model.weightless else "model"
     lineage = f"Change between {names[0]} and {names[1]} by the {kind} {model.name} ({model.runtime}), "
     lineage += f"bands {', '.join(receipt.options.bands)}, threshold {receipt.options.threshold:g}"
@@ -132,7 +133,7 @@ def _properties(receipt: MapReceipt, grid: Grid, sources: Sequence[Source]) -> d
         **_times(sources),
         **({} if not receipt.grid.pixel_area_m2 else {"gsd": round(math.sqrt(receipt.grid.pixel_area_m2), 6)}),
         **_projection(grid),
-        "processing:lineage": lineage,
+        "processing:lineage": printable(lineage),
         "processing:software": {"terradelta": receipt.version, "GDAL": rasterio.__gdal_version__},
         "terradelta:model": model.name,
         "terradelta:threshold": receipt.options.threshold,

@@ -51,6 +51,8 @@ _REASON_CHARS = 500
 _RAW_DRIVERS = ("ENVI", "EHdr")
 _ALPHA_WINDOW, _ALPHA_PLACES, _ALPHA_SHARE = 256, (0.0, 0.5, 1.0), 0.05
 """Windows of an alpha band that are looked at, pixels and places; share of its values that may be half transparent."""
+_MOST_BANDS = 1024
+"""Imaging spectrometers have about 450; a header may claim 65,535, whose covariance alone would take 34 GB."""
 
 _GDAL_TYPES = {
     "uint8": "Byte",
@@ -439,10 +441,6 @@ def _refuse_truncated(dataset: DatasetReader, name: str) -> None:
         )
 
 
-def _is_alpha(dataset: DatasetReader, number: int) -> bool:
-    return bool(dataset.colorinterp[number - 1] == ColorInterp.alpha)
-
-
 def _is_opacity(dataset: DatasetReader, number: int) -> bool:
     """Whether an alpha band says how opaque pixels are: nearly all wholly or not at all.
 
@@ -459,11 +457,18 @@ def _is_opacity(dataset: DatasetReader, number: int) -> bool:
 
 
 def _check(dataset: DatasetReader, name: str) -> None:
-    image = [i for i in dataset.indexes if not _is_alpha(dataset, i)]
+    if dataset.count > _MOST_BANDS:
+        raise RasterError(
+            f"{name} has {dataset.count:,} bands; at most {_MOST_BANDS:,} are compared: extract some with "
+            "gdal_translate -b"
+        )
+    image = [
+        dtype for dtype, colour in zip(dataset.dtypes, dataset.colorinterp, strict=True) if colour != ColorInterp.alpha
+    ]
     if not image:
         what = f"{len(dataset.subdatasets)} subdatasets" if dataset.subdatasets else "no image band"
         raise RasterError(f"{name} holds {what}; extract the image to compare with gdal_translate first")
-    unknown = sorted({dataset.dtypes[i - 1] for i in image} - _GDAL_TYPES.keys())
+    unknown = sorted(set(image) - _GDAL_TYPES.keys())
     if unknown:
         raise RasterError(
             f"{name} holds {', '.join(unknown)} values; only integers and real floats can be compared: "
@@ -472,43 +477,47 @@ def _check(dataset: DatasetReader, name: str) -> None:
 
 
 def _describe(dataset: DatasetReader, name: str) -> Source:
-    alpha = [i for i in dataset.indexes if _is_alpha(dataset, i) and _is_opacity(dataset, i)]
+    flagged = [i for i, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
+    alpha = {i for i in flagged if _is_opacity(dataset, i)}
     image = [i for i in dataset.indexes if i not in alpha]
     try:
         grid = file_grid(dataset)
     except GridError as error:
         raise GridError(f"{name}: {error}") from error
     assert grid is not None  # else it was warped before
-    bands = tuple(_band(dataset, i) for i in image)
+    described = _bands(dataset)
+    bands = [described[i - 1] for i in image]
     commons = band_names(name, [band.code for band in bands])
-    scaled = [(dataset.scales[i - 1], dataset.offsets[i - 1]) for i in image]
+    scales = list(zip(dataset.scales, dataset.offsets, strict=True))
+    nodata, masks = dataset.nodatavals, dataset.mask_flag_enums
     return Source(
         path=name,
         address=name,
         name=name,
         grid=grid,
         bands=tuple(dataclasses.replace(band, common=common) for band, common in zip(bands, commons, strict=True)),
-        meaning=recognise(name, dataset.tags(), scaled, [band.dtype for band in bands]),
-        alpha=tuple(i for i in dataset.indexes if i not in image),
-        nodata=tuple(dataset.nodatavals[i - 1] for i in image),
-        masks=tuple(_mask(dataset.mask_flag_enums[i - 1], bool(alpha)) for i in image),
+        meaning=recognise(name, dataset.tags(), [scales[i - 1] for i in image], [band.dtype for band in bands]),
+        alpha=tuple(sorted(alpha)),
+        nodata=tuple(nodata[i - 1] for i in image),
+        masks=tuple(_mask(masks[i - 1], bool(alpha)) for i in image),
         driver=dataset.driver,
         block=dataset.block_shapes[0],
         upright=upright(dataset),
         warnings=tuple(
             f"band {i} of {name} is flagged as alpha, but most of its values lie between transparent and opaque: it is "
             f"taken for a band, as near infrared in NAIP; --bands chooses others"
-            for i in image
-            if _is_alpha(dataset, i)
+            for i in flagged
+            if i not in alpha
         ),
-        palette=any(dataset.colorinterp[i - 1] == ColorInterp.palette for i in image),
+        palette=any(band.colour == ColorInterp.palette.name for band in bands),
         acquired=dataset.tags(ns="IMAGERY").get("ACQUISITIONDATETIME", ""),
     )
 
 
-def _band(dataset: DatasetReader, number: int) -> Band:
-    description = dataset.descriptions[number - 1] or ""
-    return Band(number, dataset.dtypes[number - 1], description, dataset.colorinterp[number - 1].name)
+def _bands(dataset: DatasetReader) -> list[Band]:
+    """All bands; each property of a dataset goes through all of them, so it is asked once."""
+    columns = zip(dataset.indexes, dataset.dtypes, dataset.descriptions, dataset.colorinterp, strict=True)
+    return [Band(number, dtype, text or "", colour.name) for number, dtype, text, colour in columns]
 
 
 def _mask(flags: Sequence[MaskFlags], alpha: bool) -> str:
