@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -177,3 +178,9 @@ def test_folders_that_can_never_be_are_the_users_fault(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         check_free(tmp_path / name)
+
+
+def test_the_root_is_there_already():
+    """It has no folder above it."""
+    with pytest.raises(OutputExistsError, match="is there already"):
+        check_free(Path(Path.cwd().anchor))

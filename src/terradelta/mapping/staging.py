@@ -131,7 +131,7 @@ def check_free(out: Path) -> None:
         if out.is_dir() and not any(out.iterdir()):
             return
         taken = os.path.lexists(out)
-        above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+        above = next((folder for folder in out.absolute().parents if os.path.lexists(folder)), out)  # / has none
         if not taken and not above.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{above} is no folder")
     except (OSError, ValueError) as error:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from terradelta.card import CARD_KEY, ModelCard
@@ -14,6 +13,7 @@ from terradelta.errors import ModelError
 from terradelta.files import sha256_of
 from terradelta.machine import CPUINFO, cpu_flags
 from terradelta.predict.predictor import Predictor, pad_reflect
+from terradelta.predict.silent_openvino import ov
 from terradelta.predict.upsampling import before_upsampling, upsampled
 
 __all__ = ["STRANGENESS", "OpenVINOPredictor", "Precision", "cpu_has_bf16", "cpu_has_int8"]

@@ -5,8 +5,9 @@ to a twelfth of the time of a network in 8-bit integers. Here whole rows are mul
 """
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
+
+from terradelta.predict.silent_openvino import ov
 
 __all__ = ["before_upsampling", "upsampled"]
 
