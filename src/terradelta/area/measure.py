@@ -18,8 +18,8 @@ from terradelta.area.zonal import Region, ZonalAreas, read_regions, zonal_areas
 from terradelta.errors import InputError
 from terradelta.files import whole_file
 from terradelta.products.change import CLASSES, ChangeRaster
+from terradelta.products.gpkg import write_layer
 from terradelta.products.writer import CHANGE
-from terradelta.raster.access import vector_name
 from terradelta.receipt import AreaReceipt, finite, to_json
 from terradelta.receipt.area_record import (
     AccuracyRecord,
@@ -117,8 +117,6 @@ class AreaReport:
         return stream.getvalue()
 
     def _write_gpkg(self, path: Path) -> None:
-        import pyogrio.raw  # slow to import
-
         if not self.shapes:
             raise InputError("a GeoPackage holds one polygon a region; give --regions, or write .json, .csv or .html")
         rows = self.rows()[1:]
@@ -128,17 +126,7 @@ class AreaReport:
             )
             for name in rows[0]
         }
-        with vector_name(path) as name:
-            pyogrio.raw.write(
-                name,
-                geometry=shapely.to_wkb(np.array(self.shapes, object)),
-                field_data=list(columns.values()),
-                fields=list(columns),
-                layer="areas",
-                driver="GPKG",
-                geometry_type="Unknown",
-                crs=self.crs,
-            )
+        write_layer(path, "areas", "Unknown", np.array(self.shapes, object), columns, self.crs)
 
 
 def measure(product: Path, *, samples: Path | None = None, regions: Path | None = None) -> AreaReport:

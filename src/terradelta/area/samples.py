@@ -12,12 +12,12 @@ import shapely
 from numpy.typing import NDArray
 from pyproj.exceptions import CRSError, ProjError
 
-from terradelta.area.zonal import PixelAreas
+from terradelta.area.zonal import PixelAreas, read_layer
 from terradelta.errors import InputError
 from terradelta.files import whole_file
 from terradelta.geo.grid import Grid, Tile
 from terradelta.products.change import CLASSES, NO_DATA, ChangeRaster
-from terradelta.raster.access import sealed_vectors, vector_name
+from terradelta.products.gpkg import write_layer
 
 __all__ = ["Samples", "draw_samples", "read_samples", "write_samples"]
 
@@ -173,24 +173,9 @@ def _pick(
 
 
 def _write_gpkg(path: Path, x: Any, y: Any, ids: NDArray[np.int64], grid: Grid) -> None:  # noqa: ANN401  arrays
-    import warnings
-
-    import pyogrio.raw  # slow to import
-
-    with warnings.catch_warnings(), vector_name(path) as name:
-        warnings.filterwarnings("ignore", message="'crs' was not provided")
-        warnings.filterwarnings("ignore", message="Passed SRS uses")
-        pyogrio.raw.write(
-            name,
-            geometry=shapely.to_wkb(shapely.points(x, y)),
-            field_data=[ids, np.zeros(len(ids), np.int32)],
-            fields=["id", "label"],
-            field_mask=[None, np.ones(len(ids), bool)],
-            layer=LAYER,
-            driver="GPKG",
-            geometry_type="Point",
-            crs=None if grid.crs is None else grid.crs.to_wkt(),
-        )
+    columns: dict[str, NDArray[Any]] = {"id": ids, "label": np.zeros(len(ids), np.int32)}
+    crs = None if grid.crs is None else grid.crs.to_wkt()
+    write_layer(path, LAYER, "Point", shapely.points(x, y), columns, crs, field_mask=[None, np.ones(len(ids), bool)])
 
 
 def _read_csv(path: Path, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Any]]:
@@ -213,14 +198,7 @@ def _read_csv(path: Path, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def _read_vector(path: Path, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Any]]:
-    import pyogrio.raw  # slow to import
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    try:
-        with sealed_vectors(), vector_name(path) as name:
-            meta, _, shapes, fields = pyogrio.raw.read(name)
-    except (DataSourceError, DataLayerError, OSError) as error:
-        raise InputError(f"{path} cannot be read as points ({error}); give a GeoPackage or a CSV file") from error
+    meta, shapes, fields = read_layer(path, "points", "a GeoPackage or a CSV file")
     columns: Mapping[str, Any] = {str(n).lower(): v for n, v in zip(meta["fields"], fields, strict=True)}
     if "label" not in columns or shapes is None:
         raise InputError(f"{path} has the fields {', '.join(columns) or '(none)'}; it needs points with a field label")

@@ -19,7 +19,7 @@ from terradelta.products.polygons import ellipsoid_areas
 from terradelta.raster.access import sealed_vectors, vector_name
 from terradelta.raster.overlap import Area, AreaOfInterest, area_of_interest
 
-__all__ = ["PixelAreas", "Region", "ZonalAreas", "read_regions", "zonal_areas"]
+__all__ = ["PixelAreas", "Region", "ZonalAreas", "read_layer", "read_regions", "zonal_areas"]
 
 
 _LATTICE_PX = 256
@@ -124,16 +124,7 @@ def read_regions(path: Path, grid: Grid) -> list[Region]:
         InputError: if the file cannot be read or holds no polygon.
         GridError: if the polygons have no place on the grid.
     """
-    import pyogrio.raw  # slow to import
-    from pyogrio.errors import DataLayerError, DataSourceError
-
-    try:
-        with sealed_vectors(), vector_name(path) as name:
-            meta, _, shapes, fields = pyogrio.raw.read(name)
-    except (DataSourceError, DataLayerError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as polygons ({error}); give a GeoPackage, GeoJSON or Shapefile"
-        ) from error
+    meta, shapes, fields = read_layer(path, "polygons", "a GeoPackage, GeoJSON or Shapefile")
     geometries = shapely.from_wkb(shapes) if shapes is not None else np.array([], object)
     names = _names(list(meta["fields"]), fields, len(geometries))
     regions = [
@@ -144,6 +135,23 @@ def read_regions(path: Path, grid: Grid) -> list[Region]:
     if not regions:
         raise InputError(f"{path} holds no polygon; give a layer of polygons")
     return regions
+
+
+def read_layer(path: Path, kind: str, allowed: str) -> tuple[dict[str, Any], NDArray[Any] | None, list[NDArray[Any]]]:
+    """The first layer of a vector file: what pyogrio says of it, WKB or None, and its fields.
+
+    Raises:
+        InputError: if it cannot be read; it says what ``kind`` of shapes was wanted and which files are ``allowed``.
+    """
+    import pyogrio.raw  # slow to import
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        with sealed_vectors(), vector_name(path) as name:
+            meta, _, shapes, fields = pyogrio.raw.read(name)
+    except (DataSourceError, DataLayerError, OSError) as error:
+        raise InputError(f"{path} cannot be read as {kind} ({error}); give {allowed}") from error
+    return meta, shapes, fields
 
 
 def _names(columns: list[str], fields: Sequence[NDArray[Any]], count: int) -> list[str]:

@@ -19,7 +19,7 @@ from terradelta.products.polygons import ChangePolygon
 from terradelta.products.staged import StagedWriter
 from terradelta.raster.access import vector_name
 
-__all__ = ["LAYER", "GpkgWriter", "polygon_columns"]
+__all__ = ["LAYER", "GpkgWriter", "polygon_columns", "write_layer"]
 
 LAYER = "change"
 """Name of the GeoPackage's layer."""
@@ -97,9 +97,6 @@ class GpkgWriter(StagedWriter):
         self._written += len(batch)
 
     def _write(self, batch: Sequence[tuple[ChangePolygon, Sequence[Any]]]) -> None:
-        # Slow to import, and not needed before the first polygon is written.
-        import pyogrio.raw
-
         polygons = [each for each, _ in batch]
         columns = polygon_columns(polygons, self._written, self._unit)
         masks: list[NDArray[np.bool_] | None] = [None] * len(columns)
@@ -109,21 +106,46 @@ class GpkgWriter(StagedWriter):
             filled = values if kind is str else [kind() if value is None else value for value in values]
             columns[name] = np.array(filled, object if kind is str else kind)
         shapes = np.array([each.geometry for each in polygons], object)
-        with warnings.catch_warnings(), contextlib.ExitStack() as opened:
-            warnings.filterwarnings("ignore", message="'crs' was not provided")
-            warnings.filterwarnings("ignore", message="Passed SRS uses")  # a variant of an EPSG CRS: written as it is
-            pyogrio.raw.write(
-                opened.enter_context(vector_name(self._temporary)),
-                geometry=shapely.to_wkb(shapes),
-                field_data=list(columns.values()),
-                fields=list(columns),
-                field_mask=masks,
-                layer=LAYER,
-                driver="GPKG",
-                geometry_type="Polygon",
-                crs=self._crs,
-                append=self._written > 0,
-            )
+        write_layer(
+            self._temporary, LAYER, "Polygon", shapes, columns, self._crs, field_mask=masks, append=self._written > 0
+        )
+
+
+def write_layer(
+    path: Path,
+    layer: str,
+    geometry_type: str,
+    shapes: NDArray[Any],
+    columns: Mapping[str, NDArray[Any]],
+    crs: str | None,
+    **options: Any,  # noqa: ANN401  pyogrio's
+) -> None:
+    """Write shapes and their fields to a vector file, a GeoPackage unless ``driver=`` names another.
+
+    Args:
+        path: where to write.
+        layer: name of the layer.
+        geometry_type: as pyogrio names it: ``Point``, ``Polygon``, ...
+        shapes: ``(N,)`` shapely geometries.
+        columns: fields by name, ``(N,)`` each.
+        crs: WKT, or None.
+        options: more arguments of `pyogrio.raw.write`.
+    """
+    import pyogrio.raw  # slow to import
+
+    with warnings.catch_warnings(), vector_name(path) as name:
+        warnings.filterwarnings("ignore", message="'crs' was not provided")
+        warnings.filterwarnings("ignore", message="Passed SRS uses")  # a variant of an EPSG CRS: written as it is
+        pyogrio.raw.write(
+            name,
+            geometry=shapely.to_wkb(shapes),
+            field_data=list(columns.values()),
+            fields=list(columns),
+            layer=layer,
+            geometry_type=geometry_type,
+            crs=crs,
+            **{"driver": "GPKG", **options},
+        )
 
 
 def polygon_columns(polygons: Sequence[ChangePolygon], before: int, unit: str) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,6 @@
 """What a review comes to: the verdict on each polygon, and the accepted changes as a layer of their own."""
 
 import sqlite3
-import warnings
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from terradelta.files import whole_file
 from terradelta.geo.grid import Grid
 from terradelta.products.change import ChangeRaster
 from terradelta.products.gpkg import LAYER as POLYGON_LAYER
+from terradelta.products.gpkg import write_layer
 from terradelta.products.polygons import ellipsoid_areas
 from terradelta.products.writer import CHANGE, POLYGONS
-from terradelta.raster.access import vector_name
 from terradelta.review.store import read_review
 from terradelta.review.verdicts import VerdictRow
 
@@ -125,8 +124,6 @@ def _attributes(path: Path, found: Sequence[Accepted]) -> dict[str, list[Any]]:
 
 
 def _write(path: Path, driver: str, grid: Grid, found: Sequence[Accepted], attributes: dict[str, list[Any]]) -> None:
-    import pyogrio.raw  # slow to import
-
     shapes = np.array([each.shape for each in found], object)
     area = ("area_px", shapely.area(shapes)) if grid.crs is None else ("area_m2", _areas(grid, shapes))
     columns: dict[str, list[Any]] = {
@@ -139,21 +136,17 @@ def _write(path: Path, driver: str, grid: Grid, found: Sequence[Accepted], attri
         **attributes,
     }
     arrays = {name: _array(name, values) for name, values in columns.items()}
-    with warnings.catch_warnings(), vector_name(path) as name:
-        warnings.filterwarnings("ignore", message="'crs' was not provided")
-        warnings.filterwarnings("ignore", message="Passed SRS uses")
-        pyogrio.raw.write(
-            name,
-            geometry=shapely.to_wkb(shapes),
-            field_data=[values for values, _ in arrays.values()],
-            field_mask=[mask for _, mask in arrays.values()],
-            fields=list(arrays),
-            layer=LAYER,
-            driver=driver,
-            geometry_type="MultiPolygon",
-            crs=None if grid.crs is None else grid.crs.to_wkt(),
-            layer_options={"RFC7946": "YES"} if driver == "GeoJSON" else None,
-        )
+    write_layer(
+        path,
+        LAYER,
+        "MultiPolygon",
+        shapes,
+        {name: values for name, (values, _) in arrays.items()},
+        None if grid.crs is None else grid.crs.to_wkt(),
+        field_mask=[mask for _, mask in arrays.values()],
+        driver=driver,
+        layer_options={"RFC7946": "YES"} if driver == "GeoJSON" else None,
+    )
 
 
 def _areas(grid: Grid, shapes: NDArray[Any]) -> NDArray[np.float64]:

@@ -23,8 +23,8 @@ from terradelta.errors import InputError, OutputError
 from terradelta.files import cannot_write, sha256_of
 from terradelta.geo.grid import Grid
 from terradelta.products.change import ChangeRaster
+from terradelta.products.gpkg import write_layer
 from terradelta.products.writer import CHANGE, POLYGONS
-from terradelta.raster.access import vector_name
 from terradelta.review.verdicts import FILE, LAYER, SCHEMA, Kind, Verdict, VerdictRow
 
 __all__ = ["Changes", "NewVerdict", "ReviewStore", "product_identity", "read_review"]
@@ -403,25 +403,11 @@ def _geometry(blob: bytes, path: Path) -> shapely.Geometry:
 
 def _write_empty(path: Path, grid: Grid, identity: dict[str, str]) -> None:
     """Write a review without verdicts."""
-    import warnings
-
-    import pyogrio.raw  # slow to import
-
     kinds = {"TEXT": object, "INTEGER": np.int64}
-    with warnings.catch_warnings(), vector_name(path) as name:
-        warnings.filterwarnings("ignore", message="'crs' was not provided")
-        warnings.filterwarnings("ignore", message="Passed SRS uses")
-        pyogrio.raw.write(
-            name,
-            geometry=np.empty(0, object),
-            field_data=[np.empty(0, kinds[kind]) for kind in _COLUMNS.values()],
-            fields=list(_COLUMNS),
-            layer=LAYER,
-            driver="GPKG",
-            geometry_type="MultiPolygon",
-            crs=None if grid.crs is None else grid.crs.to_wkt(),
-            layer_options={"SPATIAL_INDEX": "NO"},
-        )
+    columns = {name: np.empty(0, kinds[kind]) for name, kind in _COLUMNS.items()}
+    crs = None if grid.crs is None else grid.crs.to_wkt()
+    no_index = {"SPATIAL_INDEX": "NO"}
+    write_layer(path, LAYER, "MultiPolygon", np.empty(0, object), columns, crs, layer_options=no_index)
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute(f"CREATE TABLE {KEYS} (key TEXT PRIMARY KEY NOT NULL, value TEXT)")
         values = {"schema": str(SCHEMA), "revision": "0", **identity}
