@@ -110,7 +110,7 @@ async function said(response: Response): Promise<ServerError> {
   return new ServerError(response.status, `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`);
 }
 
-const SILENT = "The server does not answer. Is `terradelta view` still running? Start it again if not.";
+const SILENT = "The server does not answer. Is terradelta view still running? Start it again if not.";
 /** After so long, a request counts as not answered: the server itself waits 20 s for another program that writes. */
 const PATIENCE_MS = 60_000;
 

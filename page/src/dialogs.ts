@@ -29,6 +29,7 @@ export function exportDialog(scene: Scene, fail: (error: unknown) => void): void
 }
 
 export function teachDialog(scene: Scene, judged: number, drawn: number): void {
+  const run = scene.commands.teach?.split(" ").at(-1);
   const command = h("code", { tabIndex: 0 }, scene.commands.teach ?? "");
   const copy = button("Copy", () => void copied(scene.commands.teach ?? "", copy));
   dialog("Try again with what I taught",
@@ -36,7 +37,8 @@ export function teachDialog(scene: Scene, judged: number, drawn: number): void {
       "This command trains the model on them, and says whether it got better on verdicts that it did not see:"),
     h("div", { className: "command" }, command, copy),
     ...(scene.commands.weights ? [h("p", {}, scene.commands.weights)] : []),
-    h("p", { className: "muted" }, "Run it where terradelta is installed with the extra [train]; then map the pair again with --model RUN."));
+    h("p", { className: "muted" }, "Run it where terradelta is installed with the extra [train]; then map the pair again with ",
+      h("code", {}, `--model ${run}`), "."));
 }
 
 async function copied(text: string, from: HTMLButtonElement): Promise<void> {

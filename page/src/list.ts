@@ -113,7 +113,10 @@ function outline(date: string | null): HTMLElement | null {
 function chip(id: number, date: "before" | "after"): HTMLElement {
   const image = h("img", { className: "chip", alt: "", width: 72, height: 72, draggable: false });
   image.dataset.src = `api/chip/${id}/${date}.webp`;
-  image.onerror = () => image.classList.add("missing");
+  image.onerror = () => {
+    image.classList.add("missing");
+    image.removeAttribute("src");  // which would show the browser's own sign of a broken image
+  };
   return image;
 }
 

@@ -39,8 +39,11 @@ export function openTiles(scene: Scene, ground: Ground): Tiles {
   };
 }
 
+let webGL: boolean | undefined;
+
+/** Whether there is WebGL; to find out starts the graphics process, so it is done once. */
 export function hasWebGL(): boolean {
-  return document.createElement("canvas").getContext("webgl") !== null;
+  return (webGL ??= document.createElement("canvas").getContext("webgl") !== null);
 }
 
 function rgb(hex: string, alpha: number): number[] {
@@ -100,10 +103,15 @@ export class Pane {
     this.map = new TellingMap({ target, view, layers, controls: [], interactions: interactions({ onFocusOnly: false }) });
   }
 
-  draw({ mode, shown, cut, change, probability, opacity, threshold }: Settings): void {
+  /** Compare the dates; nothing is drawn anew. */
+  compare({ mode, shown, cut }: Settings): void {
     this.element.dataset.mode = mode;
     this.element.dataset.shown = mode === "side" ? (this.side === "left" ? "before" : "after") : shown;
     this.element.style.setProperty("--cut", `${cut * 100}%`);
+  }
+
+  /** Paint change and probability. */
+  paint({ change, probability, opacity, threshold }: Settings): void {
     if (!this.raster) return;
     this.raster.setVisible(change || probability);
     this.raster.setOpacity(opacity);

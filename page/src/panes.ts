@@ -56,8 +56,8 @@ export class Panes {
       for (const { map } of this.panes) map.updateSize();
       if (mode !== "blink") this.blinkAlone(false);
     });
-    const keys = ["mode", "shown", "cut", "change", "probability", "opacity", "threshold"] as const;
-    this.store.watch([...keys], (now) => this.panes.forEach((pane) => pane.draw(now)));
+    this.store.watch(["mode", "shown", "cut"], (now) => this.panes.forEach((pane) => pane.compare(now)));
+    this.store.watch(["change", "probability", "opacity", "threshold"], (now) => this.panes.forEach((pane) => pane.paint(now)));
   }
 
   get maps(): OlMap[] {
@@ -114,7 +114,8 @@ export class Panes {
     const pane = new Pane(side, this.scene, this.tiles, this.view, this.overlays());
     this.panes.push(pane);
     this.element.append(pane.element);
-    pane.draw(this.store.now);
+    pane.compare(this.store.now);
+    pane.paint(this.store.now);
     const cross = h("div", { className: "cross", hidden: true, "aria-hidden": "true" });
     pane.element.append(cross);
     this.furniture?.follow(pane.map);

@@ -124,10 +124,15 @@ def test_paths_lead_nowhere_but_to_the_page(product: Path, tmp_path: Path, monke
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "index.html").write_text("<p>the page</p>")
+    (bundle / "assets").mkdir()
+    (bundle / "assets" / "index-1a2b.js").write_text("1")
     (tmp_path / "server.py").write_text("secret")
     monkeypatch.setattr(server, "BUNDLE", bundle)
     with client_of(product) as client:
-        assert client.get("").text == "<p>the page</p>"
+        page = client.get("")
+        assert (page.text, page.headers["cache-control"]) == ("<p>the page</p>", "no-store")
+        asset = client.get("assets/index-1a2b.js")
+        assert (asset.text, asset.headers["cache-control"][-9:]) == ("1", "immutable")
         found = client.get(path)
         assert found.status_code in (404, 421)  # the client resolves dots itself, and then lacks the token
         assert "secret" not in found.text

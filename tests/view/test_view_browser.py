@@ -158,7 +158,7 @@ def test_images_without_a_place_on_a_phone_in_the_dark(tmp_path: Path, open_page
         expect(page.locator(".north")).to_be_hidden()
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_function("innerWidth === 390 && document.documentElement.scrollWidth === 390")
+        page.wait_for_function("() => innerWidth === 390 && document.documentElement.scrollWidth === 390")
 
 
 def test_images_that_were_moved_are_asked_for_and_shown_again(product: Path, made: Path, open_page: Open) -> None:

@@ -53,6 +53,7 @@ def scene(request: Request) -> Response:
     found["author"] = session.author
     found["tile_formats"] = {**{name: list(FORMATS) for name in DATES}, PROBABILITY_LAYER: ["png"]}
     found["task"] = None
+    session.shown.set()
     if session.task is not None:
         task = session.task.record()
         found["task"] = {name: task[name] for name in ("file", "total", "labelled")}

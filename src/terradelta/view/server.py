@@ -5,6 +5,7 @@ are JSON objects with one sentence under ``error``.
 """
 
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -86,10 +87,21 @@ def _texts() -> list[BaseRoute]:
     return [Mount("", routes=found, middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)])]
 
 
+class _Files(StaticFiles):
+    """The page's files; the browser keeps those whose name holds a hash of their content, compiled, for a reload."""
+
+    def file_response(self, full_path: Any, *rest: Any, **more: Any) -> Response:  # noqa: ANN401  as in the base class
+        """As in the base class."""
+        found = super().file_response(full_path, *rest, **more)
+        if Path(full_path).parent.name == "assets":
+            found.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+        return found
+
+
 def _page() -> ASGIApp:
     """The page's own files."""
     if bundle_is_built():
-        return StaticFiles(directory=BUNDLE, html=True)
+        return _Files(directory=BUNDLE, html=True)
     return Router([Route("/", _unbuilt)])  # what it lacks, the application around it answers
 
 

@@ -28,6 +28,8 @@ FORMATS = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
 PROBABILITY_LAYER = "probability"
 _TOKEN_BYTES = 24
 _TILES = 1024
+_HEAD_START_S = 1.0
+"""How long a page goes before what takes a second of CPU and would keep its files waiting."""
 _OPTIONS = {"png": {"ZLEVEL": 6}, "webp": {"QUALITY": 85}, "jpg": {"QUALITY": 88}}
 _DRIVER = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
 
@@ -68,6 +70,8 @@ class Session:
         threshold = self.product.receipt.options.threshold
         self.polygons = None if POLYGONS in missing else PolygonIndex(at / POLYGONS, threshold)
         self.review = None if POLYGONS in missing else ReviewStore(at)
+        self.shown = threading.Event()
+        """Set once a page has begun to ask."""
         self._tile = functools.lru_cache(_TILES)(self._make_tile)
 
     def begin(self) -> None:
@@ -75,6 +79,7 @@ class Session:
         threading.Thread(target=self._begin, name="terradelta-view-begin", daemon=True).start()
 
     def _begin(self) -> None:
+        self.shown.wait(_HEAD_START_S)
         importlib.import_module("rio_tiler.reader")
         self.dates.prepare()
         self.dates.compare()
