@@ -125,8 +125,9 @@ def _origin() -> Path | None:
     with contextlib.suppress(PackageNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         url = urllib.parse.urlsplit(json.loads(distribution("terradelta").read_text("direct_url.json") or "")["url"])
         found += [Path(urllib.parse.unquote(url.path))] if url.scheme == "file" else []
+    sources = [each for each in found if (each / "constraints.txt").is_file()]
     wheels = [each for each in found if each.suffix == ".whl" and each.is_file()]
-    return next((each for each in found if (each / "constraints.txt").is_file()), *wheels[:1] or [None])
+    return next(iter(sources + wheels), None)
 
 
 class LeftOutWarning(UserWarning):
