@@ -2,12 +2,12 @@
 
     python benchmarks/false_alarms.py FOLDER... -o docs/receipts/false_alarms.csv
 
-Each FOLDER holds images of one kind. Windows of 128 x 128 pixels without nodata are taken from its images, spread evenly
-over them; each is paired with itself under each disturbance (those of ``terradelta evaluate --robustness``) and sensor
-noise of 1 % on both. Written, for each folder and for all: how many windows there were, in how many of them the method
-says that something changed, that share with its 95 % interval (Wilson, Probable inference, J. Am. Stat. Assoc. 22(158),
-1927), and the mean share of pixels that it marks. Windows of one image are not independent places; the interval says
-what chance alone would do if they were.
+Each FOLDER holds images of one kind. Windows of 128 x 128 pixels without nodata are taken from its images, spread
+evenly over them; each is paired with itself under each disturbance (those of ``terradelta evaluate --robustness``) and
+sensor noise of 1 % on both. Written, for each folder and for all: how many windows there were, in how many of them the
+method says that something changed, that share with its 95 % interval (Wilson, Probable inference, J. Am. Stat. Assoc.
+22(158), 1927), and the mean share of pixels that it marks. Windows of one image are not independent places; the
+interval says what chance alone would do if they were.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import math
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ SIDE = 128
 NOISE = next(kind for kind in KINDS if kind.name == "noise")
 LEVELS = {"noise": (1, 4), "brightness": (1.25,), "contrast": (0.75,), "haze": (25,), "colour cast": (20,)}
 LEVELS |= {"misregistration": (0.5, 1), "blur": (1,), "jpeg": (70, 30)}
+UNITS = {kind.name: kind.unit for kind in KINDS}
 COLUMNS = ("images", "disturbance", "level", "method", "windows", "alarms", "rate", "low", "high", "marked")
 
 
@@ -112,11 +113,22 @@ def table(shares: dict[tuple[str, str, float, str], list[float]]) -> list[dict[s
     return rows
 
 
+def markdown(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    """The rows of all folders together as a table of docs/evaluation.md: a share, its interval, in percent."""
+    cells: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row["images"] == "all":
+            rate, low, high = (100 * float(str(row[name])) for name in ("rate", "low", "high"))
+            label = f"{row['disturbance']} {float(str(row['level'])):g} {UNITS[str(row['disturbance'])]}".strip()
+            cells[label].append(f"{rate:.0f} ({low:.0f} to {high:.0f})")
+    return [f"| {' | '.join([label, *found])} |" for label, found in cells.items()]
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--windows", type=int, default=16, help="at most so many of each folder")
+    parser.add_argument("--windows", type=int, default=10, help="at most so many of each folder")
     parser.add_argument("-o", "--out", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -126,11 +138,12 @@ def main() -> None:
             for *found, share in marks(values, key):
                 shares[folder.name, *found].append(share)
             print(folder.name, key, flush=True)
-        if arguments.out:
-            with arguments.out.open("w", newline="") as target:
-                writer = csv.DictWriter(target, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(table(shares))
+            if arguments.out:
+                with arguments.out.open("w", newline="") as target:
+                    writer = csv.DictWriter(target, COLUMNS, lineterminator="\n")
+                    writer.writeheader()
+                    writer.writerows(table(shares))
+    print(*markdown(table(shares)), sep="\n")
 
 
 if __name__ == "__main__":

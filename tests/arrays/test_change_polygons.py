@@ -31,6 +31,7 @@ def test_polygons_are_those_of_the_geopackage(tmp_path, files, least):
     assert len(found) == (2 if least == 0 else 1)
     assert list(found.columns[:-1]) == list(expected.columns[:6])
     assert found.crs == expected.crs
+    assert str(found.crs) == "EPSG:32614"
     key = "area_m2"
     one, other = (table.sort_values(key).reset_index(drop=True) for table in (found, expected))
     assert one.geometry.geom_equals(other.geometry).all()

@@ -11,9 +11,13 @@ import rasterio
 import rasterio.shutil
 import rasterio.warp
 from affine import Affine
+from PIL import Image
 from rasterio.vrt import WarpedVRT
 
+from terradelta.area.measure import draw
 from terradelta.card import CARD_KEY, ModelCard
+from terradelta.mapping.run import map_change
+from terradelta.predict.classical import load_method
 
 from .mutate import mutate_bytes, mutate_text
 
@@ -71,6 +75,8 @@ class Samples:
         _stac(folder / "item.json")
         lines = ("before,after,name,aoi,threshold", "plain.tif,after.tif,one,area.geojson,0.5", "lzw.tif,big.tif,two,,")
         (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
+        _product(folder)
+        _data(folder / "data" / "test")
         self._makers: dict[str, Callable[[random.Random], Case]] = {
             "tiff": self._of_tiff,
             "vrt": self._of_vrt,
@@ -113,6 +119,33 @@ class Samples:
     def _of_csv(self, draw: random.Random) -> Case:
         whole = (self.folder / "pairs.csv").read_text()
         return Case("fuzz.csv", mutate_text(whole, draw), ("map", "--pairs", "{file}", "--method", "cva"))
+
+
+def _product(folder: Path) -> None:
+    """``product``, a map in which a square changed, and ``labelled.csv``, samples of it."""
+    before = np.random.default_rng(0).integers(60, 90, (3, SIDE, SIDE)).astype(np.uint8)
+    after = before.copy()
+    after[:, 10:30, 15:40] += 120
+    pair = [folder / f"{name}_of_product.tif" for name in ("before", "after")]
+    profile = {"driver": "GTiff", "count": 3, "height": SIDE, "width": SIDE, "dtype": "uint8"}
+    for path, values in zip(pair, (before, after), strict=True):
+        with rasterio.open(path, "w", crs="EPSG:32614", transform=PLACE, **profile) as file:
+            file.write(values)
+    map_change(*pair, folder / "product", load_method("cva"))
+    draw(folder / "product", 20, folder / "labelled.csv", seed=0)
+    head, *lines = (folder / "labelled.csv").read_text().splitlines()
+    (folder / "labelled.csv").write_text("\n".join([head, *(f"{line}{k % 2}" for k, line in enumerate(lines))]))
+
+
+def _data(split: Path) -> None:
+    """Two labelled pairs."""
+    rng = np.random.default_rng(0)
+    for part in ("A", "B", "label"):
+        (split / part).mkdir(parents=True)
+        for name in "ab":
+            shape = (40, 40) if part == "label" else (40, 40, 3)
+            values = rng.integers(0, 2 if part == "label" else 255, shape) * (255 if part == "label" else 1)
+            Image.fromarray(values.astype(np.uint8)).save(split / part / f"{name}.png")
 
 
 def _method(before: str, after: str) -> tuple[str, ...]:

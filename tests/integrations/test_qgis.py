@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import rioxarray
 from affine import Affine
+
+import terradelta as td
 
 pytestmark = pytest.mark.slow
 
@@ -137,23 +141,69 @@ def test_the_project_opens_also_where_it_was_moved_to(found: dict[str, Any], wor
     assert blue > 100
 
 
-def test_qgis_process_runs_it(qgis_python: str, work: Path) -> None:
+@pytest.fixture(scope="module")
+def qgis_process(qgis_python: str, work: Path) -> Callable[..., str]:
+    """Calls the program with some arguments, the plugin enabled; gives what it printed."""
     program = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
     if program is None:
         pytest.skip("no qgis_process here")
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
-            [program, *arguments], env=environment(work), capture_output=True, text=True, check=False, timeout=600
+            [program, *arguments], env=environment(work), capture_output=True, text=True, check=False, timeout=900
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     run("plugins", "enable", "terradelta_qgis")
-    listed = run("list")
+    return run
+
+
+def test_qgis_process_runs_it(qgis_process: Callable[..., str], work: Path) -> None:
+    listed = qgis_process("list")
     for name in ("mapchange", "mapbymethod", "changedarea", "drawsamples"):
         assert f"terradelta:{name}" in listed
     images = [f"--{key}={work / 'in é' / name}" for key, name in (("BEFORE", "before.tif"), ("AFTER", "after.tif"))]
-    made = json.loads(run("--json", "run", "terradelta:mapbymethod", *images, f"--OUTPUT={work / 'by_process'}"))
+    made = json.loads(
+        qgis_process("--json", "run", "terradelta:mapbymethod", *images, f"--OUTPUT={work / 'by_process'}")
+    )
     assert made["results"]["CHANGED_FRACTION"] > 0
     assert (work / "by_process" / "change.gpkg").is_file()
+
+
+@pytest.mark.filterwarnings("ignore::terradelta.errors.DoubtWarning")
+@pytest.mark.parametrize(
+    ("algorithm", "parameters", "options"),
+    [("mapchange", ["ANYWAY=true"], {"anyway": True}), ("mapbymethod", ["METHOD=0"], {"method": "irmad"})],
+)
+def test_the_naip_pair_gives_the_same_numbers_through_every_door(
+    qgis_process: Callable[..., str], work: Path, shared_data: Path, tmp_path: Path, algorithm, parameters, options
+) -> None:
+    """QGIS, the command line, paths, xarray and dask; the second date lies a metre off the first, so it is warped."""
+    files = {}
+    for key, name in (("before", "naip_2009-08-18.tif"), ("after", "naip_2020-08-31.tif")):
+        whole = rioxarray.open_rasterio(shared_data / "geo_pairs" / "naip_nd" / name)
+        files[key] = tmp_path / f"{key}.tif"
+        whole.isel(y=slice(200, 420), x=slice(200, 460)).rio.to_raster(files[key])
+    images = [f"--{key.upper()}={path}" for key, path in files.items()]
+    given = [f"--{each}" for each in parameters]
+    qgis_process("run", f"terradelta:{algorithm}", *images, *given, f"--OUTPUT={tmp_path / 'qgis'}")
+    words = [f"--{key}" if value is True else f"--{key}={value}" for key, value in options.items()]
+    command = [work / "terradelta", "map", *files.values(), "-o", tmp_path / "cli", *words]
+    subprocess.run(command, check=True, capture_output=True)
+    doors = {name: _rasters(tmp_path / name) for name in ("qgis", "cli")}
+    for door in ("paths", "xarray", "dask"):
+        chunks = {"y": 130, "x": 70} if door == "dask" else None
+        dates = [path if door == "paths" else rioxarray.open_rasterio(path, chunks=chunks) for path in files.values()]
+        found = td.detect_change(*dates, **options)
+        doors[door] = found.change.values, found.probability.values
+    assert np.unique(doors["cli"][1]).size > 20
+    for name, rasters in doors.items():
+        for one, other in zip(rasters, doors["cli"], strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+def _rasters(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Change and probability of a map."""
+    with rasterio.open(folder / "change.tif") as change, rasterio.open(folder / "probability.tif") as probability:
+        return change.read(1), probability.read(1)

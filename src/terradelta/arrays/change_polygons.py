@@ -90,7 +90,9 @@ def change_polygons(
         for i, (name, kind) in enumerate(evidence.fields.items()):
             columns[name] = np.array([row[i] for row in rows], np.float64 if kind is float else object)
     shapes = np.array([polygon.geometry for polygon in found], object)
-    return geopandas.GeoDataFrame(columns, geometry=shapes, crs=None if grid.crs is None else grid.crs.to_wkt())
+    known = None if grid.crs is None else grid.crs.to_authority()  # EPSG:32614 rather than a page of WKT
+    crs = ":".join(known) if known else None if grid.crs is None else grid.crs.to_wkt()
+    return geopandas.GeoDataFrame(columns, geometry=shapes, crs=crs)
 
 
 @contextlib.contextmanager
