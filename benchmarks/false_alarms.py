@@ -102,8 +102,8 @@ def wilson(hits: int, of: int, z: float = 1.959964) -> tuple[float, float]:
 def table(shares: dict[tuple[str, str, float, str], list[float]]) -> list[dict[str, object]]:
     """A row for each folder, disturbance and method, and those of all folders together."""
     together: dict[tuple[str, str, float, str], list[float]] = defaultdict(list)
-    for (_, *key), values in shares.items():
-        together["all", *key] += values
+    for (_, disturbance, level, method), values in shares.items():
+        together["all", disturbance, level, method] += values
     rows = []
     for key, values in {**shares, **together}.items():
         alarms = sum(share > 0 for share in values)
