@@ -6,6 +6,7 @@ goes through the real command line in a process of its own; its seed is in the t
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -67,9 +68,7 @@ def samples(tmp_path_factory) -> Samples:
 
 def attempt(runner: Runner, samples: Samples, case: Case, folder: Path) -> tuple[dict[str, object], str]:
     """Run a case in an empty folder with the samples beside it; gives the answer, and what is wrong with it."""
-    folder.mkdir()
-    for path in samples.folder.iterdir():
-        (folder / path.name).hardlink_to(path)
+    shutil.copytree(samples.folder, folder, copy_function=os.link)
     (folder / case.name).write_bytes(case.content)
     arguments = [part.replace("{file}", case.name) for part in case.arguments]
     answer = runner.run([*arguments, "-o", "out"], folder)
