@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,18 @@ def run(command: list[str | Path]) -> Cost:
     return Cost(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
+def scenes(cache: Path, side: int) -> tuple[Path, Path, Path]:
+    """Both dates and their stack, made in a process of its own: a child's peak begins with its parent's memory."""
+    with ProcessPoolExecutor(1) as pool:
+        before, after = pool.submit(write_scenes, cache, side).result()
+        return before, after, pool.submit(stack, before, after).result()
+
+
 def commands(cache: Path, side: int) -> dict[str, list[str | Path]]:
     """What each contender runs."""
-    before, after = write_scenes(cache, side)
+    before, after, stacked = scenes(cache, side)
     out = cache / f"out_{side}"
-    ours = [sys.executable, "-m", "terradelta", "map", before, after]
+    ours: list[str | Path] = [sys.executable, "-m", "terradelta", "map", before, after]
     able = {name: options for name, options in OURS.items() if "bf16" not in options or cpu_has_bf16()}
     return {
         **{name: [*ours, *options, "-o", free(out, f"_{name.replace(' ', '_')}")] for name, options in able.items()},
@@ -122,7 +130,7 @@ def commands(cache: Path, side: int) -> dict[str, list[str | Path]]:
             free(out, "_torchgeo.tif"),
         ],
         "geoai": [
-            *(python_of(cache / "geoai"), SCRIPTS / "geoai_scene.py", stack(before, after)),
+            *(python_of(cache / "geoai"), SCRIPTS / "geoai_scene.py", stacked),
             free(out, "_geoai.tif"),
         ],
     }
