@@ -4,66 +4,22 @@ Never a traceback, a hang, a crash of the interpreter, or a product under its fi
 goes through the real command line in a process of its own; its seed is in the test's name.
 """
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from .runner import SECONDS, Runner
 from .samples import Case, Samples
 
 pytest.importorskip("onnx")
-SECONDS = 600.0
-"""After which a run hangs; it takes half a second, but next to other work much longer."""
-SERVER = Path(__file__).with_name("server.py")
 PRODUCTS = {
     "change.qml",
     *("change.gpkg", "change.tif", "change.tif.aux.xml", "probability.qml", "probability.tif", "receipt.json"),
     *("item.json", "report.html", "thumbnail.jpg"),
 }
-
-
-class Runner:
-    """Gives jobs to the server, and starts it again should it die."""
-
-    def __init__(self) -> None:
-        self._server: subprocess.Popen[str] | None = None
-
-    def run(self, arguments: list[str], folder: Path, seconds: float = SECONDS, code: str = "") -> dict[str, object]:
-        if self._server is None or self._server.poll() is not None:
-            self.close()
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-            self._server = subprocess.Popen(
-                [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-            )
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        job = {"arguments": arguments, "folder": str(folder), "seconds": seconds, "code": code}
-        self._server.stdin.write(json.dumps(job) + "\n")
-        self._server.stdin.flush()
-        answer: dict[str, object] = json.loads(self._server.stdout.readline())
-        return answer
-
-    def close(self) -> None:
-        if self._server is not None:
-            self._server.communicate()
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    made = Runner()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory) -> Samples:
-    return Samples(tmp_path_factory.mktemp("samples"))
 
 
 def attempt(runner: Runner, samples: Samples, case: Case, folder: Path) -> tuple[dict[str, object], str]:

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,25 +14,14 @@ import pytest
 from terradelta.strangers import printable
 
 from .hostile import KINDS, hostile
+from .runner import Runner
 from .samples import Samples
-from .test_fuzz import PRODUCTS, Runner
+from .test_fuzz import PRODUCTS
 
 pytest.importorskip("onnx")
 SECONDS = 300.0
 MEMORY_BYTES = 2 * 2**30
 TEXTS = (".json", ".html", ".qml", ".qgs", ".csv", ".geojson", ".xml")
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    made = Runner()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory) -> Samples:
-    return Samples(tmp_path_factory.mktemp("samples"))
 
 
 def complete(arguments: tuple[str, ...]) -> list[str]:
