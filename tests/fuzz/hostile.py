@@ -220,7 +220,7 @@ def _values(folder: Path, draw: random.Random) -> Arguments:
         values[draw.choice((slice(None), slice(0, 1))), rows, cols] = draw.choice(found)
     if draw.random() < 0.4:
         values[...] = draw.choice(found)
-    nodata = draw.choice((None, None, 0, found[0]))
+    nodata = draw.choice((None, None, 0, found[-1]))
     _written(folder / "h.tif", values, nodata=nodata)
     return _pair("h.tif", draw)
 

@@ -8,6 +8,7 @@ from rasterio.crs import CRS
 
 from terradelta.geo.grid import Grid
 from terradelta.products.qgis_project import ProjectImage, qgis_project
+from terradelta.strangers import printable
 
 UTM = CRS.from_epsg(32614)
 GRID = Grid(UTM, Affine(0.5, 0, 600000, 0, -0.5, 3400000), (100, 200))
@@ -53,6 +54,21 @@ def test_names_are_no_markup(name: str) -> None:
     tree = ElementTree.fromstring(qgis_project(name, [image(name, f"../{name}")], GRID))
     assert tree.findtext("title") == tree.get("projectname") == name
     assert tree.findall("projectlayers/maplayer")[-1].findtext("datasource") == f"../{name}"
+
+
+@pytest.mark.parametrize("name", ["\x7f\x9b31m.tif", "\u202efit\ufeff.tif", "a\tb\r\n.tif"])
+def test_odd_names_lead_to_their_file_but_are_shown_as_escapes(name: str) -> None:
+    text = qgis_project(name, [image(name, f"../{name}")], GRID)
+    assert printable(text) == text
+    (*_, layer) = ElementTree.fromstring(text).findall("projectlayers/maplayer")
+    assert layer.findtext("datasource") == f"../{name}"
+    assert layer.findtext("layername") == printable(name)
+
+
+def test_a_name_that_xml_cannot_say_keeps_the_project_whole() -> None:
+    text = qgis_project("a\x1b.tif", [image("a\x1b.tif", "../a\x1b\udc80.tif")], GRID)
+    tree = ElementTree.fromstring(text)
+    assert tree.findall("projectlayers/maplayer")[-1].findtext("datasource") == "../a\\x1b\\udc80.tif"
 
 
 def test_without_a_place_there_is_no_crs() -> None:

@@ -549,3 +549,15 @@ def test_more_bands_than_any_sensor_has_are_refused(tmp_path):
     with pytest.raises(RasterError, match="has 1,025 bands; at most 1,024 are compared: extract some with gdal_trans"):
         read_source(path)
     assert len(read_source(write(tmp_path / "b.tif", np.ones((1024, 2, 2), "uint8"))).bands) == 1024
+
+
+def test_blocks_that_no_cache_holds_are_refused(tmp_path):
+    side = 16384
+    shape = {"width": 2 * side, "height": 2 * side, "count": 1, "blockxsize": side, "blockysize": side, "tiled": True}
+    shape |= {"crs": "EPSG:32614", "transform": Affine(5, 0, X0, 0, -5, Y0)}
+    for name, dtype in (("a.tif", "float32"), ("b.tif", "uint8")):
+        with rasterio.open(tmp_path / name, "w", "GTiff", dtype=dtype, SPARSE_OK=True, **shape):
+            pass
+    with pytest.raises(RasterError, match="blocks of 16384 x 16384 pixels, each of which takes 1,074 MB .* TILED=YES"):
+        read_source(tmp_path / "a.tif")
+    assert read_source(tmp_path / "b.tif").block == (side, side)

@@ -2,11 +2,11 @@
 
 import math
 import re
-from unicodedata import category
 
 from markupsafe import Markup, escape
 
 from terradelta.receipt import finite
+from terradelta.strangers import printable
 
 __all__ = [
     "area",
@@ -27,14 +27,11 @@ _MISSING = "–"
 _OPTION = re.compile(r"(?<!\S)\(?--[a-z-]+\)?")
 
 
-_CONTROL = {code: f"\\x{code:02x}" for code in range(256) if category(chr(code)) == "Cc" and chr(code) not in "\t\n"}
-
-
 def shown(value: object) -> object:
-    """What a page shows of a value: a dash for None, control characters by their number; markup as it is."""
+    """What a page shows of a value: a dash for None, text as `printable` makes it; markup as it is."""
     if value is None:
         return _MISSING
-    return value if hasattr(value, "__html__") else str(value).translate(_CONTROL)
+    return value if hasattr(value, "__html__") else printable(str(value))
 
 
 def sentence(value: object) -> Markup:

@@ -14,6 +14,7 @@ from rasterio.transform import array_bounds
 from terradelta.geo.grid import Grid
 from terradelta.products.evidence_style import CHANGE_PIPE, POLYGON_RENDERER, PROBABILITY_PIPE
 from terradelta.products.gpkg import LAYER
+from terradelta.strangers import printable
 
 __all__ = ["PROJECT", "ProjectImage", "qgis_project"]
 
@@ -54,11 +55,11 @@ def qgis_project(title: str, images: Sequence[ProjectImage], grid: Grid) -> str:
     extent = "".join(f"<{k}>{v!r}</{k}>" for k, v in (("xmin", west), ("ymin", south), ("xmax", east), ("ymax", north)))
     tree = "".join(layer.node for layer in layers)
     return f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
-<qgis version="3.22.0" projectname={quoteattr(title)}>
-  <title>{escape(title)}</title>
+<qgis version="3.22.0" projectname={_attribute(title)}>
+  <title>{escape(printable(title))}</title>
   <projectCrs>{crs}</projectCrs>
   <layer-tree-group>
-    <layer-tree-group name={quoteattr(title)} checked="Qt::Checked" expanded="1">{tree}</layer-tree-group>
+    <layer-tree-group name={_attribute(title)} checked="Qt::Checked" expanded="1">{tree}</layer-tree-group>
   </layer-tree-group>
   <mapcanvas name="theMapCanvas">
     <units>{_units(grid.crs)}</units>
@@ -100,14 +101,15 @@ _ALWAYS = 'autoRefreshEnabled="0" hasScaleBasedVisibilityFlag="0"'
 def _layer(name: str, title: str, source: str, srs: str, kind: tuple[str, str, str, bool]) -> _Layer:
     provider, head, drawn, shown = kind
     key = f"terradelta_{name}"
+    place = "".join(_reference(letter) for letter in source)
     node = (
-        f'<layer-tree-layer id="{key}" name={quoteattr(title)} source={quoteattr(source)} providerKey="{provider}" '
+        f'<layer-tree-layer id="{key}" name={_attribute(title)} source="{place}" providerKey="{provider}" '
         f'checked="Qt::{"Checked" if shown else "Unchecked"}" expanded="{int(shown)}"/>'
     )
     xml = f"""    {head}
       <id>{key}</id>
-      <datasource>{escape(source)}</datasource>
-      <layername>{escape(title)}</layername>
+      <datasource>{place}</datasource>
+      <layername>{escape(printable(title))}</layername>
       <provider encoding="UTF-8">{provider}</provider>
       <srs>{srs}</srs>
       {drawn}
@@ -116,13 +118,27 @@ def _layer(name: str, title: str, source: str, srs: str, kind: tuple[str, str, s
     return _Layer(node, xml)
 
 
+def _attribute(text: str) -> str:
+    return quoteattr(printable(text))
+
+
+def _reference(letter: str) -> str:
+    """A letter of a path: what is not printable by its number where XML allows that, so that QGIS opens that very file.
+
+    XML has no way to say a control character below the space; QGIS will say that there is no such file.
+    """
+    if letter in "\t\n\r\"" or (letter >= " " and not "\ud800" <= letter <= "\udfff" and printable(letter) != letter):
+        return f"&#{ord(letter)};"
+    return escape(printable(letter))
+
+
 def _srs(crs: CRS | None) -> str:
     """A CRS by its text; nothing for pixels without a place."""
     if crs is None:
         return '<spatialrefsys nativeFormat="Wkt"><wkt></wkt></spatialrefsys>'
     code = crs.to_authority()
-    authid = "" if code is None else f"<authid>{escape(':'.join(code))}</authid>"
-    return f'<spatialrefsys nativeFormat="Wkt"><wkt>{escape(crs.to_wkt())}</wkt>{authid}</spatialrefsys>'
+    authid = "" if code is None else f"<authid>{escape(printable(':'.join(code)))}</authid>"
+    return f'<spatialrefsys nativeFormat="Wkt"><wkt>{escape(printable(crs.to_wkt()))}</wkt>{authid}</spatialrefsys>'
 
 
 def _units(crs: CRS | None) -> str:

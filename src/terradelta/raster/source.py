@@ -53,6 +53,8 @@ _ALPHA_WINDOW, _ALPHA_PLACES, _ALPHA_SHARE = 256, (0.0, 0.5, 1.0), 0.05
 """Windows of an alpha band that are looked at, pixels and places; share of its values that may be half transparent."""
 _MOST_BANDS = 1024
 """Imaging spectrometers have about 450; a header may claim 65,535, whose covariance alone would take 34 GB."""
+_MOST_BLOCK_BYTES = 512 << 20
+"""GDAL decodes whole blocks, so one block has to fit its cache, which `terradelta.raster.pair.cache_bytes` bounds."""
 
 _GDAL_TYPES = {
     "uint8": "Byte",
@@ -473,6 +475,13 @@ def _check(dataset: DatasetReader, name: str) -> None:
         raise RasterError(
             f"{name} holds {', '.join(unknown)} values; only integers and real floats can be compared: "
             "convert it first, for complex radar data for example to its amplitude"
+        )
+    block = math.prod(dataset.block_shapes[0]) * max(np.dtype(kind).itemsize for kind in image)
+    if block > _MOST_BLOCK_BYTES:
+        raise RasterError(
+            f"{name} is stored in blocks of {' x '.join(str(side) for side in dataset.block_shapes[0])} pixels, each of "
+            f"which takes {block / 1e6:,.0f} MB of memory to read; at most {_MOST_BLOCK_BYTES / 1e6:,.0f} MB are "
+            f"allowed: write it in tiles first, with gdal_translate -co TILED=YES"
         )
 
 
