@@ -109,6 +109,9 @@ def test_regions_in_another_crs_and_without_names(change, tmp_path):
         path.write_text(shapely.to_geojson(shapely.Point(1, 2)))
         with pytest.raises(InputError, match="holds no polygon; give a layer of polygons"):
             read_regions(path, raster.grid)
+        (tmp_path / "table.csv").write_text("name,value\na,1\nb,2\n")
+        with pytest.raises(InputError, match="holds no polygon; give a layer of polygons"):
+            read_regions(tmp_path / "table.csv", raster.grid)
         with pytest.raises(InputError, match="cannot be read as polygons"):
             read_regions(tmp_path / "none.gpkg", raster.grid)
 

@@ -503,8 +503,7 @@ def _pipes(folder: Path, draw: random.Random) -> Arguments:
     else:
         (folder / one).symlink_to(one if what == "loop" else "/dev/zero")
     model = ("map", "plain.tif", "after.tif", "--model", one)
-    product = ("area", "product", "--samples", one)
-    places = [_pair(one, draw), model, ("map", "plain.tif", "after.tif", "--method", "cva", "--aoi", one), product]
+    places = [_pair(one, draw), model, ("map", "plain.tif", "after.tif", "--method", "cva", "--aoi", one)]
     places += [
         ("area", "product", "--regions", one),
         ("evaluate", one, "--data", "data"),
@@ -518,7 +517,9 @@ def _pipes(folder: Path, draw: random.Random) -> Arguments:
     ]
     places += [("evaluate", "tiny.onnx", "--data", "data", "--against", one)]
     if what != "pipe":  # a table may come from a pipe
-        places.append(("map", "--pairs", one, "--method", "cva"))
+        places += [("map", "--pairs", one, "--method", "cva"), ("area", "product", "--samples", one)]
+    elif not one.endswith(".csv"):
+        places.append(("area", "product", "--samples", one))
     return draw.choice(places)
 
 

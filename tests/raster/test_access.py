@@ -170,3 +170,14 @@ def test_vector_files_in_folders_that_look_like_archives(tmp_path, folder):
     assert shapely.from_wkb(shapes)[0].equals(polygon.geometry)
     with pytest.raises(RasterError, match=r"may hold neither '!' nor ';'; rename it"), vector_name("a!b.gpkg"):
         pass
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_vector_file_that_may_never_end_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.geojson"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(RasterError, match=r"a\.geojson is no ordinary file"), vector_name(path):
+        pass

@@ -258,6 +258,7 @@ def test_a_local_item_leads_nowhere_unless_allowed(tmp_path, file_server):
         (["visual"], "has 3 bands in the asset 'visual': name them visual:1 to visual:3"),
         (["visual:4"], "the file of asset 'visual' has no band 4"),
         (["nothing:1"], "has no band 'nothing:1'"),
+        ([], r"no band of .* is chosen; name at least one of the assets"),
     ],
 )
 def test_bands_that_cannot_be_chosen(tmp_path, names, words):

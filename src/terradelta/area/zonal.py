@@ -125,7 +125,9 @@ def read_regions(path: Path, grid: Grid) -> list[Region]:
         GridError: if the polygons have no place on the grid.
     """
     meta, shapes, fields = read_layer(path, "polygons", "a GeoPackage, GeoJSON or Shapefile")
-    geometries = shapely.from_wkb(shapes) if shapes is not None else np.array([], object)
+    if shapes is None:  # a table
+        raise InputError(f"{path} holds no polygon; give a layer of polygons")
+    geometries = shapely.from_wkb(shapes)
     names = _names(list(meta["fields"]), fields, len(geometries))
     regions = [
         Region(name, _placed(geometry, meta["crs"], grid))

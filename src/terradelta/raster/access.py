@@ -124,9 +124,11 @@ def vector_name(path: str | Path) -> Iterator[str]:
     It splits names at ``!`` and drops what follows ``;``, as in URIs of archives; folders with such names get a link.
 
     Raises:
-        RasterError: if the file's own name has one of them.
+        RasterError: if the file's own name has one of them, or it is a pipe or a device, which may never end.
     """
     folder, name = os.path.split(os.path.abspath(path))
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise RasterError(f"{path} is no ordinary file; copy what it gives to one")
     if any(mark in name for mark in _URI_MARKS):
         raise RasterError(f"{path}: a vector file's name may hold neither '!' nor ';'; rename it")
     if not any(mark in folder for mark in _URI_MARKS):

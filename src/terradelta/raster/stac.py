@@ -193,6 +193,8 @@ def _choose(item: _Item, names: Sequence[int | str] | None) -> list[tuple[str, _
         if len(data) != 1:
             raise BandError(f"{item.path} has many assets; name the bands to compare with --bands: {_listing(item)}")
         return [(band.name or f"{data[0].key}:{i}", data[0], i) for i, band in enumerate(data[0].bands, 1)]
+    if not names:
+        raise BandError(f"no band of {item.path} is chosen; name at least one of {_listing(item)}")
     numbers = [name for name in names if not isinstance(name, str)]
     if numbers:
         raise BandError(f"{item.path} is a STAC item, whose bands have names but no numbers; give {_listing(item)}")
