@@ -476,12 +476,13 @@ def _check(dataset: DatasetReader, name: str) -> None:
             f"{name} holds {', '.join(unknown)} values; only integers and real floats can be compared: "
             "convert it first, for complex radar data for example to its amplitude"
         )
-    block = math.prod(dataset.block_shapes[0]) * max(np.dtype(kind).itemsize for kind in image)
+    rows, cols = dataset.block_shapes[0]
+    block = rows * cols * max(np.dtype(kind).itemsize for kind in image)
     if block > _MOST_BLOCK_BYTES:
         raise RasterError(
-            f"{name} is stored in blocks of {' x '.join(str(side) for side in dataset.block_shapes[0])} pixels, each of "
-            f"which takes {block / 1e6:,.0f} MB of memory to read; at most {_MOST_BLOCK_BYTES / 1e6:,.0f} MB are "
-            f"allowed: write it in tiles first, with gdal_translate -co TILED=YES"
+            f"{name} is stored in blocks of {rows} x {cols} pixels, each of which takes {block / 1e6:,.0f} MB of memory "
+            f"to read; at most {_MOST_BLOCK_BYTES / 1e6:,.0f} MB are allowed: write it in tiles first, with "
+            "gdal_translate -co TILED=YES"
         )
 
 
