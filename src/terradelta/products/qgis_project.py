@@ -127,7 +127,7 @@ def _reference(letter: str) -> str:
 
     XML has no way to say a control character below the space; QGIS will say that there is no such file.
     """
-    if letter in "\t\n\r\"" or (letter >= " " and not "\ud800" <= letter <= "\udfff" and printable(letter) != letter):
+    if letter in '\t\n\r"' or (letter >= " " and not "\ud800" <= letter <= "\udfff" and printable(letter) != letter):
         return f"&#{ord(letter)};"
     return escape(printable(letter))
 

@@ -480,8 +480,8 @@ def _check(dataset: DatasetReader, name: str) -> None:
     block = rows * cols * max(np.dtype(kind).itemsize for kind in image)
     if block > _MOST_BLOCK_BYTES:
         raise RasterError(
-            f"{name} is stored in blocks of {rows} x {cols} pixels, each of which takes {block / 1e6:,.0f} MB of memory "
-            f"to read; at most {_MOST_BLOCK_BYTES / 1e6:,.0f} MB are allowed: write it in tiles first, with "
+            f"{name} is stored in blocks of {rows} x {cols} pixels, each of which takes {block / 1e6:,.0f} MB of "
+            f"memory to read; at most {_MOST_BLOCK_BYTES / 1e6:,.0f} MB are allowed: write it in tiles first, with "
             "gdal_translate -co TILED=YES"
         )
 
