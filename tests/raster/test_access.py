@@ -173,7 +173,7 @@ def test_vector_files_in_folders_that_look_like_archives(tmp_path, folder):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_a_vector_file_that_may_never_end_is_refused(tmp_path: Path, kind: str) -> None:
+def test_files_that_may_never_end_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.geojson"
     if kind == "pipe":
         os.mkfifo(path)
@@ -181,3 +181,5 @@ def test_a_vector_file_that_may_never_end_is_refused(tmp_path: Path, kind: str) 
         path.symlink_to("/dev/zero")
     with pytest.raises(RasterError, match=r"a\.geojson is no ordinary file"), vector_name(path):
         pass
+    with pytest.raises(RasterError, match=r"a\.geojson is no ordinary file"):
+        open_image(str(path), ("GTiff",))

@@ -1,6 +1,7 @@
 """Receipts to JSON and back: nothing is lost, nothing is guessed, and what does not fit is named."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +222,9 @@ def test_a_file_too_large_to_be_one_is_not_read(tmp_path: Path):
         stream.truncate(256 * 2**20 + 1)
     with pytest.raises(InputError, match="it is larger than 256 MiB"):
         read_receipt(AreaReceipt, path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "receipt.json")
+    with pytest.raises(InputError, match="it is no ordinary file"):
+        read_receipt(AreaReceipt, tmp_path / "receipt.json")

@@ -127,8 +127,7 @@ def vector_name(path: str | Path) -> Iterator[str]:
         RasterError: if the file's own name has one of them, or it is a pipe or a device, which may never end.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        raise RasterError(f"{path} is no ordinary file; copy what it gives to one")
+    _require_ordinary(str(path))
     if any(mark in name for mark in _URI_MARKS):
         raise RasterError(f"{path}: a vector file's name may hold neither '!' nor ';'; rename it")
     if not any(mark in folder for mark in _URI_MARKS):
@@ -138,6 +137,12 @@ def vector_name(path: str | Path) -> Iterator[str]:
         link = os.path.join(links, "folder")
         os.symlink(folder, link)
         yield os.path.join(link, name)
+
+
+def _require_ordinary(name: str) -> None:
+    """Refuse a pipe or a device: GDAL would wait for what may never come. Names that are none of a file pass."""
+    if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        raise RasterError(f"{name} is no ordinary file; copy what it gives to one")
 
 
 def vsi_name(url: str) -> str:
@@ -164,8 +169,10 @@ def open_image(name: str, drivers: Sequence[str]) -> DatasetReader:
         drivers: GDAL's names of formats.
 
     Raises:
+        RasterError: if it is a pipe or a device, which may never end.
         RasterioError, CPLE_BaseError, UnicodeError: see `GDAL_ERRORS`.
     """
+    _require_ordinary(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return DatasetReader(name, driver=list(drivers))

@@ -156,6 +156,8 @@ def read_receipt(kind: type[R], path: Path) -> R:
         InputError: if the file cannot be read, or holds none of this kind and schema.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise _not_one(kind, path, "it is no ordinary file")
         if path.stat().st_size > _MOST_BYTES:
             raise _not_one(kind, path, f"it is larger than {_MOST_BYTES // 2**20} MiB")
         text = path.read_text(encoding="utf-8")
