@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
@@ -80,18 +80,23 @@ def _weights_table(out: Console) -> RenderableType:
 
     short = {name: f" ({alias})" for alias, name in SHORT_NAMES.items()}
     columns = (
-        *(Shown("weights"), Shown("finds", 2, wraps=True), Shown("F1", 1), Shown("on", 4, wraps=True)),
-        *(Shown("licence", 3, wraps=True), Shown("bands", 5), Shown("network", 6)),
+        *(Shown("weights"), Shown("finds", 2, wraps=True), Shown("pixels", 3), Shown("F1", 1)),
+        *(Shown("of", 4, wraps=True), Shown("bands", 5), Shown("network", 6)),
     )
     rows = []
+    licences: dict[str, list[str]] = {}
     for shipped in shipped_models():
         card = card_of(shipped)
         label = shipped + short.get(shipped, "")
         score = card.scores[-1] if card.scores else {}
         f1 = f"{score['metrics']['f1']:.4f}" if score else ""
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
-        rows.append((label, card.finds or "not stated", f1, where, card.licence, ", ".join(card.bands), card.network))
-    return fitted("Weights that ship", columns, rows, out)
+        licences.setdefault(card.licence.partition(":")[0] or "not stated", []).append(shipped)
+        pixels = card.sizes.removesuffix(" per pixel")
+        finds = card.finds or "not stated"
+        rows.append((label, finds, pixels, f1, where, ", ".join(card.bands), card.network))
+    limits = "; ".join(f"{', '.join(names)}: {licence}" for licence, names in licences.items())
+    return Group(fitted("Weights that ship", columns, rows, out), Text(f"Licence of {limits}."))
 
 
 def _methods_table(out: Console) -> RenderableType:
