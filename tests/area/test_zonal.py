@@ -59,6 +59,12 @@ def test_pixels_have_the_area_of_the_geodesic_polygon(name):
         assert found == pytest.approx(oracle, rel=2e-5 if name == "fine" else 1e-6)
 
 
+def test_a_map_that_claims_any_size_takes_bounded_memory():
+    crs, transform = PLACES["fine"]
+    areas, near = (PixelAreas(Grid(rasterio.crs.CRS.from_string(crs), transform, (side, 3))) for side in (10**7, 700))
+    assert areas.on(Tile(0, 0, 2, 3)) == pytest.approx(near.on(Tile(0, 0, 2, 3)), rel=1e-4)
+
+
 def test_degrees_by_the_formula_of_the_zone():
     """The area of a strip of latitude on the ellipsoid, in closed form."""
     crs, transform = PLACES["degrees"]

@@ -4,8 +4,11 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
+from terradelta.cli._base import PrintableConsole
 from terradelta.cli._table import Column, fitted
+from terradelta.strangers import printable
 
 NAMES = ("a_network_with_a_long_name", "a_network_with_a_long_name_int8")
 COLUMNS = (Column("network"), Column("F1", 1), Column("licence", 2, wraps=True), Column("speed", 3))
@@ -44,3 +47,13 @@ def test_no_rows():
     console = Console(file=io.StringIO(), width=80)
     console.print(fitted("Title", COLUMNS, [], console))
     assert "network" in console.file.getvalue()
+
+
+def test_no_cell_reaches_the_terminal_as_a_command():
+    """Titles, cells, texts and nested tables, whoever wrote what they quote."""
+    bad = "a\x1b[31m\u202eb"
+    console = PrintableConsole(file=io.StringIO(), width=200, force_terminal=False)
+    console.print(fitted(bad, (Column("name"),), [(bad,)], console), Text(bad), bad)
+    text = console.file.getvalue()
+    assert printable(text) == text
+    assert text.count("a\\x1b[31m\\u202eb") == 4

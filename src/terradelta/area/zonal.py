@@ -22,7 +22,7 @@ from terradelta.raster.overlap import Area, AreaOfInterest, area_of_interest
 __all__ = ["PixelAreas", "Region", "ZonalAreas", "read_layer", "read_regions", "zonal_areas"]
 
 
-_LATTICE_PX = 256
+_LATTICE_PX, _MOST_POINTS = 256, 512
 _PATCH_M = 2000.0
 """Side of the squares whose area is measured: large enough that the geodesic's rounding does not matter."""
 
@@ -30,8 +30,8 @@ _PATCH_M = 2000.0
 class PixelAreas:
     """Areas of a grid's pixels: m² on the ellipsoid, or 1 for a grid without a CRS.
 
-    The area of a pixel changes smoothly over a grid. It is measured at points some 256 pixels apart, on squares of
-    about 2 km around them, and a cubic spline goes through these.
+    The area of a pixel changes smoothly over a grid. It is measured at points some 256 pixels apart (at most 512
+    along a side), on squares of about 2 km around them, and a cubic spline goes through these.
 
     Raises:
         GridError: if the CRS has no ellipsoid.
@@ -40,7 +40,7 @@ class PixelAreas:
     def __init__(self, grid: Grid) -> None:
         self.unit: Literal["m", "px"] = "px" if grid.crs is None else "m"
         self._grid = grid
-        counts = [max(4, math.ceil(side / _LATTICE_PX) + 1) for side in grid.shape]
+        counts = [min(max(4, math.ceil(side / _LATTICE_PX) + 1), _MOST_POINTS) for side in grid.shape]
         self._axes = [np.linspace(0, side, count) for side, count in zip(grid.shape, counts, strict=True)]
         values = np.ones(counts) if grid.crs is None else self._measure().reshape(counts)
         # Where PROJ knows no place at some points, the others still serve.

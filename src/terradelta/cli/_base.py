@@ -4,14 +4,15 @@ import itertools
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol, TextIO
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -23,6 +24,7 @@ from terradelta.strangers import printable
 __all__ = [
     "DATA_HELP",
     "Device",
+    "PrintableConsole",
     "app",
     "check_new",
     "console",
@@ -39,12 +41,13 @@ __all__ = [
 class PrintableConsole(Console):
     """A console whose lines hold nothing that a terminal acts upon, whoever wrote what they quote."""
 
-    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401  as in the base class
-        """As `Console.print`."""
-        super().print(*(printable(each) if isinstance(each, str) else each for each in objects), **options)
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As `Console.render`: texts, tables and bars all come through it, before their styles become codes."""
+        for each in super().render(renderable, options):
+            yield each if each.control else Segment(printable(each.text), each.style)
 
 
-console = PrintableConsole(stderr=True, highlight=False)
+console = PrintableConsole(stderr=True, highlight=False, emoji=False)
 
 
 class Advance(Protocol):
@@ -187,7 +190,7 @@ def _say_error(message: str) -> None:
 
 
 def _say(kind: str, colour: str, message: str) -> None:
-    console.print(Text.assemble((kind, colour), " ", printable(message)))
+    console.print(Text.assemble((kind, colour), " ", message))
 
 
 @app.callback(invoke_without_command=True)

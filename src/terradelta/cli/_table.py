@@ -8,6 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from terradelta.strangers import printable
+
 __all__ = ["Column", "fitted"]
 
 _EDGES, _BETWEEN = 1, 3
@@ -36,6 +38,7 @@ def fitted(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
         rows: a text for each column.
         console: where it will be shown.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     kept = [k for k, _ in enumerate(columns)]
     widths = {k: _width(column, [row[k] for row in rows]) for k, column in enumerate(columns)}
     while _taken(widths[k] for k in kept) > console.width:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console, RenderableType
 
-from terradelta.cli._base import app, progress, say
+from terradelta.cli._base import PrintableConsole, app, progress, say
 from terradelta.cli._table import Column, fitted
 from terradelta.errors import InputError, needs
 
@@ -50,7 +50,7 @@ def bench(
     protocol = Setup(place, steps, crop, batch, tiles, device)
     entries = _entries(networks, ablation, small)
     made = run_bench(protocol, entries, range(seeds), out, ablation=ablation, progress=progress, announce=say)
-    console = Console()
+    console = PrintableConsole()
     console.print(_short_table(made.table, console))
     failed = [o.entry.label for o in made.outcomes if o.failures]
     if failed:

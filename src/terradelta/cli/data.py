@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from terradelta.cli._base import DATA_HELP, check_new, data_app, progress, say
+from terradelta.cli._base import DATA_HELP, PrintableConsole, check_new, data_app, progress, say
 from terradelta.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def list_archives(name: Annotated[str | None, typer.Argument(help="One archive: 
         for key, archive in ARCHIVES.items():
             counts = " / ".join(f"{archive.pairs[split]:,}" for split in ("train", "val", "test"))
             table.add_row(key, counts, archive.size, archive.licence)
-        Console().print(table)
+        PrintableConsole().print(table)
         return
     if name.lower() not in ARCHIVES:
         raise DataError(f"{name!r} is none of {', '.join(ARCHIVES)}")
@@ -46,7 +45,7 @@ def list_archives(name: Annotated[str | None, typer.Argument(help="One archive: 
     for fact, text in facts.items():
         if text:
             rows.add_row(fact, Text(text))
-    Console().print(rows)
+    PrintableConsole().print(rows)
 
 
 @data_app.command()
@@ -113,7 +112,7 @@ def _print_checkup(checkup: "Checkup") -> None:
         share = "" if found.changed_fraction is None else f"{found.changed_fraction:.2%}"
         moments = (" ".join("–" if x is None else f"{x:.3f}" for x in values) for values in (found.mean, found.std))
         table.add_row(split, f"{found.pairs:,}", f"{found.read:,}", sizes, labels, share, *moments)
-    Console().print(table)
+    PrintableConsole().print(table)
     findings = Table("", "what was found", "where, and what to do", show_lines=True)
     for (severity, kind), group in grouped(checkup.findings).items():
         lines = [finding.message for finding in group[:_NAMED]]
@@ -121,7 +120,7 @@ def _print_checkup(checkup: "Checkup") -> None:
         where = Text("\n".join((*lines, f"What to do: {group[0].cure}.")), overflow="fold")
         findings.add_row(severity.value, Text(f"{kind} ({len(group):,})"), where)
     if checkup.findings:
-        Console().print(findings)
+        PrintableConsole().print(findings)
     counts = vars(receipt.summary).items()
     say(", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts))
 

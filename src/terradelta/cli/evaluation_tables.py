@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import say
+from terradelta.cli._base import PrintableConsole, say
 from terradelta.cli._table import Column, fitted
 
 if TYPE_CHECKING:
@@ -52,13 +51,13 @@ def _scores(receipt: "EvaluationReceipt") -> None:
             table.add_row(f"calibration: {name}", f"{value:.4f}", "")
     for row in receipt.boundary or ():
         table.add_row(f"boundary f1 within {row.tolerance_px:g} px", f"{row.f1:.4f}", "")
-    Console().print(table)
+    PrintableConsole().print(table)
     if receipt.by_size is not None:
         _sizes(receipt.by_size)
 
 
 def _print(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    console = Console()
+    console = PrintableConsole()
     console.print(fitted(title, columns, rows, console))
 
 
@@ -73,7 +72,7 @@ def _sizes(by_size: "SizesRecord") -> None:
         name = f"{row.at_least:g} and more" if row.below is None else f"{row.at_least:g} to {row.below:g}"
         scores = (f"{value:.4f}" for value in (row.f1, row.precision, row.recall))
         table.add_row(name, *scores, str(row.objects.changes), str(row.objects.found))
-    Console().print(table)
+    PrintableConsole().print(table)
 
 
 def _protocols(receipt: "EvaluationReceipt") -> None:
@@ -83,7 +82,7 @@ def _protocols(receipt: "EvaluationReceipt") -> None:
     for name in vars(receipt.metrics):
         scores = (f"{getattr(row.metrics, name):.4f}" for row in rows)
         table.add_row(name, *scores, *(f"{getattr(gap, name):+.4f}" for _, gap in more))
-    Console().print(table)
+    PrintableConsole().print(table)
 
 
 def _sweep(receipt: "EvaluationReceipt") -> None:

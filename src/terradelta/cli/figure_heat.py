@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from terradelta.cli._base import Device, check_new, console, say
+from terradelta.cli._base import Device, PrintableConsole, check_new, console, say
 from terradelta.cli.figure import Names, Width, figure_app, heads_of
 from terradelta.errors import DataError, InputError, ShapeError, needs
 
@@ -73,7 +72,7 @@ def heat(
     heads = heads_of(names, [view.card.name for view in views])
     if out is None:
         for head, view in zip(heads, views, strict=True):
-            Console().print(_table(head, view.layers))
+            PrintableConsole().print(_table(head, view.layers))
         return
     from terradelta.lab.figures.heat import HeatRow, draw_heat
     from terradelta.lab.figures.panels import save_figure

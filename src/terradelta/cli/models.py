@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from terradelta.cli._base import app, check_new, console, say
+from terradelta.cli._base import PrintableConsole, app, check_new, console, say
 from terradelta.cli._table import Column as Shown
 from terradelta.cli._table import fitted
 from terradelta.errors import InputError, cure, needs
@@ -52,7 +52,7 @@ def models(
     if stac:
         _print_item(name)
         return
-    out = Console()
+    out = PrintableConsole()
     if speed:
         _measure(name)
     if name is not None:

@@ -89,6 +89,10 @@ _FOLLOWED = re.compile(rb"<(vrtdataset|gdal_w|wms_|wcs_|wmts|capabilities|mrf_me
 _HEAD_BYTES = 1024
 _BESIDE = (".ovr", ".msk", ".msk.ovr", ".ovr.ovr")
 _URI_MARKS = "!;"
+_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2} | dict.fromkeys(("uint32", "int32", "float32"), 4)
+_BYTES |= dict.fromkeys(("uint64", "int64", "float64", "complex64"), 8)
+_MOST_BLOCK_BYTES = 512 << 20
+"""GDAL decodes whole blocks, so one block has to fit its cache, which `terradelta.raster.pair.cache_bytes` bounds."""
 _AUX_BYTES = 64 * 2**20
 _ADDED = (".aux.xml", ".hdr", ".prj", ".ovr", ".msk", ".msk.ovr", ".ovr.ovr", ".msk.aux.xml", ".aux", ".rrd")
 _REPLACED = (
@@ -169,13 +173,23 @@ def open_image(name: str, drivers: Sequence[str]) -> DatasetReader:
         drivers: GDAL's names of formats.
 
     Raises:
-        RasterError: if it is a pipe or a device, which may never end.
+        RasterError: if it is a pipe or a device, which may never end, or stored in blocks that no cache holds.
         RasterioError, CPLE_BaseError, UnicodeError: see `GDAL_ERRORS`.
     """
     _require_ordinary(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return DatasetReader(name, driver=list(drivers))
+        dataset = DatasetReader(name, driver=list(drivers))
+    rows, cols = dataset.block_shapes[0] if dataset.count else (0, 0)
+    block = rows * cols * max((_BYTES.get(kind, 16) for kind in dataset.dtypes), default=0)
+    if block > _MOST_BLOCK_BYTES:
+        dataset.close()
+        raise RasterError(
+            f"{name:.200} is stored in blocks of {rows} x {cols} pixels, each of which takes {block / 1e6:,.0f} MB of memory "
+            f"to read; at most {_MOST_BLOCK_BYTES / 1e6:,.0f} MB are allowed: write it in tiles first, with "
+            "gdal_translate -co TILED=YES"
+        )
+    return dataset
 
 
 def is_image(path: str) -> bool:

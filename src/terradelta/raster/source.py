@@ -53,8 +53,6 @@ _ALPHA_WINDOW, _ALPHA_PLACES, _ALPHA_SHARE = 256, (0.0, 0.5, 1.0), 0.05
 """Windows of an alpha band that are looked at, pixels and places; share of its values that may be half transparent."""
 _MOST_BANDS = 1024
 """Imaging spectrometers have about 450; a header may claim 65,535, whose covariance alone would take 34 GB."""
-_MOST_BLOCK_BYTES = 512 << 20
-"""GDAL decodes whole blocks, so one block has to fit its cache, which `terradelta.raster.pair.cache_bytes` bounds."""
 
 _GDAL_TYPES = {
     "uint8": "Byte",
@@ -475,14 +473,6 @@ def _check(dataset: DatasetReader, name: str) -> None:
         raise RasterError(
             f"{name} holds {', '.join(unknown)} values; only integers and real floats can be compared: "
             "convert it first, for complex radar data for example to its amplitude"
-        )
-    rows, cols = dataset.block_shapes[0]
-    block = rows * cols * max(np.dtype(kind).itemsize for kind in image)
-    if block > _MOST_BLOCK_BYTES:
-        raise RasterError(
-            f"{name} is stored in blocks of {rows} x {cols} pixels, each of which takes {block / 1e6:,.0f} MB of "
-            f"memory to read; at most {_MOST_BLOCK_BYTES / 1e6:,.0f} MB are allowed: write it in tiles first, with "
-            "gdal_translate -co TILED=YES"
         )
 
 

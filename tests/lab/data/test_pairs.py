@@ -1,5 +1,6 @@
 """Reading of pairs: windows, sizes, codings of labels, bands in a folder, lists that are joined."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from terradelta.errors import DataError, ShapeError
 from terradelta.geo.grid import Tile
-from terradelta.lab.data import LabelledPair, PairFiles, PairList, open_pairs
+from terradelta.lab.data import LabelledPair, PairFiles, PairList, images, open_pairs
 from terradelta.lab.data.images import Image, band_files, read_header, read_image
 from terradelta.lab.data.labels import LabelCoding, decode_label, resolve_palette
 
@@ -79,6 +80,27 @@ def test_the_size_comes_from_the_headers(pair: PairFiles, write_image, noise) ->
     write_image(pair.after, noise(1, height=21))
     with pytest.raises(DataError, match=r"p: before is 3 bands of 20 x 24, after 3 bands of 21 x 24, .*one size"):
         pairs.size(0)
+
+
+@pytest.mark.parametrize("what", ["pipe", "loop"])
+def test_what_is_no_file_is_not_opened(pair: PairFiles, tmp_path: Path, what: str) -> None:
+    pair.after.unlink()
+    if what == "pipe":
+        os.mkfifo(pair.after)
+    else:
+        pair.after.symlink_to(pair.after.name)
+    pairs = PairList(tmp_path, "train", (pair,))
+    with pytest.raises(DataError, match=r"1\.png is no file; put one there or leave the pair out"):
+        pairs.checksum()
+    with pytest.raises(DataError, match=r"1\.png cannot be read"):
+        pairs.read(0)
+
+
+def test_an_image_that_memory_cannot_hold_is_not_decoded(pair: PairFiles, write_image, monkeypatch) -> None:
+    monkeypatch.setattr(images, "total_memory", lambda: 8 * 20 * 24 * 3 - 1)
+    with pytest.raises(DataError, match=r"0\.png is 20 x 24 pixels: .* cut the pair into smaller ones"):
+        read_image(pair.before)
+    assert read_image(pair.before, Tile(0, 0, 19, 24)).values.shape == (3, 19, 24)
 
 
 def test_lists_are_joined_and_sent(pair: PairFiles) -> None:

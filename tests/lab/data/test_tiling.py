@@ -70,6 +70,15 @@ def test_impossible_tilings(options: tuple[int, ...], message: str) -> None:
         Tiling(*options)
 
 
+def test_names_that_a_reader_of_the_manifest_would_act_upon_are_refused(data: Path, tmp_path: Path) -> None:
+    for part in ("A", "B", "label"):
+        (old, *_) = sorted((data / "train" / part).iterdir())
+        old.rename(old.with_stem("a\x1b[31m"))
+    with pytest.raises(DataError, match=r"train: the name of a\\x1b\[31m holds control characters"):
+        tile_dataset(data, tmp_path / "tiles")
+    assert list(tmp_path.glob(".tiles*")) == []
+
+
 def test_tiles_put_together_are_the_pairs(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "tiles"
     steps: list[tuple[int, int]] = []

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from terradelta.errors import DataError, GridError, LeftOutWarning
+from terradelta.errors import DataError, GridError, LeftOutWarning, RasterError
 from terradelta.geo.grid import Grid, Tile
+from terradelta.machine import total_memory
 from terradelta.raster.access import GDAL_ERRORS, IMAGE_DRIVERS, SEALED, open_image
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 """Of files that count as images."""
 
+_MEMORY_SHARE = 8
+"""An image may take one part in so many of the machine's memory."""
 _BAND = re.compile(r"(?:^|_)B(\d+)(A?)$", re.IGNORECASE)  # Sentinel-2 names them B01 to B12, with B8A after B08
 
 
@@ -143,7 +146,8 @@ def read_image(path: Path, window: Tile | None = None) -> Image:
     """The image, or the part of it in a window that lies inside.
 
     Raises:
-        DataError: if a file is missing or damaged, or the bands of a folder differ in size.
+        DataError: if a file is missing, damaged, or too large for the machine's memory, or the bands of a folder differ
+            in size.
     """
     if path.is_dir():
         parts = {file: read_image(file, window).values for file in band_files(path)}
@@ -151,8 +155,20 @@ def read_image(path: Path, window: Tile | None = None) -> Image:
         return Image(np.concatenate(list(parts.values())))
     with _opened(path) as source:
         part = None if window is None else Window(window.col, window.row, window.width, window.height)
+        _check_memory(path, source, source.shape if window is None else (window.height, window.width))
         nodata = source.nodata if source.driver == "GTiff" else None
         return Image(source.read(window=part), palette_of(source), nodata)
+
+
+def _check_memory(path: Path, source: DatasetReader, shape: tuple[int, int]) -> None:
+    """Refuse what would not fit beside the other images of a pair and what is made of them."""
+    needed = shape[0] * shape[1] * sum(np.dtype(kind).itemsize for kind in source.dtypes)
+    memory = total_memory()
+    if memory is not None and needed > memory / _MEMORY_SHARE:
+        raise DataError(
+            f"{path} is {source.height} x {source.width} pixels: {needed / 1e9:.1f} GB in memory, of "
+            f"{memory / 1e9:.1f} GB that the machine has; cut the pair into smaller ones"
+        )
 
 
 @contextmanager
@@ -162,7 +178,7 @@ def _opened(path: Path) -> Iterator[DatasetReader]:
         options = {**SEALED, "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
         with rasterio.Env(**options), open_image(str(path), IMAGE_DRIVERS) as source:
             yield source
-    except GDAL_ERRORS as error:
+    except (*GDAL_ERRORS, RasterError) as error:
         cause = error.__cause__ or error
         raise DataError(f"{path} cannot be read ({cause}); replace the file or leave the pair out") from error
 

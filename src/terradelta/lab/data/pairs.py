@@ -45,8 +45,14 @@ class PairFiles:
     """Whether the three lie on one another by their georeference, where they have one, and not pixel by pixel."""
 
     def paths(self) -> Iterator[Path]:
-        """All files, in the order before, after, label; the bands of a folder in their order."""
+        """All files, in the order before, after, label; the bands of a folder in their order.
+
+        Raises:
+            DataError: if one is no file.
+        """
         for path in (self.before, self.after, self.label):
+            if not path.exists() or not (path.is_file() or path.is_dir()):
+                raise DataError(f"{path} is no file; put one there or leave the pair out")
             yield from band_files(path) if path.is_dir() else (path,)
             if path.suffix.lower() == ".shp":
                 yield from (part for part in map(path.with_suffix, VECTOR_PARTS) if part.is_file())

@@ -24,7 +24,7 @@ from terradelta.lab.data.layouts import Layout
 from terradelta.lab.data.opening import find_data
 from terradelta.lab.data.pairs import LabelledPair, PairList
 from terradelta.lab.data.writing import image_suffix, write_image, write_label
-from terradelta.strangers import read_json
+from terradelta.strangers import printable, read_json
 
 __all__ = ["TileCounts", "Tiling", "tile_dataset", "tile_windows"]
 
@@ -108,13 +108,14 @@ def tile_dataset(
 
     Raises:
         InputError: if the tiling is impossible.
-        DataError: if the data set is damaged or all its pairs are smaller than a tile.
+        DataError: if the data set is damaged, a name in it is not printable, or all its pairs are smaller than a tile.
         OutputExistsError: if ``out`` holds something else, or tiles that were cut otherwise.
         OutputError: if a file cannot be written.
     """
     tiling = tiling or Tiling()
     archive, layout = find_data(location)
     sources = {split: layout.pairs(split) for split in layout.own_splits}
+    _check_names(sources)
     description = _describe(archive, layout, sources, tiling)
     work = out.with_name(f".{out.name}.part")
     if out.exists():
@@ -136,6 +137,13 @@ def tile_dataset(
         )
     _finish(work, out, records, tuple(sources))
     return _counts(records, sources, None)
+
+
+def _check_names(sources: dict[str, PairList]) -> None:
+    for split, pairs in sources.items():
+        for name in (files.name for files in pairs.files):
+            if printable(name) != name:
+                raise DataError(f"{split}: the name of {printable(name)} holds control characters; rename its files")
 
 
 def _describe(archive: Archive | None, layout: Layout, sources: dict[str, PairList], tiling: Tiling) -> dict[str, Any]:
