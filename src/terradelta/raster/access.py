@@ -185,8 +185,8 @@ def open_image(name: str, drivers: Sequence[str]) -> DatasetReader:
     if block > _MOST_BLOCK_BYTES:
         dataset.close()
         raise RasterError(
-            f"{name:.200} is stored in blocks of {rows} x {cols} pixels, each of which takes {block / 1e6:,.0f} MB of memory "
-            f"to read; at most {_MOST_BLOCK_BYTES / 1e6:,.0f} MB are allowed: write it in tiles first, with "
+            f"{name:.200} is stored in blocks of {rows} x {cols} pixels, each of which takes {block / 1e6:,.0f} MB to "
+            f"read; at most {_MOST_BLOCK_BYTES / 1e6:,.0f} MB are allowed: write it in tiles first, with "
             "gdal_translate -co TILED=YES"
         )
     return dataset
