@@ -3,8 +3,7 @@
     terradelta train recipes/buildings.py:first --data LEVIR -o runs/buildings_first
     terradelta train recipes/buildings.py --from runs/buildings_first --data LEVIR -o runs/buildings
 
-In the first run the first stages of the encoder stay as ImageNet left them, which halves the cost of a step; the second
-goes on from its weights with all but the stem and the first block.
+The second run goes on from the weights of the first with a learning rate that rises and falls once more.
 
 LEVIR is a folder in LEVIR-CD's layout; the LEVIR-subset has 578 training and 134 validation pairs. Weights, threshold
 and calibration are chosen on the validation pairs of native resolution (their names begin with ``full``).
@@ -22,28 +21,21 @@ AUGMENTATION = Augmentation(
     contrast=0.2,
     saturation=0.2,
     hue=0.02,
-    p_colour=0.7,
-    p_blur=0.15,
+    p_colour=0.6,
+    p_blur=0.1,
     p_noise=0.1,
-    p_cast=0.25,
-    p_haze=0.25,
-    p_jpeg=0.15,
+    p_cast=0.15,
+    p_haze=0.15,
+    p_jpeg=0.1,
     p_twin=0.06,
-    p_paste=0.15,
+    p_paste=0.1,
 )
 
 
 def recipe() -> Recipe:
     """The second run, whose weights ship; ``--from`` names the first."""
     return dataclasses.replace(
-        first(),
-        encoder_weights=None,
-        frozen=("encoder.conv_stem", "encoder.bn0", "encoder.blocks.0"),
-        steps=1000,
-        lr=1.5e-3,
-        final_lr=0.005,
-        ema_decay=0.997,
-        seed=1,
+        first(), encoder_weights=None, steps=2900, warmup_steps=100, ema_decay=0.999, seed=1, eval_every=450
     )
 
 
@@ -53,7 +45,6 @@ def first() -> Recipe:
         name="buildings",
         network="mlla_sianet_lite0",
         encoder_weights="imagenet",
-        frozen=("encoder.conv_stem", "encoder.bn0", *(f"encoder.blocks.{k}" for k in range(3))),
         encoder_lr=0.5,
         mean=MEAN,
         std=STD,
@@ -62,13 +53,14 @@ def first() -> Recipe:
         validate_on=("full",),
         zoom=(("half512", 0.42, 0.85), ("full256", 0.6, 1.0), ("", 0.65, 1.4)),
         augmentation=AUGMENTATION,
-        steps=1650,
-        warmup_steps=100,
-        batch_size=16,
-        lr=2e-3,
-        ema_decay=0.995,
-        eval_every=200,
-        precision="32-true",
+        steps=3000,
+        warmup_steps=200,
+        batch_size=8,
+        lr=1.5e-3,
+        final_lr=0.01,
+        ema_decay=0.998,
+        eval_every=400,
+        precision="bf16-mixed",
         workers=0,
         finds="buildings that appeared or disappeared",
         gsd_m=(0.4, 1.0),

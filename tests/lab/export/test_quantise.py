@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,37 @@ CARD = ModelCard(
 RNG = np.random.default_rng(7)
 
 
+def _save(path: Path, nodes: list[onnx.NodeProto], weights: dict[str, NDArray[np.float32]], card: ModelCard) -> Path:
+    shape = ["n", 2, "h", "w"]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("before", "after")]
+    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 1, "h", "w"])
+    constants = [numpy_helper.from_array(values, f"{name}_w") for name, values in weights.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", inputs, [output], constants),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=9,
+    )
+    helper.set_model_props(model, {CARD_KEY: card.to_json()})
+    onnx.save(model, path)
+    return path
+
+
+def _siamese(path: Path, weights: dict[str, NDArray[np.float32]]) -> Path:
+    """Both dates through the same convolutions, one after the other; the last takes the size of their difference."""
+    *shared, last = weights
+    nodes = []
+    for date in ("before", "after"):
+        at = date
+        for name in shared:
+            nodes.append(helper.make_node("Conv", [at, f"{name}_w"], [f"{date}_{name}"], f"{date}_{name}"))
+            at = f"{date}_{name}_relu"
+            nodes.append(helper.make_node("Relu", [f"{date}_{name}"], [at], at))
+    ends = [f"{date}_{shared[-1]}_relu" for date in ("before", "after")]
+    nodes += [helper.make_node("Sub", ends, ["gap"], "gap"), helper.make_node("Abs", ["gap"], ["size"], "size")]
+    nodes.append(helper.make_node("Conv", ["size", f"{last}_w"], ["logits"], last))
+    return _save(path, nodes, weights, CARD)
+
+
 def _network(
     path: Path, weights: dict[str, NDArray[np.float32]], *, names: bool = True, card: ModelCard = CARD
 ) -> Path:
@@ -45,18 +77,7 @@ def _network(
         if out != "logits":
             at = f"{name}_relu"
             nodes.append(helper.make_node("Relu", [out], [at], at))
-    shape = ["n", 2, "h", "w"]
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("before", "after")]
-    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 1, "h", "w"])
-    constants = [numpy_helper.from_array(values, f"{name}_w") for name, values in weights.items()]
-    model = helper.make_model(
-        helper.make_graph(nodes, "g", inputs, [output], constants),
-        opset_imports=[helper.make_opsetid("", 20)],
-        ir_version=9,
-    )
-    helper.set_model_props(model, {CARD_KEY: card.to_json()})
-    onnx.save(model, path)
-    return path
+    return _save(path, nodes, weights, card)
 
 
 def _weights(*shapes: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
@@ -153,6 +174,23 @@ def test_the_layer_that_loses_most_stays_in_float32(tmp_path: Path, monkeypatch:
     assert "conv1_w" in names
     assert not any(name.startswith("conv1_w_") for name in names), "its int8 weights are left out"
     assert OpenVINOPredictor(tmp_path / "q.onnx", threads=1).card.quantisation["kept_float"] == ["conv1"]
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_both_dates_are_rounded_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: bool) -> None:
+    """Though the second date is brighter on every crop, and though a layer stays in float32."""
+    weights = _weights((8, 2, 1, 1), (8, 8, 1, 1), (1, 8, 1, 1))
+    if bad:
+        weights["conv0"][0], weights["conv1"][:, 0] = 800, 0
+    monkeypatch.setattr(quantise, "TOLERANCE", {"mean": 0.02, "p99.9": 0.1} if bad else {"mean": 1, "p99.9": 1})
+    crops = _crops()
+    brighter = tuple((before * np.float32(0.5), after) for before, after in crops.crops)
+    source = _siamese(tmp_path / "m.onnx", weights)
+    check = quantise_onnx(source, dataclasses.replace(crops, crops=brighter), tmp_path / "q.onnx")
+    assert check.kept_float == (("before_conv1", "after_conv1") if bad else ())
+    found = OpenVINOPredictor(tmp_path / "q.onnx", precision="f32", threads=1)
+    before, after = (values[None] for values in brighter[3])
+    np.testing.assert_array_equal(found.predict(before, after), found.predict(after, before))
 
 
 def test_all_layers_kept_is_the_float32_network(tmp_path: Path) -> None:

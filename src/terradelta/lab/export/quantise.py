@@ -1,7 +1,8 @@
 """An ONNX file in float32 to one in 8-bit integers (post-training quantisation), compared before it is kept.
 
 Weights of convolutions and matrix products become int8 with a scale for each output channel, their inputs uint8 with
-one scale each, from the smallest and largest value on calibration crops. All else stays float32: sums, products and
+one scale each, from the smallest and largest value on calibration crops, in both orders of the dates: so the branches of
+a network that looks at one date after the other get the same scales. All else stays float32: sums, products and
 pooling cost little and lose much. The file has QuantizeLinear and DequantizeLinear nodes, which OpenVINO runs as int8.
 The insertion of these nodes is ONNX Runtime's (Jacob et al. 2018, arXiv:1712.05877, scheme of section 2).
 
@@ -9,6 +10,7 @@ Where the result differs too much, layers are ranked by what each of them alone 
 are kept in float32.
 """
 
+import itertools
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -100,10 +102,10 @@ def quantise_onnx(
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         say("measuring ranges")
-        full = _quantised(source, work / "full.onnx", [_inputs(card, crop) for crop in measured])
+        full = _quantised(source, work / "full.onnx", [_inputs(card, dates) for crop in measured for dates in (crop, crop[::-1])])
         trial = _Trial(model, full, work / "trial.onnx", card, [(crop, _predict(float32, crop)) for crop in checked])
         say("comparing")
-        check = _fitting(trial, layers, say)
+        check = _fitting(trial, _sharing(model, layers), say)
         content = trial.content(check.kept_float)
     record = {**asdict(check), "crops": len(measured), "checked_on": len(checked), "pairs": calibration.pairs}
     record |= {"data": calibration.name, "sha256": calibration.sha256, "tolerance": TOLERANCE}
@@ -126,27 +128,37 @@ def _layers(model: onnx.ModelProto, source: Path) -> list[str]:
     return found
 
 
-def _fitting(trial: "_Trial", layers: Sequence[str], say: Callable[[str], None]) -> Int8Check:
+def _sharing(model: onnx.ModelProto, layers: Sequence[str]) -> list[tuple[str, ...]]:
+    """The layers, those that share their weights together: what one date passes and what the other does."""
+    weights = {node.name: node.input[1] for node in model.graph.node if node.name in layers}
+    groups: dict[str, list[str]] = {}
+    for layer in layers:
+        groups.setdefault(weights[layer], []).append(layer)
+    return [tuple(group) for group in groups.values()]
+
+
+def _fitting(trial: "_Trial", groups: Sequence[tuple[str, ...]], say: Callable[[str], None]) -> Int8Check:
     """The check of the fewest layers in float32, in powers of two, that keeps to the tolerance."""
+    layers = list(itertools.chain(*groups))
     check = trial.check(layers, ())
     if check.holds:
         return check
     ranked = []
-    for i, layer in enumerate(layers, 1):
-        say(f"layer {i} of {len(layers)} alone")
-        gap = trial.gaps([other for other in layers if other != layer], RANKED_ON)
-        ranked.append((float(gap.mean()), layer))
-    worst = [layer for _, layer in sorted(ranked, key=lambda each: (-each[0], each[1]))]
+    for i, group in enumerate(groups, 1):
+        say(f"layer {i} of {len(groups)} alone")
+        gap = trial.gaps([other for other in layers if other not in group], RANKED_ON)
+        ranked.append((float(gap.mean()), group))
+    worst = [group for _, group in sorted(ranked, key=lambda each: (-each[0], each[1]))]
     count = 1
-    while count <= MOST_FLOAT * len(layers):
-        say(f"{count} of {len(layers)} layers in float32")
-        check = trial.check(layers, worst[:count])
+    while count <= MOST_FLOAT * len(groups):
+        say(f"{count} of {len(groups)} layers in float32")
+        check = trial.check(layers, list(itertools.chain(*worst[:count])))
         if check.holds:
             return check
         count *= 2
     raise ModelError(
         f"in int8 this network differs from float32 by {check.mean_difference:.3g} in the mean and "
-        f"{check.p999_difference:.3g} at the 99.9th percentile of probability, even with {count // 2} of {len(layers)} "
+        f"{check.p999_difference:.3g} at the 99.9th percentile of probability, even with {count // 2} of {len(groups)} "
         f"layers in float32 (allowed are {TOLERANCE['mean']} and {TOLERANCE['p99.9']}); nothing was written. Calibrate "
         "on more typical pairs, or use the float32 file"
     )

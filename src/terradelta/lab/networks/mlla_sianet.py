@@ -305,9 +305,11 @@ class MLLASiaNet(ChangeNetwork):
 
     def _decode(self, before: Tensor, after: Tensor) -> list[Tensor]:
         self.check_inputs(before, after, self.in_channels)
-        both = self.encoder(torch.cat([before, after], 0))  # dates share weights and one batch: (2B, C, h, w)
-        n = before.shape[0]
-        pairs = [(x[:n], x[n:]) for x in both]
+        if self.training:  # dates share weights and one batch, for the statistics of its normalisation: (2B, C, h, w)
+            n = before.shape[0]
+            pairs = [(x[:n], x[n:]) for x in self.encoder(torch.cat([before, after], 0))]
+        else:  # one after the other: half the memory
+            pairs = list(zip(self.encoder(before), self.encoder(after), strict=True))
         differences = [fuse(f1, f2) for fuse, (f1, f2) in zip(self.fusions, pairs, strict=True)]
         x = self.pyramid(differences[-1])
         maps = [x]
@@ -356,7 +358,7 @@ def mlla_sianet_lite0(in_channels: int = 3, *, dfm: bool = True, dsp: bool = Tru
     """MLLA_SiaNet on EfficientNet-Lite0 to stride 16, from ImageNet weights; the network that ships."""
     network = MLLASiaNet(
         EfficientNetLite("lite0", in_channels, stride=16),
-        widths=(16, 24, 48, 96),
+        widths=(24, 32, 56, 96),
         pyramid=((3, 5, 7), (1, 2)),
         learned_kernel=1,
         dfm=dfm,
