@@ -43,7 +43,7 @@ def test_what_a_method_finds():
 def test_the_answer_holds_both_numbers():
     assert answer_lines(RECEIPT) == [
         "changed: 1.34 ha (13,412 m²), 5.6 % of what both dates show",
-        "71 polygons hold 1.30 ha (13,012 m²); 9 smaller ones below 10 m² or 4 pixels (400 m²) are in the rasters only",
+        "71 polygons hold 1.30 ha (13,012 m²); 9 smaller ones below 10 m² or 4 pixels hold 400 m², in the rasters only",
     ]
 
 
@@ -55,7 +55,7 @@ def test_one_thing_is_no_plural():
     options = replace(RECEIPT.options, min_area_m2=0.0, min_px=4)
     lines = answer_lines(replace(RECEIPT, result=result, options=options))
     assert lines[0].startswith("changed: 1 pixel, ")
-    assert lines[1] == "1 polygon holds 1 pixel; 1 smaller one below 4 pixels (1 pixel) is in the rasters only"
+    assert lines[1] == "1 polygon holds 1 pixel; 1 smaller one below 4 pixels holds 1 pixel, in the rasters only"
     none = replace(result, polygons=0, small_polygons=0)
     assert answer_lines(replace(RECEIPT, result=none))[1] == "no polygon"
 
