@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn, Protocol, TextIO
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 from typer.core import TyperGroup
 
 import terradelta
@@ -126,8 +127,7 @@ def _show_warning(
 ) -> None:
     """Our own warnings as a line for the user; those of libraries as Python shows them."""
     if category.__module__.startswith("terradelta"):
-        console.print("[yellow]warning:[/yellow]", end=" ")
-        console.print(str(message), markup=False)
+        _say_marked("warning:", "yellow", str(message))
     else:
         (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
@@ -183,8 +183,15 @@ def say(text: str) -> None:
 
 
 def _say_error(message: str) -> None:
-    console.print("[red]error:[/red]", end=" ")
-    console.print(message, markup=False)
+    _say_marked("error:", "red", message)
+
+
+def _say_marked(mark: str, colour: str, message: str) -> None:
+    """Print a message after its mark, wrapped; a command that installs stands in one line of its own, to be copied."""
+    words, install, rest = message.partition("pip install ")
+    console.print(Text.assemble((mark, colour), " ", printable(words.rstrip() if install else words)))
+    if install:
+        console.print(install + rest, markup=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)
