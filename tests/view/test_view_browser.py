@@ -306,7 +306,7 @@ def test_a_page_goes_on_when_the_server_is_started_again(product: Path, open_pag
     page.keyboard.press("c")  # the probability is asked for only now
     page.keyboard.press("j")
     page.keyboard.press("a")
-    said = f"does not answer. Start it again, and this page goes on: {shlex.join(['terradelta', 'view', str(product)])}"
+    said = f"does not answer. Run “{shlex.join(['terradelta', 'view', str(product)])}” again, and this page goes on."
     expect(page.locator(".messages")).to_contain_text(said)
     expect(page.locator(".messages")).to_contain_text("1 verdict is kept in this browser until then.")
     assert painted(page) == 0

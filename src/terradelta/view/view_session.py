@@ -33,6 +33,8 @@ _HEAD_START_S, _QUIET_S = 1.0, 2.0
 """How long a page goes before what would keep its files waiting; how long nothing is asked for before images are read
 whole, to compare them: that can take seconds of CPU.
 """
+_PAUSES = 5
+"""Who never rests is told all the same."""
 _OPTIONS = {"png": {"ZLEVEL": 6}, "webp": {"QUALITY": 85, "METHOD": 2}, "jpg": {"QUALITY": 88}}
 _DRIVER = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
 
@@ -98,8 +100,8 @@ class Session:
         self.shown.wait(_HEAD_START_S)
         self._asked = time.monotonic()
         self.dates.prepare()
-        while (quiet := time.monotonic() - self._asked) < _QUIET_S:
-            time.sleep(_QUIET_S - quiet)
+        for _ in range(_PAUSES):
+            time.sleep(max(0.0, _QUIET_S - (time.monotonic() - self._asked)))
         self.dates.compare()
 
     def tile(self, layer: str, level: int, x: int, y: int, extension: str) -> bytes | None:
