@@ -45,6 +45,8 @@ def test_the_answer_holds_both_numbers():
         "changed: 1.34 ha (13,412 m²), 5.6 % of what both dates show",
         "71 polygons hold 1.30 ha (13,012 m²); 9 smaller ones below 10 m² or 4 pixels hold 400 m², in the rasters only",
     ]
+    larger = replace(RECEIPT, result=replace(RECEIPT.result, small_area_m2=39181.0))
+    assert "or 4 pixels (3.92 ha; 39,181 m²) are in the rasters only" in answer_lines(larger)[1]
 
 
 def test_one_thing_is_no_plural():
