@@ -28,8 +28,6 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.features
-import shapely
-import shapely.affinity
 import shapely.geometry
 from affine import Affine
 from numpy.typing import NDArray
@@ -49,7 +47,9 @@ from terradelta.receipt import MapReceipt, read_receipt, write_receipt
 from terradelta.receipt.map_record import InputRecord
 from terradelta.view.server import BUNDLE
 
-OPENINGS = 5
+OPENINGS, UNIT, PLACES, CELL, PER_PLACE = 5, 1024, 40, 64, 250
+UTM, TRANSFORM = CRS.from_epsg(32614), Affine(0.5, 0, 600000, 0, -0.5, 5200000)
+LAYOUT = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "zlevel": 1}
 AT_REST = "() => document.querySelector('.pane.left .map')?.getAttribute('aria-busy') === 'false'"
 MARKS = """window.marks = {}; new MutationObserver(() => {
   if (!marks.row && document.querySelector(".row")) marks.row = performance.now();
@@ -61,9 +61,6 @@ OPENING = """() => { const ended = (part) => performance.getEntriesByType("resou
   return { html_ms: performance.getEntriesByType("navigation")[0].responseEnd, css_ms: ended(".css"),
     script_ms: ended(".js"), first_paint_ms: Math.min(...first), scene_ms: ended("api/scene"), list_ms: marks.row,
     map_ms: marks.map }; }"""
-UNIT, PLACES, CELL = 1024, 40, 64
-PER_PLACE = 250
-TRANSFORM = Affine(0.5, 0, 600000, 0, -0.5, 5200000)
 FRAMES = """() => { window.frames = []; let last = performance.now();
   const frame = (now) => { window.frames.push(now - last); last = now; window.timer = requestAnimationFrame(frame); };
   window.timer = requestAnimationFrame(frame); }"""
@@ -75,33 +72,17 @@ def blobs(rng: np.random.Generator) -> NDArray[np.bool_]:
     mask = np.zeros((UNIT, UNIT), bool)
     for i in range(PER_PLACE):
         top, left = (CELL * part for part in divmod(i, UNIT // CELL))
-        bumps = rng.normal(0, 1, 8)
-        angle = np.arctan2(row, col)
+        bumps, angle = rng.normal(0, 1, 8), np.arctan2(row, col)
         radius = rng.uniform(6, 22) * (1 + 0.08 * sum(b * np.cos(k * angle + b) for k, b in enumerate(bumps, 2)))
         mask[top : top + CELL, left : left + CELL] = np.hypot(row, col) < radius.clip(3, CELL / 2 - 1)
     return mask
 
 
-def places(side: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Upper left corners of the neighbourhoods, (row, col)."""
-    chosen = rng.choice((side // UNIT) ** 2, PLACES, replace=False).tolist()
-    return [(UNIT * (number // (side // UNIT)), UNIT * (number % (side // UNIT))) for number in chosen]
-
-
 def write_sparse(path: Path, side: int, values: NDArray[Any], at: list[tuple[int, int]], nodata: float | None) -> None:
     """A tiled GeoTIFF with overviews that holds ``values`` (bands, UNIT, UNIT) at some places."""
-    profile = {"driver": "GTiff", "count": len(values), "dtype": values.dtype, "width": side, "height": side}
-    layout = {
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "compress": "deflate",
-        "zlevel": 1,
-        "sparse_ok": True,
-    }
-    place = {"crs": CRS.from_epsg(32614), "transform": TRANSFORM, "nodata": nodata}
+    profile = {"count": len(values), "dtype": values.dtype, "width": side, "height": side, "nodata": nodata}
     with rasterio.Env(GDAL_CACHEMAX=256 << 20, SPARSE_OK_OVERVIEW="ON", COMPRESS_OVERVIEW="DEFLATE"):
-        with rasterio.open(path, "w", **profile, **layout, **place) as file:
+        with rasterio.open(path, "w", **profile, **LAYOUT, sparse_ok=True, crs=UTM, transform=TRANSFORM) as file:
             for row, col in at:
                 file.write(values, window=Window(col, row, UNIT, UNIT))
         with rasterio.open(path, "r+") as file:
@@ -111,48 +92,42 @@ def write_sparse(path: Path, side: int, values: NDArray[Any], at: list[tuple[int
 def outlines(mask: NDArray[np.bool_], at: list[tuple[int, int]]) -> Iterator[ChangePolygon]:
     """The polygons of all neighbourhoods."""
     rng = np.random.default_rng(1)
-    shapes = [shapely.geometry.shape(s) for s, v in rasterio.features.shapes(mask.view(np.uint8), mask=mask) if v]
     for row, col in at:
-        for shape in shapes:
-            a, b, c, d, e, f, *_ = TRANSFORM @ Affine.translation(col, row)
-            moved = shapely.affinity.affine_transform(shape, [a, b, d, e, c, f])
-            yield ChangePolygon(moved, moved.area, moved.length, rng.uniform(0.5, 1), 1.0, int(shape.area))
+        there = TRANSFORM @ Affine.translation(col, row)
+        for outline, _ in rasterio.features.shapes(mask.view(np.uint8), mask=mask, transform=there):
+            shape = shapely.geometry.shape(outline)
+            pixels = round(shape.area / TRANSFORM.a**2)
+            yield ChangePolygon(shape, shape.area, shape.length, rng.uniform(0.5, 1), 1.0, pixels)
 
 
 def make_product(folder: Path, side: int) -> Path:
-    """The product, its images beside it."""
+    """The product, its images beside it; the receipt is that of a small map, made to fit."""
     rng = np.random.default_rng(0)
-    mask, at = blobs(rng), places(side, rng)
+    mask, units = blobs(rng), side // UNIT
+    at = [(UNIT * (n // units), UNIT * (n % units)) for n in rng.choice(units**2, PLACES, replace=False).tolist()]
     scene = make_scene(SceneConfig(height=UNIT, width=UNIT), 3)
-    small = [folder / "small_before.tif", folder / "small_after.tif"]
-    images = [folder / "before.tif", folder / "after.tif"]
+    small, images = ([folder / f"{size}{date}.tif" for date in ("before", "after")] for size in ("small_", ""))
     for path, large, image in zip(small, images, (scene.before, scene.after), strict=True):
         write_sparse(path, UNIT, image, [(0, 0)], None)
         write_sparse(large, side, image, at, 0)
     template = map_change(small[0], small[1], folder / "small", load_method("cva")).folder
     out = folder / "product"
     out.mkdir()
-    probability = np.where(mask, 0.8, 0.1).astype(np.float32)[None]
-    write_sparse(out / "probability.tif", side, probability, at, np.nan)
+    write_sparse(out / "probability.tif", side, np.where(mask, 0.8, 0.1).astype(np.float32)[None], at, np.nan)
     write_sparse(out / "change.tif", side, mask.astype(np.uint8)[None], at, 255)
-    grid = Grid(CRS.from_epsg(32614), TRANSFORM, (side, side))
-    with GpkgWriter(out / "change.gpkg", grid) as writer:
+    with GpkgWriter(out / "change.gpkg", Grid(UTM, TRANSFORM, (side, side))) as writer:
         writer.add(outlines(mask, at))
-    write_receipt(receipt_of(read_receipt(MapReceipt, template / "receipt.json"), images, side), out / "receipt.json")
-    return out
-
-
-def receipt_of(small: MapReceipt, images: list[Path], side: int) -> MapReceipt:
-    """A receipt of a small map, for the large one."""
 
     def record(path: Path, known: InputRecord) -> InputRecord:
         grid = replace(known.grid, height=side, width=side)
         return replace(known, path=str(path), bytes=path.stat().st_size, sha256=file_sha256(path), grid=grid)
 
-    before, after = (record(p, k) for p, k in zip(images, (small.inputs.before, small.inputs.after), strict=True))
-    result = replace(small.result, polygons=PLACES * PER_PLACE)
-    inputs = replace(small.inputs, before=before, after=after)
-    return replace(small, inputs=inputs, grid=replace(small.grid, height=side, width=side), result=result)
+    told = read_receipt(MapReceipt, template / "receipt.json")
+    before, after = (record(p, k) for p, k in zip(images, (told.inputs.before, told.inputs.after), strict=True))
+    inputs, grid = replace(told.inputs, before=before, after=after), replace(told.grid, height=side, width=side)
+    result = replace(told.result, polygons=PLACES * PER_PLACE)
+    write_receipt(replace(told, inputs=inputs, grid=grid, result=result), out / "receipt.json")
+    return out
 
 
 def frames(page: Any, session: Any, act: Callable[[], None]) -> dict[str, float]:  # noqa: ANN401  of playwright
@@ -165,7 +140,7 @@ def frames(page: Any, session: Any, act: Callable[[], None]) -> dict[str, float]
     times = np.array(page.evaluate("() => { cancelAnimationFrame(window.timer); return window.frames.slice(1); }"))
     median, high = np.percentile(times, [50, 95])
     found = {"median_ms": median, "p95_ms": high, "longest_ms": times.max(), "cpu_ms": spent / len(times)}
-    return {"frames": len(times), **{name: round(float(value), 1) for name, value in found.items()}}
+    return {"frames": len(times), **{name: round(float(value), 1) for name, value in found.items()}} | load()
 
 
 def cpu_ms(session: Any) -> float:  # noqa: ANN401  of playwright
@@ -174,49 +149,15 @@ def cpu_ms(session: Any) -> float:  # noqa: ANN401  of playwright
     return 1000 * next(float(each["value"]) for each in metrics if each["name"] == "TaskDuration")
 
 
-def drag(page: Any, steps: int = 60) -> None:  # noqa: ANN401  of playwright
-    """Drag the map to and fro."""
-    box = page.locator(".pane.left").bounding_box()
-    x, y = box["x"] + box["width"] / 3, box["y"] + box["height"] / 2
+def drag(page: Any, what: str, at: tuple[float, float], reach: tuple[int, int]) -> None:  # noqa: ANN401  of playwright
+    """Drag something to and fro, from a place given as shares of its width and height, by so many pixels."""
+    box = page.locator(what).bounding_box()
+    x, y = box["x"] + box["width"] * at[0], box["y"] + box["height"] * at[1]
     page.mouse.move(x, y)
     page.mouse.down()
-    for i in range(steps):
-        page.mouse.move(x + 150 * np.sin(i / 8), y + 100 * np.cos(i / 8))
+    for i in range(60):
+        page.mouse.move(x + reach[0] * np.sin(i / 8), y + reach[1] * np.cos(i / 8))
     page.mouse.up()
-
-
-def wheel(page: Any, steps: int = 12) -> None:  # noqa: ANN401  of playwright
-    """Zoom in and out again with the mouse's wheel."""
-    box = page.locator(".pane.left").bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
-    for by in (-120, 120):
-        for _ in range(steps):
-            page.mouse.wheel(0, by)
-            page.wait_for_timeout(30)
-
-
-def swipe(page: Any, steps: int = 60) -> None:  # noqa: ANN401  of playwright
-    """Drag the line between the dates."""
-    box = page.locator(".handle").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
-    page.mouse.move(x, y)
-    page.mouse.down()
-    for i in range(steps):
-        page.mouse.move(x + 300 * np.sin(i / 8), y)
-    page.mouse.up()
-
-
-def thresholds(page: Any) -> None:  # noqa: ANN401  of playwright
-    """Move the threshold to and fro."""
-    for i in range(40):
-        page.locator("#threshold").fill(f"{0.5 + 0.4 * np.sin(i / 6):.2f}")
-
-
-def steps(page: Any, key: str, count: int = 10) -> None:  # noqa: ANN401  of playwright
-    """Press a key again and again."""
-    for _ in range(count):
-        page.keyboard.press(key)
-        page.wait_for_timeout(100)
 
 
 def opened(browser: Any, url: str) -> tuple[Any, Any, dict[str, float]]:  # noqa: ANN401  of playwright
@@ -261,44 +202,50 @@ def measure(product: Path, browser: str) -> dict[str, Any]:
     with sync_playwright() as driver:
         launched = driver.chromium.launch(executable_path=browser, args=["--enable-unsafe-swiftshader"])
         for left in reversed(range(OPENINGS)):
+            spent = sum(os.times()[2:4])
             with served(product) as url:
                 page, session, found = opened(launched, url)
-                openings.append(found)
-                print(found, flush=True)
                 used = {} if left else use(page, session)
                 page.context.close()
+            openings.append(found | {"server_cpu_ms": round(1000 * (sum(os.times()[2:4]) - spent))})
+            print(openings[-1], flush=True)
         launched.close()
-    return {"openings": openings, "medians": medians(openings), "frames": used, "bundle": bundle_sizes()}
+    medians = {name: round(float(np.median([each[name] for each in openings])), 2) for name in openings[0]}
+    files = [path.read_bytes() for path in BUNDLE.rglob("*") if path.suffix in (".html", ".js", ".css")]
+    sizes = {"kb": sum(map(len, files)), "gzip_kb": sum(len(gzip.compress(content, 6)) for content in files)}
+    bundle = {name: round(size / 1000, 1) for name, size in sizes.items()}
+    return {"openings": openings, "medians": medians, "frames": used, "bundle": bundle}
 
 
 def use(page: Any, session: Any) -> dict[str, Any]:  # noqa: ANN401  of playwright
     """What frames take while the page is used in all ways."""
+
+    def wheel() -> None:
+        box = page.locator(".pane.left").bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
+        for by in [-120] * 12 + [120] * 12:
+            page.mouse.wheel(0, by)
+            page.wait_for_timeout(30)
+
+    def thresholds() -> None:
+        for i in range(40):
+            page.locator("#threshold").fill(f"{0.5 + 0.4 * np.sin(i / 6):.2f}")
+
+    def press(key: str) -> None:
+        for _ in range(10):
+            page.keyboard.press(key)
+            page.wait_for_timeout(100)
+
     acts: dict[str, Callable[[], None]] = {
-        "drag, 10,000 polygons in view": lambda: drag(page),
-        "wheel in and out": lambda: wheel(page),
-        "swipe": lambda: swipe(page),
-        "threshold": lambda: thresholds(page),
-        "next polygon, 10 times": lambda: steps(page, "j"),
-        "drag, at a polygon": lambda: drag(page),
-        "accept, 10 times": lambda: steps(page, "a"),
+        "drag, 10,000 polygons in view": lambda: drag(page, ".pane.left", (1 / 3, 1 / 2), (150, 100)),
+        "wheel in and out": wheel,
+        "swipe": lambda: drag(page, ".handle", (1 / 2, 1 / 4), (300, 0)),
+        "threshold": thresholds,
+        "next polygon, 10 times": lambda: press("j"),
+        "drag, at a polygon": lambda: drag(page, ".pane.left", (1 / 3, 1 / 2), (150, 100)),
+        "accept, 10 times": lambda: press("a"),
     }
-    found = {}
-    for name, act in acts.items():
-        found[name] = frames(page, session, act) | load()
-        print(name, found[name], flush=True)
-    return found
-
-
-def medians(openings: list[dict[str, float]]) -> dict[str, float]:
-    """Of each figure over all openings."""
-    return {name: round(float(np.median([each[name] for each in openings])), 2) for name in openings[0]}
-
-
-def bundle_sizes() -> dict[str, float]:
-    """Of the page's own files, kB."""
-    files = [path.read_bytes() for path in BUNDLE.rglob("*") if path.suffix in (".html", ".js", ".css")]
-    packed = [len(gzip.compress(content, 6)) for content in files]
-    return {"kb": round(sum(map(len, files)) / 1000, 1), "gzip_kb": round(sum(packed) / 1000, 1)}
+    return {name: frames(page, session, act) for name, act in acts.items()}
 
 
 def main() -> None:

@@ -32,7 +32,11 @@ interface SceneRecord {
   dates: Record<DateName, ImageRecord>;
   layers: Record<DateName | "probability", boolean>;
   problems: { what: string; do: string }[];
+  /** Files that belong to a product and are not there. */
+  missing: string[];
   author: string;
+  /** What starts the server again. */
+  command: string;
   task: { total: number; labelled: number } | null;
 }
 
@@ -45,6 +49,8 @@ interface MapRecord {
   doubts: string[];
   model: { name: string; purpose: string; licence: string; weightless: boolean };
   polygons: number;
+  /** Names of the columns of the polygons. */
+  fields: string[];
   /** Command that trains on the verdicts; what to replace in it. */
   commands: { teach: string | null; weights: string | null };
 }
@@ -52,12 +58,14 @@ interface MapRecord {
 export type Scene = SceneRecord & MapRecord;
 
 const UNTOLD: MapRecord = {
-  threshold: 0.5, min_area: 0, area_unit: "m2", answer: [], doubts: [], polygons: 0, commands: { teach: null, weights: null },
+  threshold: 0.5, min_area: 0, area_unit: "m2", answer: [], doubts: [], polygons: 0, fields: [], commands: { teach: null, weights: null },
   model: { name: "", purpose: "", licence: "", weightless: false },
 };
 
 export async function getScene(): Promise<Scene> {
-  return { ...UNTOLD, ...(await get<SceneRecord & Partial<MapRecord>>("api/scene")) };
+  const told = await get<SceneRecord & Partial<MapRecord>>("api/scene");
+  command = told.command;
+  return { ...UNTOLD, ...told };
 }
 
 export interface Columns {
@@ -110,7 +118,8 @@ async function said(response: Response): Promise<ServerError> {
   return new ServerError(response.status, `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`);
 }
 
-const SILENT = "The server does not answer. Is terradelta view still running? Start it again if not.";
+/** Command that starts the server again. */
+let command = "terradelta view OUT";
 /** After so long, a request counts as not answered: the server itself waits 20 s for another program that writes. */
 const PATIENCE_MS = 60_000;
 
@@ -120,11 +129,11 @@ export async function fetched<T>(path: string, read: Reader<T>, options: Request
   const giveUp = new AbortController();
   const timer = setTimeout(() => giveUp.abort(), patience);
   try {
-    const response = await fetch(path, { cache: "no-store", signal: giveUp.signal, ...options });
+    const response = await fetch(path, { signal: giveUp.signal, ...options });
     if (!response.ok) throw await said(response);
     return await read(response);
   } catch (error) {
-    throw error instanceof ServerError ? error : new ServerError(0, SILENT);
+    throw error instanceof ServerError ? error : new ServerError(0, `The server does not answer. Run “${command}” again, and this page goes on.`);
   } finally {
     clearTimeout(timer);
   }

@@ -7,6 +7,7 @@ import { area, probability } from "./words";
 
 const ROW_PX = 92;
 const SPARE = 4;
+const NOTHING = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E";
 const SAID: Record<Verdict, string> = { accept: "accepted", reject: "rejected", unsure: "unsure" };
 
 interface Options {
@@ -53,10 +54,18 @@ export class List {
     for (let rank = from; rank < to; rank++) {
       const key = this.key(rank);
       const row = known.get(key) ?? this.row(rank, key);
-      if (images) for (const image of row.querySelectorAll<HTMLImageElement>("img[data-src]")) load(image);
+      if (images) for (const image of row.querySelectorAll<HTMLImageElement>("img:not(.missing):not([src])")) image.src = address(image);
       wanted.push(row);
     }
     if (wanted.length !== known.size || wanted.some((row) => row.parentNode !== this.rows)) fill(this.rows, ...wanted);
+  }
+
+  /** Ask again for images that could not be had. */
+  again(): void {
+    for (const image of this.rows.querySelectorAll<HTMLImageElement>("img.missing")) {
+      image.classList.remove("missing");
+      image.src = address(image);
+    }
   }
 
   /** Choose a row and bring it into sight. */
@@ -112,15 +121,14 @@ function outline(date: string | null): HTMLElement | null {
 
 function chip(id: number, date: "before" | "after"): HTMLElement {
   const image = h("img", { className: "chip", alt: "", width: 72, height: 72, draggable: false });
-  image.dataset.src = `api/chip/${id}/${date}.webp`;
+  image.dataset.chip = `api/chip/${id}/${date}.webp`;
   image.onerror = () => {
     image.classList.add("missing");
-    image.removeAttribute("src");  // which would show the browser's own sign of a broken image
+    image.src = NOTHING;  // in place of the browser's own sign of a broken image
   };
   return image;
 }
 
-function load(image: HTMLImageElement): void {
-  image.src = image.dataset.src ?? "";
-  delete image.dataset.src;
+function address(image: HTMLImageElement): string {
+  return image.dataset.chip ?? "";
 }

@@ -8,11 +8,11 @@ import { fill, h } from "./dom";
 import { Ground } from "./ground";
 import * as link from "./link";
 import { Panes } from "./panes";
-import { openTiles } from "./pane";
 import { startReview } from "./reviewing";
 import { defaults, Store } from "./store";
 import { startTask } from "./tasking";
 import { applyTheme } from "./theme";
+import { Tiles } from "./tiles";
 
 async function start(): Promise<void> {
   applyTheme();
@@ -42,7 +42,7 @@ function open(scene: Scene, page: HTMLElement): void {
   const usual = defaults(scene.threshold, scene.min_area);
   const address = link.read(location.hash);
   const store = new Store({ ...usual, ...address.settings });
-  const panes = new Panes(scene, ground, view, openTiles(scene, ground), store);
+  const panes = new Panes(scene, ground, view, new Tiles(scene, ground), store);
   const parts = { scene, ground, view, store, panes };
   fill(page, ...(scene.task ? startTask(parts) : startReview(parts)));
   panes.begin();

@@ -13,6 +13,7 @@ import Stroke from "ol/style/Stroke";
 import Style from "ol/style/Style";
 import { get, type Outlines, type Row } from "./api";
 import { DRAWN, ERASED, type Scheme } from "./colours";
+import { h } from "./dom";
 import { toOl, type Geometry } from "./geometry";
 import type { Polygons } from "./polygons";
 
@@ -37,6 +38,8 @@ export class Overlays {
   private layers: BaseLayer[] = [];
   private asked = 0;
   private visible = true;
+  /** Counts what alters the dots but the view. */
+  private revision = 0;
 
   constructor(private readonly polygons: Polygons) {}
 
@@ -73,6 +76,7 @@ export class Overlays {
   /** Draw anew, after another list, verdict or colouring. */
   colour(scheme: Scheme): void {
     this.scheme = scheme;
+    this.revision++;
     this.styles = scheme.classes.map(({ colour, dash }) => stroked(colour, dash));
     this.layers.forEach((layer) => layer.changed());
   }
@@ -81,18 +85,19 @@ export class Overlays {
   async look(map: OlMap): Promise<void> {
     const size = map.getSize();
     const resolution = map.getView().getResolution();
-    if (!size || !resolution) return;
+    if (!size?.every(Boolean) || !resolution) return;  // a pane that is hidden shows nothing
     const extent = map.getView().calculateExtent(size);
+    const asked = ++this.asked;  // what was asked for an earlier view is not wanted any more
     const { loaded } = this;
     if (loaded?.whole && containsExtent(loaded.extent, extent) && resolution > loaded.resolution / 2.5) return;
     const wide = buffer(extent, (extent[2] - extent[0]) / 4);
     if (!this.polygons.within(wide).some((i) => !this.small(i, resolution))) return;
-    const asked = ++this.asked;
     const query = { bbox: wide.join(","), resolution, limit: MOST };
     const { features, total, count } = await get<Outlines>("api/polygons/geojson", query);
     if (asked !== this.asked) return;
     this.loaded = { extent: wide, resolution, whole: count === total };
     this.ids = new Set(features.map(({ id }) => id));
+    this.revision++;
     this.outlines.clear(true);
     this.outlines.addFeatures(features.map(({ id, geometry }) => feature(geometry, id)));
   }
@@ -127,25 +132,30 @@ export class Overlays {
     return Math.max(xmax[index] - xmin[index], ymax[index] - ymin[index]) < DOT * resolution;
   }
 
-  /** Dots straight from the columns: ten thousand cost a few milliseconds a frame. */
+  /** Dots straight from the columns: ten thousand cost a few milliseconds, and are drawn anew only where they moved. */
   private dots(): (frame: FrameState) => HTMLElement {
     const canvas = document.createElement("canvas");
-    canvas.className = "dots";
+    // Into a bare canvas OpenLayers would draw the next layers, too, and wipe nothing.
+    const box = h("div", { className: "dots" }, canvas);
+    let shown = "";
     return (frame) => {
       const [width, height] = frame.size;
       const ratio = frame.pixelRatio;
+      const wanted = [width, height, ratio, ...frame.coordinateToPixelTransform, this.revision].join();
+      if (wanted === shown) return box;
+      shown = wanted;
       if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
         canvas.width = Math.round(width * ratio);
         canvas.height = Math.round(height * ratio);
       }
       const context = canvas.getContext("2d");
-      if (!context) return canvas;
+      if (!context) return box;
       context.save();
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
       context.clearRect(0, 0, width, height);
       this.paint(context, frame);
-      context.restore();  // OpenLayers draws the next layers into the same canvas
-      return canvas;
+      context.restore();
+      return box;
     };
   }
 

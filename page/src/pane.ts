@@ -6,38 +6,17 @@ import { defaults as interactions } from "ol/interaction/defaults";
 import type BaseLayer from "ol/layer/Base";
 import TileLayer from "ol/layer/Tile";
 import WebGLTileLayer from "ol/layer/WebGLTile";
-import XYZ from "ol/source/XYZ";
+import type XYZ from "ol/source/XYZ";
 import type { DateName, Scene } from "./api";
 import { CHANGE } from "./colours";
 import { h } from "./dom";
-import type { Ground } from "./ground";
 import type { Settings } from "./store";
+import type { Tiles } from "./tiles";
 
-export type Tiles = Record<DateName | "probability", XYZ | null>;
 export type Side = "left" | "right";
 
 /** Half a step of the bytes that carry the probability. */
 const HALF_STEP = 0.5 / 255;
-
-/** The tiles of a scene, shared by all panes; null where there is nothing to show, or nothing that may be. */
-export function openTiles(scene: Scene, ground: Ground): Tiles {
-  const open = (name: keyof Tiles): XYZ =>
-    new XYZ({
-      projection: ground.projection,
-      tileGrid: ground.grid,
-      // Probabilities are numbers, which WebP would alter.
-      url: `tiles/${name}/{z}/{x}/{y}.${name === "probability" ? "png" : "webp"}`,
-      interpolate: name !== "probability",
-      transition: 0,
-      wrapX: false,
-    });
-  const { before, after, probability } = scene.layers;
-  return {
-    before: before ? open("before") : null,
-    after: after ? open("after") : null,
-    probability: probability && !scene.task ? open("probability") : null,
-  };
-}
 
 let webGL: boolean | undefined;
 

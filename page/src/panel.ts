@@ -139,5 +139,6 @@ export function listHead(store: Store, judged: HTMLElement): HTMLElement {
     turn.title = turn.getAttribute("aria-label") ?? "";
   });
   const sort = h("span", { className: "sort" }, h("label", { htmlFor: "sort" }, "Sort by"), by, turn);
-  return h("div", { className: "list-head" }, judged, sort, tick(store, "openOnly", "Only not judged"), tick(store, "advance", "Go on after a verdict"));
+  const ticks = h("span", { className: "pair" }, tick(store, "openOnly", "Only not judged"), tick(store, "advance", "Go on after a verdict"));
+  return h("div", { className: "list-head" }, judged, sort, ticks);
 }

@@ -7,8 +7,9 @@ import type { Scene } from "./api";
 import { button, h } from "./dom";
 import { Furniture } from "./furniture";
 import type { Ground } from "./ground";
-import { Pane, type Tiles } from "./pane";
+import { Pane } from "./pane";
 import type { Mode, Store } from "./store";
+import type { Tiles } from "./tiles";
 
 const MODES: [Mode, string, string][] = [["swipe", "Swipe", "S"], ["blink", "Blink", "B"], ["side", "Side by side", "T"]];
 const BLINK_MS = 700;
@@ -31,7 +32,7 @@ export class Panes {
 
   constructor(
     private readonly scene: Scene, private readonly ground: Ground, private readonly view: View,
-    private readonly tiles: Tiles, private readonly store: Store,
+    readonly tiles: Tiles, private readonly store: Store,
   ) {}
 
   /** What lies above the images of each pane. */

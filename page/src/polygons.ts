@@ -3,15 +3,22 @@
 import { get, type Columns } from "./api";
 import type { Settings, SortKey } from "./store";
 
+/** Columns that the page uses, of those that there are. */
+const USED = [
+  "id", "area_m2", "area_px", "mean_probability", "uncertainty", "shift_explains", "outline_in", "x_min", "y_min", "x_max", "y_max",
+];
 const CHUNK = 10_000;
 /** More are not listed: the largest are. */
 const MOST = 200_000;
 
 type Judged = (id: number) => boolean;
+interface Part { total: number; count: number; columns: Columns }
 
 export class Polygons {
   /** How many the product holds. */
   total = 0;
+  /** Whether all are here that are to be listed. */
+  complete = false;
   id: number[] = [];
   area: number[] = [];
   mean: number[] = [];
@@ -24,20 +31,33 @@ export class Polygons {
   ymax: number[] = [];
   /** Indices of those listed, in the order of the list. */
   order: number[] = [];
+  private query: Record<string, string | number | boolean> = {};
+  private first: Promise<Part> | null = null;
   private places = new Map<number, number>();
   private ranks = new Map<number, number>();
 
-  /** Load all, the largest first; `more` is called after each part. */
-  async load(areaField: string, more: () => void): Promise<void> {
-    do {
-      const query = { sort: areaField, descending: true, offset: this.id.length, limit: CHUNK };
-      const part = await get<{ total: number; columns: Columns }>("api/polygons", query);
-      const before = this.id.length;
+  /** Ask for the first part before the page is put together: both take their time. */
+  ask(fields: string[], areaField: string): void {
+    this.query = { sort: areaField, descending: true, limit: CHUNK, fields: USED.filter((name) => fields.includes(name)).join(",") };
+    this.first = this.part();
+    this.first.catch(() => null);  // `load` tells
+  }
+
+  /** Load all, the largest first; `more` is called after each part. After an error, it goes on from there. */
+  async load(more: () => void): Promise<void> {
+    while (!this.complete) {
+      const asked = this.first ?? this.part();
+      this.first = null;
+      const part = await asked;
       this.total = part.total;
+      this.complete = !part.count || this.count + part.count >= Math.min(this.total, MOST);
       this.add(part.columns);
       more();
-      if (this.id.length === before) break;
-    } while (this.id.length < Math.min(this.total, MOST));
+    }
+  }
+
+  private part(): Promise<Part> {
+    return get<Part>("api/polygons", { ...this.query, offset: this.count });
   }
 
   private add(columns: Columns): void {

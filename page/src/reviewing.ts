@@ -50,10 +50,14 @@ class ReviewPage {
   private frame = 0;
   private stale = true;
   private readonly keys: Key[];
+  /** Whether there is a file of polygons, without which nothing can be listed or judged. */
+  private readonly outlined: boolean;
 
   constructor(private readonly parts: Parts) {
     const { scene, store, panes } = parts;
     const unit = scene.area_unit;
+    this.outlined = !scene.missing.includes("change.gpkg");
+    if (this.outlined) this.polygons.ask(scene.fields, `area_${scene.area_unit}`);
     this.review = new Review(`terradelta.unsent ${scene.out} ${scene.created} `, scene.author, () => this.redraw());
     const step = (by: number): void => this.step(by);
     this.list = new List({ polygons: this.polygons, unit, said: (id) => this.review.of(id), choose: (id) => this.choose(id), step });
@@ -100,28 +104,27 @@ class ReviewPage {
     store.watch(["colouring"], () => this.redraw());
     store.watch(["selected"], ({ selected }) => void this.chosen(selected));
     if (!hasWebGL()) this.messages.fail(new Error("This browser has no WebGL, so change and probability are not painted. Polygons and images are shown."));
-    await Promise.all([this.load(), this.review.begin(), this.compare()]);
+    await Promise.all([...(this.outlined ? [this.load(), this.review.begin()] : [this.tell()]), this.compare()]);
   }
 
   /** Say when an image turns out not to be the one that was mapped: the server compares them meanwhile. */
   private async compare(): Promise<void> {
+    let { scene } = this.parts;
     for (let left = COMPARISONS; left; left--) {
-      const scene = await getScene().catch(() => null);
-      if (!scene) return;
-      const { dates, problems } = scene;
-      if (problems.length !== this.problems.childElementCount) tellProblems(this.problems, problems);
-      if ([dates.before, dates.after].every(({ compared, problem }) => compared || problem)) return;
+      if ([scene.dates.before, scene.dates.after].every(({ compared, problem }) => compared || problem)) return;
       await new Promise((done) => setTimeout(done, COMPARE_MS));
+      scene = await getScene().catch(() => scene);
+      if (scene.problems.length !== this.problems.childElementCount) tellProblems(this.problems, scene.problems);
     }
   }
 
   private async load(): Promise<void> {
     try {
-      await this.polygons.load(`area_${this.parts.scene.area_unit}`, () => this.rearrange());
+      await this.polygons.load(() => this.rearrange());
       await this.chosen(this.parts.store.now.selected);
       this.parts.store.set({ minArea: this.parts.store.now.minArea });
     } catch (error) {
-      this.messages.fail(error, button("Try again", () => void this.load()));
+      this.fail(error, button("Try again", () => void this.load()));
     }
     this.rearrange();
   }
@@ -193,8 +196,7 @@ class ReviewPage {
     if (!trouble && !this.troubled) return;
     this.troubled = trouble !== null;
     if (!trouble) {
-      const { selected } = this.parts.store.now;
-      if (selected !== null && !this.fields) void this.chosen(selected);  // it could not be read meanwhile
+      this.goOn();
       return this.messages.last(null);
     }
     const { error, waiting } = trouble;
@@ -202,10 +204,20 @@ class ReviewPage {
     this.messages.last(error.message + waits, ...this.cures(waiting));
   }
 
+  /** The server answers again: ask for what could not be had meanwhile. */
+  private goOn(): void {
+    const { panes, store } = this.parts;
+    panes.tiles.again();
+    this.list.again();
+    for (const map of panes.maps) void this.look(map);
+    if (!this.polygons.complete) void this.load();
+    else if (store.now.selected !== null && !this.fields) void this.chosen(store.now.selected);
+  }
+
   /** What the page asks for by itself failed: that the server is away is said once, with what waits for it. */
-  private fail(error: unknown): void {
+  private fail(error: unknown, ...actions: HTMLElement[]): void {
     if (error instanceof ServerError && error.status === 0) this.review.report(error);
-    else this.messages.fail(error);
+    else this.messages.fail(error, ...actions);
   }
 
   private troubled = false;
@@ -218,6 +230,7 @@ class ReviewPage {
 
   private whyEmpty(): string {
     const { store } = this.parts;
+    if (!this.outlined) return "Without change.gpkg nothing can be listed or judged.";
     if (this.polygons.total === 0) return "The map holds no polygon. Lower the threshold to see what comes near to change, and draw what was missed.";
     if (this.review.judged >= this.polygons.total && store.now.openOnly) return "All polygons are judged. Export the accepted ones, or try again with what you taught.";
     return "No polygon passes these filters. Lower the smallest area, or list judged ones, too.";
@@ -356,7 +369,7 @@ class ReviewPage {
       key("Judge", ["a"], "accept", () => void this.judge("accept")),
       key("Judge", ["r"], "reject", () => void this.judge("reject")),
       key("Judge", ["u"], "unsure", () => void this.judge("unsure")),
-      key("Judge", ["z"], "undo my last word", () => void this.undo()),
+      key("Judge", ["z"], "undo my last verdict", () => void this.undo()),
       ...comparingKeys(panes),
       key("Layers", ["c"], "change", () => turn("change")),
       key("Layers", ["p"], "probability", () => turn("probability")),

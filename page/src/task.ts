@@ -99,7 +99,7 @@ export class Task {
       sample ? this.labels(sample) : h("p", {}, "There are no samples in this file. Draw some with `terradelta area`."),
       h("div", { className: "steps" }, button("‹ Previous", () => this.step(-1), "K"),
         h("span", {}, sample ? `Sample ${this.at + 1}` : ""), button("Next ›", () => this.step(1), "J")),
-      h("p", { className: "muted" }, "Unsure ones are left out of the estimate. If many are, it is biased."),
+      h("p", { className: "muted" }, "Unsure samples are left out of the estimate. If they are many, it is biased."),
       open
         ? h("p", { className: "muted" }, "The changed area with its interval comes when all are labelled: to stop when a result looks right makes it wrong.")
         : button("Estimate the changed area", () => void this.estimate()),

@@ -12,6 +12,7 @@ export function startTask(parts: Parts): HTMLElement[] {
   const messages = new Messages();
   const task = new Task(view, (error) => messages.fail(error));
   panes.above(() => [task.layer()]);
+  panes.tiles.told = (error) => messages.last(error && error.message);
   const keys: Key[] = [
     { keys: ["1"], shown: "1", group: "Labels", does: "changed", run: () => void task.label("changed") },
     { keys: ["0"], shown: "0", group: "Labels", does: "unchanged", run: () => void task.label("unchanged") },

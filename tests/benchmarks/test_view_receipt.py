@@ -15,7 +15,9 @@ def test_the_docs_tell_the_receipt() -> None:
     for words in (
         f"load average {min(loads):.0f} to {max(loads):.0f}",
         f"First paint after {medians['first_paint_ms'] / 1000:.1f} s",
+        f"list is there after {medians['list_ms'] / 1000:.1f} s, the map after {medians['map_ms'] / 1000:.1f} s",
         f"{medians['cpu_ms'] / 1000:.2f} s of CPU",
+        f"server, from its start to its end, {medians['server_cpu_ms'] / 1000:.1f} s",
         f"{medians['transferred_mb']:.2f} MB in {medians['answers']:.0f} answers",
         f"{drag['cpu_ms']:.0f} ms of CPU while the map is dragged",
         f"{frames['wheel in and out']['cpu_ms']:.0f} ms while it is zoomed",

@@ -154,10 +154,10 @@ def test_what_is_said_before_a_run_fits_into_five_lines_and_one_on_how_much_is_a
     assert said(purpose, warning, fact) == [*said(purpose, warning), fact]
     assert len(said(purpose, warning, fact, fact)) == 5
     assert len(said(purpose, warning, warning, *[fact] * 20)) == 5
-    assert said(purpose, warning, warning, *[fact] * 20)[-1] == "1 more warning: see the report, or --verbose"
-    assert said(purpose, warning, *[warning] * 3)[-1] == "3 more warnings: see the report, or --verbose"
+    assert said(purpose, warning, warning, *[fact] * 20)[-1] == "1 more warning: see the report, or map --verbose"
+    assert said(purpose, warning, *[warning] * 3)[-1] == "3 more warnings: see the report, or map --verbose"
     assert len(said(purpose, *[fact] * 20)) == 5
-    assert said(purpose, *[fact] * 20)[-1] == "More of the inputs: the report, or --verbose"
+    assert said(purpose, *[fact] * 20)[-1] == "More of the inputs: the report, or map --verbose"
 
 
 @pytest.mark.parametrize("method", ["cva", "irmad", "pca-kmeans"])

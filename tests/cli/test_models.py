@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,17 @@ def test_control_characters_of_a_server_do_not_reach_the_terminal(run, hub: Hub)
     code, _, err = run("models", "fetch", "hf:a/b@x\x1b[31m")
     assert code == 2
     assert "\x1b[31m" not in err
+
+
+def test_without_torch_the_name_of_a_network_leads_to_its_extra(run, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "terradelta.lab.networks", None)
+    code, _, err = run("models", "mccrnet")
+    assert code == 2
+    assert "there is no model 'mccrnet'" in err
+    assert "If mccrnet is a network, its card needs the optional dependencies [train]; run: pip install -c" in err
+    code, _, err = run("models", tmp_path / "gone.onnx")
+    assert code == 2
+    assert "[train]" not in err
+    code, out, _ = run("models")
+    assert code == 0
+    assert any(line.startswith("pip install -c ") and line.rstrip().endswith("[train]'") for line in out.splitlines())

@@ -17,8 +17,9 @@ RUN = CliRunner()
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list:
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list:
     """The sessions that would have been served until Ctrl-C."""
+    monkeypatch.setenv("TERRADELTA_HOME", str(tmp_path / "home"))
     found: list = []
 
     def serve(session, listening, names):
@@ -38,6 +39,8 @@ def test_the_address_is_printed_and_opened(product: Path, served: list):
     assert url in done.stdout
     assert session.token in url
     assert session.author == "ann"
+    again = RUN.invoke(app, ["view", str(product), "--no-open"])
+    assert f"/{session.token}/" in again.stdout  # a page that is open goes on
     assert "Closed." in done.output
 
 

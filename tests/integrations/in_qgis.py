@@ -111,6 +111,8 @@ def main(folder: Path) -> dict[str, Any]:
     """All of it, in a folder with before.tif and after.tif; ``long_*.tif`` is a longer pair."""
     project, told, found = QgsProject.instance(), Feedback(), {}
     pair = {"BEFORE": str(folder / "before.tif"), "AFTER": str(folder / "after.tif")}
+    provider = QgsApplication.processingRegistry().providerById("terradelta")
+    found["help"] = {each.name(): each.shortHelpString() for each in provider.algorithms()}
     out = folder / "out"
     found["map"] = call("mapbymethod", {**pair, "METHOD": 1, "OUTPUT": str(out)}, told)
     found["shares"], found["lines"], found["warnings"] = told.shares, told.lines, told.warnings

@@ -109,6 +109,11 @@ def test_progress_notes_and_numbers_arrive(found: dict[str, Any], work: Path) ->
     assert "is there already; nothing was overwritten" in found["refused"]
 
 
+def test_help_is_written_as_qgis_shows_it(found: dict[str, Any]) -> None:
+    assert set(found["help"]) == {"mapchange", "mapbymethod", "drawsamples", "changedarea"}
+    assert not any(mark in text for text in found["help"].values() for mark in "`*"), "Markdown is shown as it is"
+
+
 def test_samples_are_drawn_labelled_and_counted(found: dict[str, Any]) -> None:
     areas = found["areas"]
     assert areas["LOW"] < areas["AREA"] < areas["HIGH"]

@@ -167,7 +167,7 @@ def test_page_shows_every_part(quicklooks):
     for expected in (
         "old.tif → new.tif", "Made 2026-01-02", "1.34 ha", "changed in all (13,412 m², 53,650 pixels)", "71",
         "polygons hold 1.30 ha (13,012 m²)", "5.6 %",
-        "9 smaller ones below 10 m² or 4 pixels (400 m²) are in the rasters only",
+        "9 smaller ones below 10 m² or 4 pixels hold 400 m², in the rasters only",
         "of the 960,000 pixels",
         "200 m", "Grid north is up.", "90.0 %", "73.5 %", "410 m²", "88 m", "0.93", "30.25000° N, 97.74000° W",
         "1 of 71; all are in change.gpkg", "The second image was resampled.", "Licence. Research only.",

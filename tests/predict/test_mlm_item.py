@@ -6,14 +6,16 @@ import json
 import numpy as np
 import pystac
 import pytest
+from jsonschema import ValidationError
 from pystac.validation import JsonSchemaSTACValidator
 from stac_model.schema import MLModelExtension, MLModelProperties
+from tests.stac_schemas.published import validate
 from typer.testing import CliRunner
 
 from terradelta.cli import app
 from terradelta.errors import ModelError
 from terradelta.predict.load import load_predictor, shipped_models
-from terradelta.predict.mlm_item import model_item
+from terradelta.predict.mlm_item import _mlm_name, model_item
 
 
 @pytest.mark.parametrize("name", sorted(shipped_models()))
@@ -21,6 +23,7 @@ from terradelta.predict.mlm_item import model_item
 def test_shipped_weights_are_valid_items(name):
     item = model_item(name)
     assert JsonSchemaSTACValidator().validate_core(item, pystac.STACObjectType.ITEM, "1.1.0") is not None
+    validate(item)
     known = MLModelProperties(**item["properties"])
     assert known.tasks == {"semantic-segmentation"}
     assert [each.name for each in known.input] == ["before", "after"]
@@ -40,6 +43,27 @@ def test_scaling_is_that_of_the_card():
     np.testing.assert_allclose(scaled, card.normalise(values), atol=1e-6)
     assert item["properties"]["mlm:hyperparameters"]["threshold"] == card.threshold
     assert item["properties"]["bands"] == [{"name": "red"}, {"name": "green"}, {"name": "blue"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        ("snunet32_cdd", "snunet32_cdd"),
+        ("2019 run+1", "model-2019-run-1"),
+        ("é v1.", "model-v1"),
+        ("x", "model-x"),
+        ("", "model"),
+    ],
+)
+def test_names_are_those_that_the_extension_allows(name, valid):
+    item = model_item("default")
+    item["properties"]["mlm:name"] = name
+    if name != valid:
+        with pytest.raises(ValidationError):
+            validate(item)
+    item["properties"]["mlm:name"] = _mlm_name(name)
+    validate(item)
+    assert _mlm_name(name) == valid
 
 
 def test_the_command_prints_the_item():

@@ -21,6 +21,13 @@ def client_of(folder: Path, **options: object) -> TestClient:
     return TestClient(create_app(session), base_url=f"{ADDRESS}/{session.token}/", follow_redirects=False)
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's secret is kept."""
+    monkeypatch.setenv("TERRADELTA_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
 @pytest.fixture
 def client(product: Path) -> Iterator[TestClient]:
     with client_of(product) as found:

@@ -28,6 +28,7 @@ __all__ = [
     "SIZE",
     "Open",
     "Outage",
+    "at_rest",
     "browser",
     "centre",
     "drawn",
@@ -102,7 +103,7 @@ def browser() -> Iterator[Any]:
 
 
 class Outage:
-    """While `on`, what a page asks about the review fails, as if the server were away.
+    """While `on`, what a page asks of a route fails, as if the server were away.
 
     It takes hold before the page is opened: a route that is added to an open page misses what the page sends next.
     """
@@ -168,14 +169,14 @@ def at_rest(page: Any) -> None:
     expect(page.locator(".pane.left .map")).to_have_attribute("aria-busy", "false")
 
 
-def painted(page: Any) -> int:
-    """Pixels of the map in the colour of change, as they are seen."""
+def painted(page: Any, colour: np.ndarray = CHANGE) -> int:
+    """Pixels of the map in a colour, by default that of change, as they are seen."""
     at_rest(page)
     with warnings.catch_warnings(), MemoryFile(page.locator(".pane.left").screenshot()) as memory:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with memory.open() as picture:
             seen = picture.read((1, 2, 3)).astype(int)
-    return int((np.abs(seen - CHANGE[:, None, None]).max(axis=0) < 12).sum())
+    return int((np.abs(seen - colour[:, None, None]).max(axis=0) < 12).sum())
 
 
 def centre(page: Any) -> tuple[float, float]:

@@ -1,16 +1,36 @@
 """Who is let in."""
 
+import base64
+import os
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from terradelta.review.store import read_review
-from terradelta.view.gate import MOST_BYTES, Gate
+from terradelta.view.gate import MOST_BYTES, Gate, lasting_token
 
 from .conftest import ADDRESS
 
 VERDICT = {"polygon": 1, "verdict": "accept"}
+
+
+def test_a_lasting_token_is_the_same_for_the_same_words_and_user(monkeypatch: pytest.MonkeyPatch, home: Path):
+    mine = lasting_token("out", "2026")
+    assert mine == lasting_token("out", "2026")
+    assert len({mine, lasting_token("out", "2027"), lasting_token("out2026", "")}) == 3
+    assert len(base64.urlsafe_b64decode(mine)) == 24
+    (secret,) = home.iterdir()
+    assert len(secret.read_bytes()) == 32
+    assert mine != base64.urlsafe_b64encode(secret.read_bytes()[:24]).decode()
+    if os.name == "posix":
+        assert secret.stat().st_mode & 0o777 == 0o600
+        secret.chmod(0o644)  # others may have read it
+        assert lasting_token("out", "2026") not in (mine, lasting_token("out", "2026"))
+    monkeypatch.setenv("TERRADELTA_HOME", str(home / "other"))
+    assert lasting_token("out", "2026") != mine
+    monkeypatch.setenv("TERRADELTA_HOME", str(secret))  # where nothing can be kept
+    assert lasting_token("out", "2026") != lasting_token("out", "2026")
 
 
 def test_a_wrong_token_finds_nothing(client: TestClient):

@@ -1,10 +1,8 @@
 """Judging in a browser: verdicts, drawings, exports, and what becomes of them while the server is away."""
 
 import json
-import secrets
 import shlex
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from terradelta.cli import app
 from terradelta.predict.load import find_checkpoint
 from terradelta.review.store import read_review
 from terradelta.view.serving import View
+from terradelta.view.view_session import ViewOptions
 
 from .in_browser import (
     CORNERS,
@@ -259,16 +258,9 @@ def test_two_windows_lose_nothing_while_the_server_is_away(product: Path, open_p
     assert [row.verdict for row in rows if row.verdict != "unsure"] == ["accept", "reject"]  # in the order of saying
 
 
-@pytest.fixture
-def same_token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A server that is started again has the address that it had."""
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda count: "t" * count)
-    return None
-
-
-@pytest.mark.usefixtures("same_token")
 def test_a_server_that_comes_back_gets_what_open_and_closed_windows_said(product: Path, open_page: Open) -> None:
-    with View(product) as view:
+    lasting = ViewOptions(lasting=True)
+    with View(product, lasting) as view:
         one = open_page(view.url)
         other = open_page(view.url, context=one.context)
         judged(one, 0)
@@ -279,7 +271,7 @@ def test_a_server_that_comes_back_gets_what_open_and_closed_windows_said(product
             page.keyboard.press(key)
         page.wait_for_selector("text=1 verdict is kept in this browser")
     other.close()
-    with View(product, port=port):
+    with View(product, lasting, port=port):
         expect(one.locator(".messages")).to_be_empty()
         judged(one, 2)
         saved(one)

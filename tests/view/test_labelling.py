@@ -50,6 +50,7 @@ def test_a_task_ends_in_the_interval_of_area(product: Path, samples: Path):
     assert found["ready"] is True
     assert found["receipt"]["whole_map"]["changed_area"]["value"] == wanted.value
     assert f"{wanted.value:,.0f} m²" in found["lines"][0]
+    assert "Of change: user's accuracy 100 % (± 0 %), producer's accuracy 100 % (± 0 %)." in found["lines"]
     truth = sum(height * width for _, _, height, width in CHANGES) * 0.25
     assert wanted.value == pytest.approx(truth, rel=2e-3)  # all labels are right: so is the map
 

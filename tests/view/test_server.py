@@ -32,8 +32,8 @@ def test_the_scene_says_what_a_page_needs(client: TestClient, product: Path, mad
     assert scene["extent"] == [600000, 3399950, 600070, 3400000]
     assert scene["crs"]["epsg"] == 32614
     assert scene["crs"]["unit"] == "metre"
-    assert scene["resolutions"] == [0.5]  # one tile of 256 pixels holds it
-    assert scene["tile_size"] == 256
+    assert scene["resolutions"] == [0.5]  # one tile of 512 pixels holds it
+    assert scene["tile_size"] == 512
     assert scene["metres_per_pixel"] == pytest.approx(0.5, rel=1e-3)
     assert scene["threshold"] == 0.5
     assert scene["polygons"] == len(CHANGES)
@@ -42,6 +42,7 @@ def test_the_scene_says_what_a_page_needs(client: TestClient, product: Path, mad
     assert scene["problems"] == []
     assert scene["layers"] == {"before": True, "after": True, "probability": True}
     assert scene["author"] == "ann"
+    assert scene["command"] == f"terradelta view {product} --author ann"
     assert scene["task"] is None
     assert scene["answer"][0].startswith("changed: ")
     assert scene["dates"]["before"]["path"] == str(made / "before.tif")
@@ -243,7 +244,7 @@ def test_a_product_that_lacks_files_says_which(product: Path):
     with client_of(product) as client:
         scene = client.get("api/scene").json()
         assert scene["missing"] == ["probability.tif", "change.gpkg"]
-        assert scene["problems"][0] == {"what": "probability.tif is missing.", "do": "Map the pair again."}
+        assert scene["problems"][0] == {"what": "The file probability.tif is missing.", "do": "Map the pair again."}
         assert client.get("tiles/before/0/0/0.png").status_code == 200
         assert client.get("tiles/probability/0/0/0.png").status_code == 404
         assert "change.gpkg is missing" in client.get("api/polygons").json()["error"]

@@ -2,8 +2,10 @@
 
 import http.server
 import re
+import shlex
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -20,6 +22,8 @@ from terradelta.view.view_session import ViewOptions
 from .in_browser import (
     CORNERS,
     Open,
+    Outage,
+    at_rest,
     browser,
     expect,
     judged,
@@ -35,6 +39,8 @@ from .in_browser import (
 __all__ = ["browser", "made", "open_page", "product"]
 
 pytestmark = needs_browser
+NOT_JUDGED = np.array([255, 217, 46])
+DOT_PX = 25
 ALL_CHIPS = """() => { const chips = [...document.querySelectorAll(".chip")];
   return chips.length > 0 && chips.every((chip) => chip.complete && chip.naturalWidth === 192); }"""
 
@@ -213,6 +219,115 @@ def test_another_image_in_the_place_of_one_is_told(product: Path, made: Path, op
         page = open_page(view.url)
         expect(page.locator(".problem")).to_contain_text("is not the file that was mapped")
         judged(page, 0)
+
+
+def test_outlines_of_a_view_that_was_left_replace_no_others(product: Path, browser: Any, open_page: Open) -> None:
+    held: list[Any] = []
+
+    def hold_the_second(route: Any) -> None:
+        held.append(route)
+        if len(held) != 2:
+            route.continue_()
+
+    context = browser.new_context(viewport={"width": 1000, "height": 640})
+    context.route("**/api/polygons/geojson**", hold_the_second)
+    with View(product) as view:
+        page = open_page(f"{view.url}#change=0", context=context)
+        judged(page, 0)
+        whole = until(page, lambda: painted(page, NOT_JUDGED), lambda count: count > len(CORNERS) * DOT_PX)
+        page.keyboard.press("j")  # so near that finer outlines are asked for
+        until(page, lambda: len(held), lambda count: count == 2)
+        page.keyboard.press("Escape")
+        page.keyboard.press("f")
+        page.wait_for_url(lambda url: "polygon=" not in url)
+        until(page, lambda: painted(page, NOT_JUDGED), lambda count: count == whole)
+        with page.expect_response("**/api/polygons/geojson**"):
+            held[1].continue_()
+        page.keyboard.press("o")
+        until(page, lambda: painted(page, NOT_JUDGED), lambda count: count == 0)
+        page.keyboard.press("o")
+        until(page, lambda: painted(page, NOT_JUDGED), lambda count: count == whole)
+        context.close()
+
+
+def test_a_product_without_polygons_says_so_once(product: Path, open_page: Open) -> None:
+    (product / "change.gpkg").unlink()
+    with View(product) as view:
+        page = open_page(view.url)
+        expect(page.locator(".problem")).to_have_text("The file change.gpkg is missing. Map the pair again.")
+        expect(page.locator(".empty")).to_have_text("Without change.gpkg nothing can be listed or judged.")
+        at_rest(page)
+        expect(page.locator(".messages")).to_be_empty()
+
+
+def tiles_fail(browser: Any) -> tuple[Any, Outage]:
+    """A context in which no tile comes while the outage is on."""
+    outage, context = Outage(), browser.new_context(viewport={"width": 1000, "height": 640})
+    outage.on = True
+    context.route("**/tiles/**", outage)
+    return context, outage
+
+
+def test_tiles_that_failed_come_without_anybody_moving_the_map(product: Path, browser: Any, open_page: Open) -> None:
+    context, outage = tiles_fail(browser)
+    with View(product) as view:
+        page = open_page(f"{view.url}#opacity=1&outlines=0", context=context)
+        judged(page, 0)
+        assert painted(page) == 0
+        outage.on = False
+        until(page, lambda: painted(page), lambda count: count > 0)
+        context.close()
+
+
+def test_tiles_that_are_refused_are_not_asked_for_again(product: Path, browser: Any, open_page: Open) -> None:
+    asked: list[str] = []
+
+    def refuse(route: Any) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=404 if "/after/" in route.request.url else 503, json={"error": "there is none"})
+
+    context = browser.new_context()
+    context.route("**/tiles/**", refuse)
+    with View(product) as view:
+        open_page(view.url, context=context)
+        until(context.pages[0], lambda: len(asked), lambda count: count >= 7)
+        context.close()
+    assert sum("/after/" in url for url in asked) == 1
+    assert sum("/before/" in url for url in asked) > 1
+
+
+def test_a_page_goes_on_when_the_server_is_started_again(product: Path, open_page: Open) -> None:
+    lasting = ViewOptions(lasting=True)
+    with View(product, lasting) as view:
+        page = open_page(f"{view.url}#opacity=1&outlines=0&change=0")
+        judged(page, 0)
+        assert painted(page) == 0
+        port = int(view.url.split(":")[2].split("/")[0])
+    page.keyboard.press("c")  # the probability is asked for only now
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    said = f"does not answer. Run “{shlex.join(['terradelta', 'view', str(product)])}” again, and this page goes on."
+    expect(page.locator(".messages")).to_contain_text(said)
+    expect(page.locator(".messages")).to_contain_text("1 verdict is kept in this browser until then.")
+    assert painted(page) == 0
+    with View(product, lasting, port=port):
+        expect(page.locator(".messages")).to_be_empty()
+        until(page, lambda: painted(page), lambda count: count > 0)
+        expect(page.locator(".card")).to_contain_text("All fields")
+        until(page, lambda: [row.verdict for row in read_review(product)], lambda rows: rows == ["accept"])
+
+
+def test_a_task_says_that_the_server_does_not_answer_and_goes_on(product: Path, browser: Any, open_page: Open) -> None:
+    samples = product.parent / "samples.gpkg"
+    draw(product, 8, samples)
+    context, outage = tiles_fail(browser)
+    with View(product, ViewOptions(task=samples)) as view:
+        page = open_page(view.url, context=context)
+        expect(page.locator(".messages")).to_contain_text(f"--task {shlex.quote(str(samples))}")
+        outage.on = False
+        expect(page.locator(".messages")).to_be_empty()
+        at_rest(page)
+        context.close()
 
 
 FOREIGN = """async ([url, row]) => {

@@ -239,8 +239,8 @@ class MapChange(_Map):
         "Maps what changed between two images of the same place with a trained network: probability, changed pixels, "
         "polygons with their areas, and a report. The images may lie on different grids; the map has the first one's. "
         "The default model finds buildings that appeared or disappeared at 0.4 to 1 m per pixel, nothing else.\n"
-        "Model: default, a name from `terradelta models`, hf:OWNER/REPO, an .onnx file, or a URL. The output folder "
-        "must be new. A run that was stopped goes on if it is started again with the same settings."
+        'Model: default, a name that "terradelta models" lists, hf:OWNER/REPO, an .onnx file, or a URL. The output '
+        "folder must be new. A run that was stopped goes on if it is started again with the same settings."
     )
 
     def addOwn(self) -> None:
@@ -284,8 +284,8 @@ class DrawSamples(_Algorithm):
     NAME, TITLE = "drawsamples", "Draw samples"
     HELP = (
         "Draws random places among the changed and the unchanged pixels of a change map, as points with a field "
-        "`label`. Look at both images at each point and write 1 (changed) or 0 (unchanged) into it; then run *Changed "
-        "area with interval*."
+        '"label". Look at both images at each point and write 1 (changed) or 0 (unchanged) into it; then run "Changed '
+        'area with interval".'
     )
 
     def __init__(self) -> None:
@@ -326,8 +326,8 @@ class ChangedArea(_Algorithm):
 
     NAME, TITLE = "changedarea", "Changed area with interval"
     HELP = (
-        "Tells how much changed, with a 95 % interval, from samples of a change map that somebody has labelled (*Draw "
-        "samples*), after Olofsson et al. 2014. Without samples it tells the mapped area alone, which is biased. With "
+        'Tells how much changed, with a 95 % interval, from samples of a change map that somebody has labelled ("Draw '
+        'samples"), after Olofsson et al. 2014. Without samples it tells the mapped area alone, which is biased. With '
         "regions it tells both for each polygon. The result is a JSON file; the log shows it as a table."
     )
 

@@ -10,7 +10,6 @@ import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
-from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
 
 from terradelta.errors import InputError
 from terradelta.geo.grid import Grid, Tile
@@ -38,6 +37,8 @@ class PixelAreas:
     """
 
     def __init__(self, grid: Grid) -> None:
+        from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator  # slow to import
+
         self.unit: Literal["m", "px"] = "px" if grid.crs is None else "m"
         self._grid = grid
         counts = [min(max(4, math.ceil(side / _LATTICE_PX) + 1), _MOST_POINTS) for side in grid.shape]

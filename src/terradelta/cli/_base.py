@@ -130,7 +130,7 @@ def _show_warning(
 ) -> None:
     """Our own warnings as a line for the user; those of libraries as Python shows them."""
     if category.__module__.startswith("terradelta"):
-        _say("warning:", "yellow", str(message))
+        _say_marked("warning:", "yellow", str(message))
     else:
         (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
@@ -186,11 +186,15 @@ def say(text: str) -> None:
 
 
 def _say_error(message: str) -> None:
-    _say("error:", "red", message)
+    _say_marked("error:", "red", message)
 
 
-def _say(kind: str, colour: str, message: str) -> None:
-    console.print(Text.assemble((kind, colour), " ", message))
+def _say_marked(mark: str, colour: str, message: str) -> None:
+    """Print a message after its mark, wrapped; a command that installs stands in one line of its own, to be copied."""
+    words, install, rest = message.partition("pip install ")
+    console.print(Text.assemble((mark, colour), " ", words.rstrip() if install else words))
+    if install:
+        console.print(install + rest, markup=False, soft_wrap=True)
 
 
 @app.callback(invoke_without_command=True)

@@ -42,7 +42,8 @@ def area_command(
         if out is None or samples or regions or (view and out.suffix.lower() != ".gpkg"):
             raise InputError("--draw only writes samples: give -o SAMPLES.gpkg, and no --samples, --regions")
         unchanged, changed = draw_samples(product, draw, out, seed)
-        say(f"drew {changed} samples among changed and {unchanged} among unchanged pixels. Label each: 0 or 1 in label")
+        say(f"drew {changed} samples among changed and {unchanged} among unchanged pixels")
+        say("Look at each on both dates, and write 1 (changed) or 0 (unchanged) into its field label")
         print(out)
         if view:
             say(f"To go on later: terradelta view {product} --task {out}")

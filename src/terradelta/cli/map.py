@@ -310,7 +310,7 @@ def _say_first(lines: Sequence[str]) -> None:
     warned = sum(line.startswith("Warning") for line in left)
     if left:
         more = f"{warned} more warning{'' if warned == 1 else 's'}: see" if warned else "More of the inputs:"
-        console.print(f"{more} the report, or --verbose", style="yellow" if warned else "dim", markup=False)
+        console.print(f"{more} the report, or map --verbose", style="yellow" if warned else "dim", markup=False)
 
 
 def _say_result(made: "ChangeMap") -> None:

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from terradelta.cli._base import PrintableConsole, app, check_new, console, say
 from terradelta.cli._table import Column as Shown
 from terradelta.cli._table import fitted
-from terradelta.errors import InputError, cure, needs
+from terradelta.errors import InputError, ModelError, cure, needs
 
 if TYPE_CHECKING:
     from terradelta.lab.bench.speed import Speed
@@ -115,7 +115,8 @@ def _networks(out: Console) -> list[RenderableType]:
         from terradelta.lab.bench.speed import REFERENCE, known_speeds
         from terradelta.lab.networks import list_models, model_info
     except ModuleNotFoundError:
-        return [Text(f"Networks to train: {cure('train')}")]
+        words, install, rest = cure("train").partition("pip install ")  # on a line of its own, to be copied
+        return [Text(f"Networks to train: {words}"), Text(install + rest, no_wrap=True, overflow="ignore")]
     speeds = known_speeds()
     columns = (
         *(Shown("network"), Shown("published F1", 1), Shown("parameters", 2), Shown("MACs", 3), Shown("year", 4)),
@@ -153,8 +154,14 @@ def _print_card(out: Console, name: str) -> None:
     if _is_network(name):
         _print_network(out, name)
         return
+    try:
+        card = card_of(name)
+    except ModelError as error:
+        if name.isidentifier() and not _can_list_networks():
+            error.add_note(f"If {name} is a network, its card needs the optional dependencies [train]; {cure('train')}")
+        raise
     table = Table("", Column(overflow="fold"), title=Text(f"Card of {name}"), show_header=False)
-    for field, value in dataclasses.asdict(card_of(name)).items():
+    for field, value in dataclasses.asdict(card).items():
         shown = "\n".join(map(_score, value)) or "none" if field == "scores" else _plain(value)
         table.add_row(field, Text(shown))
     out.print(table)
@@ -186,11 +193,20 @@ def _score(score: dict[str, Any]) -> str:
 
 
 def _is_network(name: str) -> bool:
+    if not _can_list_networks():
+        return False
+    from terradelta.lab.networks import list_models
+
+    return name in list_models()
+
+
+def _can_list_networks() -> bool:
+    """Whether torch is there, which defines them."""
     try:
-        from terradelta.lab.networks import list_models
+        import terradelta.lab.networks  # noqa: F401
     except ModuleNotFoundError:
         return False
-    return name in list_models()
+    return True
 
 
 def _print_network(out: Console, name: str) -> None:

@@ -48,7 +48,7 @@ def open_page(
         from terradelta.view.serving import address, bind, bind_usual, serve
         from terradelta.view.view_session import Session, ViewOptions
 
-    session = Session(product, ViewOptions(before, after, author, task))
+    session = Session(product, ViewOptions(before, after, author, task, lasting=True))
     for problem in session.dates.problems():
         say(f"Warning: {problem}")
     if not bundle_is_built():

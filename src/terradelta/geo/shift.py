@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import make_interp_spline
 
 from terradelta.errors import ShapeError
 from terradelta.geo.grid import Grid, Tile
@@ -180,6 +179,8 @@ def _axis(length: int, count: int) -> Array:
 @functools.lru_cache(maxsize=32)
 def _splines(length: int, count: int) -> Any:  # noqa: ANN401  scipy's BSpline
     """The splines that are 1 at one of ``count`` nodes and 0 at the others, all at once."""
+    from scipy.interpolate import make_interp_spline  # slow to import
+
     return make_interp_spline(_axis(length, count), np.eye(count), k=min(3, count - 1))
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "change_picture",
     "data_uri",
     "difference_picture",
+    "file_content",
     "probability_picture",
     "thumbnail",
 ]
@@ -157,11 +158,15 @@ def data_uri(picture: Picture, lossless: bool = False) -> str:
 
 def encoded(picture: Picture, lossless: bool) -> bytes:
     """A picture ``(H, W, 3)`` as a JPEG (quality 88) or, if lossless, a PNG."""
-    height, width, bands = picture.shape
     driver, options = ("PNG", {}) if lossless else ("JPEG", {"quality": 88})
+    return file_content(np.moveaxis(picture, 2, 0), driver, **options)
+
+
+def file_content(bands: NDArray[np.uint8], driver: str, **options: int) -> bytes:
+    """Bands ``(C, H, W)`` as a file without a place; ``driver`` and its creation options are GDAL's."""
+    count, height, width = bands.shape
     with warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        profile = {"driver": driver, "count": bands, "height": height, "width": width, "dtype": "uint8"}
-        with memory.open(**profile, **options) as target:
-            target.write(np.moveaxis(picture, 2, 0))
+        with memory.open(driver=driver, count=count, height=height, width=width, dtype="uint8", **options) as target:
+            target.write(bands)
         return bytes(memory.read())

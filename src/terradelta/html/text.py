@@ -2,6 +2,7 @@
 
 import math
 import re
+from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
@@ -16,6 +17,7 @@ __all__ = [
     "fraction",
     "integer",
     "metres",
+    "moment",
     "number",
     "place",
     "seconds",
@@ -104,6 +106,14 @@ def seconds(value: float | None) -> str:
     if amount < 120:
         return f"{amount:.2f} s" if amount < 10 else f"{amount:.0f} s"
     return f"{int(amount // 60)} min {int(amount % 60)} s"
+
+
+def moment(text: str) -> str:
+    """A time of ISO 8601 in UTC to the minute; as it is where it is none."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return text
 
 
 def place(lon: float | None, lat: float | None) -> str:

@@ -60,9 +60,9 @@ def smaller_words(result: MapResult, options: OptionsRecord) -> str:
     if not result.small_polygons:
         return ""
     held = _size(result.small_area_m2, result.small_area_px)
-    verb = "is" if result.small_polygons == 1 else "are"
+    verb = "holds" if result.small_polygons == 1 else "hold"
     named = f"{count(result.small_polygons, 'smaller one')} {_least_words(result, options)}"
-    return f"{named} ({held}) {verb} in the rasters only"
+    return f"{named} {verb} {held}, in the rasters only"
 
 
 def sieved_words(result: MapResult, options: OptionsRecord) -> str:

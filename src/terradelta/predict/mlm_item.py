@@ -4,6 +4,7 @@ Source: MLM 1.6.0 (https://github.com/stac-extensions/mlm), in STAC 1.1.0. A mod
 particular time: the extension's advice for that is 1900 to 9999.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def _properties(card: ModelCard, path: Path) -> dict[str, Any]:
         "license": "other",
         "terradelta:licence": card.licence,
         "bands": _bands(card),  # STAC allows them here where an asset has them, and MLM looks for them here
-        "mlm:name": card.name,
+        "mlm:name": _mlm_name(card.name),
         "mlm:architecture": card.network,
         "mlm:framework": _kind(path)[0],
         "mlm:tasks": [_TASK],
@@ -88,6 +89,12 @@ def _properties(card: ModelCard, path: Path) -> dict[str, Any]:
             for score in card.scores
         ],
     }
+
+
+def _mlm_name(name: str) -> str:
+    """A name as the extension wants it: a letter, then letters, digits or ``_.-``, of which none comes last."""
+    plain = re.sub(r"[^a-zA-Z0-9_.-]+", "-", name).strip("_.-")
+    return plain if len(plain) > 2 and plain[0].isalpha() else f"model-{plain}".strip("-")
 
 
 def _input(card: ModelCard, date: str) -> dict[str, Any]:

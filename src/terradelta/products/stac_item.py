@@ -189,9 +189,8 @@ def _assets(folder: Path, receipt: MapReceipt) -> dict[str, Any]:
     area = receipt.grid.pixel_area_m2
     shared = {"raster:sampling": "area", **({"raster:spatial_resolution": round(math.sqrt(area), 6)} if area else {})}
     assets["probability"]["bands"] = [{"name": "probability", "data_type": "float32", "nodata": "nan", **shared}]
-    assets["change"]["bands"] = [
-        {"name": "change", "data_type": "uint8", "nodata": 255, **shared, "classification:classes": _classes()}
-    ]
+    assets["change"]["bands"] = [{"name": "change", "data_type": "uint8", "nodata": 255, **shared}]
+    assets["change"]["classification:classes"] = _classes()  # the extension's schema does not look into bands
     return assets
 
 

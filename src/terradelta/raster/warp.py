@@ -4,6 +4,7 @@ A date that is to be moved by a field of shifts is warped onto the moved grid: o
 bends, it is followed by small cells, each with the affine field that fits there.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -168,7 +169,7 @@ class Layer:
             view = files.enter_context(self._view(max(1, math.floor(step))))
             return self._read(self._warp(files, view, self._moved(tile).resized(shape)), Tile(0, 0, *shape), shape)
 
-    @property
+    @functools.cached_property
     def has_overviews(self) -> bool:
         """Whether the file itself has overviews, without which thinning it out decodes all of it.
 

@@ -1,7 +1,10 @@
 """Who may talk to the server: the token in the address, the names that it goes by, and no page of another site."""
 
+import base64
 import hmac
 import ipaddress
+import os
+import secrets
 import socket
 from urllib.parse import urlsplit
 
@@ -9,10 +12,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["MOST_BYTES", "Gate"]
+from terradelta.files import hidden_file
+from terradelta.predict.hub import cache_folder
+
+__all__ = ["MOST_BYTES", "Gate", "lasting_token", "random_token"]
 
 MOST_BYTES = 2 * 2**20
 """Of the body of a request."""
+_TOKEN_BYTES, _SECRET_BYTES = 24, 32
+_SECRET = "view.secret"
 _WRITING = ("POST", "PUT", "PATCH", "DELETE")
 _READING = ("GET", "HEAD")
 _POLICY = (
@@ -28,6 +36,43 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+
+def random_token() -> str:
+    """What nobody can guess."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def lasting_token(*what: str) -> str:
+    """A token that nobody can guess, and that this user gets again for the same words.
+
+    So a page that is open, and an address that was kept, go on when a server is started again; those of anything else
+    do not lead there. It is an HMAC under a secret of the user, a file in the cache that only he may read. Where none
+    can be kept, it is random.
+    """
+    try:
+        digest = hmac.digest(_secret(), "\0".join(what).encode(errors="surrogateescape"), "sha256")
+    except OSError:
+        return random_token()
+    return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).decode()
+
+
+def _secret() -> bytes:
+    """The user's; made if there is none.
+
+    Raises:
+        OSError: if it cannot be kept, or is not the user's alone.
+    """
+    path = cache_folder() / _SECRET
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with hidden_file(path) as temporary:
+            temporary.touch(mode=0o600, exist_ok=False)
+            temporary.write_bytes(secrets.token_bytes(_SECRET_BYTES))
+    state, content = path.stat(), path.read_bytes()
+    if len(content) != _SECRET_BYTES or (os.name == "posix" and (state.st_uid != os.getuid() or state.st_mode & 0o077)):
+        raise PermissionError(f"{path} is not a secret of this user")
+    return content
 
 
 class Gate:

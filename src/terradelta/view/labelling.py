@@ -161,11 +161,11 @@ def _lines(found: AreaReport) -> list[str]:
             f"The map shows {whole.mapped:,.0f} {unit}.",
         )
     if found.accuracy is not None:
-        users, producers = found.accuracy.users[1], found.accuracy.producers[1]
-        lines += [
-            f"Of what the map shows as changed, {users.value:.0%} is (± {users.quantile * users.error:.0%}); of what "
-            f"changed, it shows {producers.value:.0%} (± {producers.quantile * producers.error:.0%})."
+        parts = [
+            f"{name} accuracy {100 * each.value:.0f} % (± {100 * each.quantile * each.error:.0f} %)"
+            for name, each in (("user's", found.accuracy.users[1]), ("producer's", found.accuracy.producers[1]))
         ]
+        lines.append(f"Of change: {', '.join(parts)}.")
     return [*lines, f"Basis: {found.basis}", *(f"{note}." for note in found.notes)]
 
 

@@ -50,7 +50,7 @@ def scene(request: Request) -> Response:
     found["layers"] = {name: dates[name]["problem"] is None for name in DATES}
     found["layers"][PROBABILITY_LAYER] = session.probability is not None and session.task is None
     found["problems"] = _problems(session, dates)
-    found["author"] = session.author
+    found["author"], found["command"] = session.author, session.command
     found["tile_formats"] = {**{name: list(FORMATS) for name in DATES}, PROBABILITY_LAYER: ["png"]}
     found["task"] = None
     session.shown.set()
@@ -62,7 +62,7 @@ def scene(request: Request) -> Response:
     index = session.polygons
     found["fields"] = [] if index is None else index.fields
     found["area_field"] = None if index is None else index.area
-    found["polygons"] = 0 if index is None else index.count
+    found["polygons"] = 0 if index is None else session.product.receipt.result.polygons
     return JSONResponse(found)
 
 
@@ -78,7 +78,7 @@ def _problems(session: Session, dates: dict[str, Any]) -> list[dict[str, str]]:
             found.append({"what": f"{date['difference']}.", "do": todo})
     if session.task is None:
         lacking = session.product.missing
-        found += [{"what": f"{name} is missing.", "do": "Map the pair again."} for name in lacking]
+        found += [{"what": f"The file {name} is missing.", "do": "Map the pair again."} for name in lacking]
     return found
 
 

@@ -55,15 +55,12 @@ class Probability:
         return self._read(self._file, tile, (tile.height, tile.width))
 
     def _read(self, dataset: DatasetReader, tile: Tile, shape: tuple[int, int]) -> NDArray[np.float32]:
-        from rio_tiler.reader import read  # slow to import
-
         window = Window(tile.col, tile.row, tile.width, tile.height)
         try:
             with self._lock, rasterio.Env(**self._settings):
-                image = read(dataset, window=window, height=shape[0], width=shape[1], indexes=1)
+                values: NDArray[np.float32] = dataset.read(1, window=window, out_shape=shape)
         except GDAL_ERRORS as error:
             raise RasterError(f"{self._path} cannot be read ({error}); map the pair again") from error
-        values: NDArray[np.float32] = image.array.filled(np.nan)[0]
         return values
 
     def _warped(self, shown: Grid) -> WarpedVRT:

@@ -9,7 +9,7 @@ from terradelta.geo.grid import Grid, Tile
 
 __all__ = ["SIDE", "TileGrid", "display_grid"]
 
-SIDE = 256
+SIDE = 512
 """Pixels along a tile."""
 _SQUARE = 1e-9
 """Share by which the sides of a pixel may differ to count as equal."""
@@ -31,7 +31,7 @@ def display_grid(grid: Grid) -> Grid:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Tiles of 256 x 256 pixels, anchored at the upper left corner; level 0 shows the whole scene in one tile.
+    """Tiles of 512 x 512 pixels, anchored at the upper left corner; level 0 shows the whole scene in one tile.
 
     Each level halves the size of a pixel; the last one shows those of the scene.
     """

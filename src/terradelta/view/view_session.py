@@ -2,9 +2,9 @@
 
 import functools
 import getpass
-import importlib
-import secrets
+import shlex
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Tile
+from terradelta.html.pictures import file_content
 from terradelta.products.writer import POLYGONS, PROBABILITY
 from terradelta.review.store import ReviewStore
 from terradelta.view.dates import DATES, Dates
+from terradelta.view.gate import lasting_token, random_token
 from terradelta.view.labelling import LabellingTask
 from terradelta.view.polygon_index import PolygonIndex
 from terradelta.view.probability import Probability
@@ -26,11 +28,14 @@ __all__ = ["FORMATS", "PROBABILITY_LAYER", "Session", "ViewOptions", "default_au
 
 FORMATS = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
 PROBABILITY_LAYER = "probability"
-_TOKEN_BYTES = 24
-_TILES = 1024
-_HEAD_START_S = 1.0
-"""How long a page goes before what takes a second of CPU and would keep its files waiting."""
-_OPTIONS = {"png": {"ZLEVEL": 6}, "webp": {"QUALITY": 85}, "jpg": {"QUALITY": 88}}
+_TILES = 256
+_HEAD_START_S, _QUIET_S = 1.0, 2.0
+"""How long a page goes before what would keep its files waiting; how long nothing is asked for before images are read
+whole, to compare them: that can take seconds of CPU.
+"""
+_PAUSES = 5
+"""Who never rests is told all the same."""
+_OPTIONS = {"png": {"ZLEVEL": 6}, "webp": {"QUALITY": 85, "METHOD": 2}, "jpg": {"QUALITY": 88}}
 _DRIVER = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
 
 
@@ -45,6 +50,14 @@ class ViewOptions:
     """Who gives verdicts; None: the user's name."""
     task: Path | None = None
     """Samples to be labelled; the map's answer is hidden then."""
+    lasting: bool = False
+    """Whether the address is the same when the map is shown again, see `lasting_token`."""
+
+    def command(self, folder: Path) -> str:
+        """The command that shows a product like this."""
+        given = {"before": self.before, "after": self.after, "author": self.author, "task": self.task}
+        words = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+        return shlex.join(["terradelta", "view", str(folder), *words])
 
 
 class Session:
@@ -60,7 +73,10 @@ class Session:
 
     def __init__(self, folder: Path, options: ViewOptions = ViewOptions()) -> None:
         self.product: Product = open_product(folder)
-        self.token = secrets.token_urlsafe(_TOKEN_BYTES)
+        known = str(self.product.folder), self.product.receipt.created, str(options.task)
+        self.token = lasting_token(*known) if options.lasting else random_token()
+        self.command = options.command(self.product.folder)
+        """What starts this again."""
         self.author = options.author or default_author()
         self.task = None if options.task is None else LabellingTask(self.product, options.task)
         self.dates = Dates(self.product, options.before, options.after)
@@ -72,16 +88,20 @@ class Session:
         self.review = None if POLYGONS in missing else ReviewStore(at)
         self.shown = threading.Event()
         """Set once a page has begun to ask."""
+        self._asked = time.monotonic()
+        """When a picture was asked for, by the monotonic clock."""
         self._tile = functools.lru_cache(_TILES)(self._make_tile)
 
     def begin(self) -> None:
-        """Do in a thread what need not be waited for: load what tiles need, compare the images with those mapped."""
+        """Do in a thread what need not be waited for: thin out the images, compare them with those that were mapped."""
         threading.Thread(target=self._begin, name="terradelta-view-begin", daemon=True).start()
 
     def _begin(self) -> None:
         self.shown.wait(_HEAD_START_S)
-        importlib.import_module("rio_tiler.reader")
+        self._asked = time.monotonic()
         self.dates.prepare()
+        for _ in range(_PAUSES):
+            time.sleep(max(0.0, _QUIET_S - (time.monotonic() - self._asked)))
         self.dates.compare()
 
     def tile(self, layer: str, level: int, x: int, y: int, extension: str) -> bytes | None:
@@ -113,6 +133,7 @@ class Session:
         Raises:
             RasterError: if the file is missing or cannot be read.
         """
+        self._asked = time.monotonic()
         if layer in DATES:
             return self.dates.picture(layer, window, shape)
         if self.probability is None:
@@ -128,11 +149,9 @@ class Session:
 
 def encoded(values: NDArray[np.uint8], valid: NDArray[np.bool_], extension: str) -> bytes:
     """A picture ``(C, h, w)`` as a file; transparent where not valid, unless it is a JPEG."""
-    from rio_tiler.models import ImageData  # slow to import
-
-    masked = np.ma.MaskedArray(values, np.broadcast_to(~valid, values.shape))
-    image = ImageData(masked)
-    return bytes(image.render(add_mask=extension != "jpg", img_format=_DRIVER[extension], **_OPTIONS[extension]))
+    alpha = np.where(valid, np.uint8(255), np.uint8(0))[None]
+    bands = values if extension == "jpg" else np.concatenate([values, alpha])
+    return file_content(bands, _DRIVER[extension], **_OPTIONS[extension])
 
 
 def default_author() -> str:

@@ -1,0 +1,33 @@
+"""How messages look in a terminal of 80 columns."""
+
+import pytest
+
+from terradelta.cli import _base
+
+
+@pytest.fixture
+def said(monkeypatch, capsys):
+    monkeypatch.setattr(_base, "console", _base.PrintableConsole(stderr=True, width=80, highlight=False))
+
+    def lines(message: str) -> list[str]:
+        _base._say_error(message)
+        return capsys.readouterr().err.splitlines()
+
+    return lines
+
+
+def test_a_message_is_wrapped_together_with_its_mark(said):
+    words = [f"[word{i}]" for i in range(30)]
+    lines = said(" ".join(words))
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines).split() == ["error:", *words]
+
+
+def test_a_command_to_be_copied_stands_in_one_line(said):
+    command = f"pip install -c {'/a/long/folder' * 8}/constraints.txt '.[view]'"
+    lines = said(f"`terradelta view` needs the optional dependencies [view]; run: {command}\x1b[31m\nA note.")
+    assert lines == [
+        "error: `terradelta view` needs the optional dependencies [view]; run:",
+        command + "\\x1b[31m",
+        "A note.",
+    ]
