@@ -255,6 +255,7 @@ def test_vector_files_that_are_no_samples_and_bad_names(change, tmp_path):
         with pytest.raises(InputError, match=r"written as .gpkg or .csv"):
             write_samples(tmp_path / "s.txt", np.zeros((1, 2), int), raster.grid)
         with pytest.raises(OutputError, match="cannot be written"):
-            write_samples(tmp_path / "nowhere" / "s.csv", np.zeros((1, 2), int), raster.grid)
+            write_samples(change / "s.csv", np.zeros((1, 2), int), raster.grid)
+        write_samples(tmp_path / "made" / "s.csv", np.zeros((1, 2), int), raster.grid)
         with pytest.raises(InputError, match="801 samples are to be drawn among 800 changed pixels; draw fewer"):
             draw_samples(raster, [1, 801], seed=0)

@@ -3,6 +3,7 @@
 import pytest
 
 from terradelta.cli import _base
+from terradelta.errors import InputError
 
 
 @pytest.fixture
@@ -31,3 +32,16 @@ def test_a_command_to_be_copied_stands_in_one_line(said):
         command + "\\x1b[31m",
         "A note.",
     ]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "file/x.csv"])
+def test_a_file_that_cannot_be_is_the_users_fault(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be a file|for .*file is no folder"):
+        _base.check_new(tmp_path / name)
+    _base.check_new(tmp_path / "new" / "folder" / "x.csv")
+
+
+def test_a_path_is_printed_so_that_no_terminal_acts_upon_it(tmp_path, capsys):
+    _base.say_path(tmp_path / "a\u202eb")
+    assert capsys.readouterr().out.endswith("a\\u202eb\n")

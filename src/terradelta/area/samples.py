@@ -103,7 +103,7 @@ def write_samples(path: Path, places: NDArray[np.int64], grid: Grid) -> None:
     ids = np.arange(1, len(places) + 1)
     if path.suffix.lower() not in (".gpkg", ".csv"):
         raise InputError(f"{path}: samples are written as .gpkg or .csv; give such a name")
-    with whole_file(path, failures=(RuntimeError,), keep_suffix=True) as temporary:
+    with whole_file(path, failures=(RuntimeError,), keep_suffix=True, make_folder=True) as temporary:
         if path.suffix.lower() == ".csv":
             with temporary.open("w", newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerows(

@@ -33,6 +33,7 @@ __all__ = [
     "main",
     "progress",
     "say",
+    "say_path",
     "say_terms",
     "write",
 ]
@@ -166,9 +167,21 @@ def write(path: Path, text: str) -> None:
 
 
 def check_new(path: Path) -> None:
-    """Raise OutputExistsError if there is something under the name of a file to write."""
-    if path.exists():
+    """Raise OutputExistsError if there is something under the name of a file to write, InputError if it cannot be."""
+    try:
+        there = path.exists()
+        above = next((each for each in path.parents if each.exists()), path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be a file ({getattr(error, 'strerror', error)}); give another name") from error
+    if there:
         raise OutputExistsError(f"{path} is there already; nothing was overwritten. Remove it or give another name")
+    if not above.is_dir():
+        raise InputError(f"{path} cannot be made, for {above} is no folder; give another place")
+
+
+def say_path(path: Path) -> None:
+    """Print where a result lies on standard output, for scripts."""
+    print(printable(str(path)))
 
 
 def say_terms(location: str) -> None:

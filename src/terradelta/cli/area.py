@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from terradelta.cli._base import app, check_new, console, say
+from terradelta.cli._base import app, check_new, console, say, say_path
 from terradelta.cli.view import open_page
 from terradelta.errors import InputError
 
@@ -44,7 +44,7 @@ def area_command(
         unchanged, changed = draw_samples(product, draw, out, seed)
         say(f"drew {changed} samples among changed and {unchanged} among unchanged pixels")
         say("Look at each on both dates, and write 1 (changed) or 0 (unchanged) into its field label")
-        print(out)
+        say_path(out)
         if view:
             say(f"To go on later: terradelta view {product} --task {out}")
             open_page(product, task=out)
@@ -57,7 +57,7 @@ def area_command(
         say(line)
     if out is not None:
         found.write(out)
-        print(out)
+        say_path(out)
 
 
 def _table(found: "AreaReport") -> Table:

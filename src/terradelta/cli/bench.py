@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console, RenderableType
 
-from terradelta.cli._base import PrintableConsole, app, progress, say
+from terradelta.cli._base import PrintableConsole, app, progress, say, say_path
 from terradelta.cli._table import Column, fitted
 from terradelta.errors import InputError, needs
 
@@ -58,7 +58,7 @@ def bench(
     poor = unlearnt(made.outcomes)
     if poor:
         say(f"no better than a baseline: {', '.join(poor)}")
-    print(made.files[-1])
+    say_path(made.files[-1])
     if failed:
         raise typer.Exit(1)
 

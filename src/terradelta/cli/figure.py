@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from terradelta.cli._base import DATA_HELP, Device, app, check_new, progress, say_terms
+from terradelta.cli._base import DATA_HELP, Device, app, check_new, progress, say_path, say_terms
 from terradelta.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def grid(
             rows.append(_row(pairs, index, predictors))
             advance(index + 1, len(pairs))
     save_figure(draw_grid(rows, heads, SAFE if safe else PAPER, width), out)
-    print(out)
+    say_path(out)
 
 
 @figure_app.command()
@@ -72,7 +72,7 @@ def curves(
     heads = heads_of(names, [run.resolve().name for run in runs])
     logs = [(head, read_log(run)) for head, run in zip(heads, runs, strict=True)]
     save_figure(draw_curves(logs, width), out)
-    print(out)
+    say_path(out)
 
 
 def heads_of(names: str | None, default: list[str]) -> list[str]:

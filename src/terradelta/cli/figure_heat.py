@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Column, Table
 from rich.text import Text
 
-from terradelta.cli._base import Device, PrintableConsole, check_new, console, say
+from terradelta.cli._base import Device, PrintableConsole, check_new, console, say, say_path
 from terradelta.cli.figure import Names, Width, figure_app, heads_of
 from terradelta.errors import DataError, InputError, ShapeError, needs
 
@@ -85,7 +85,7 @@ def heat(
         raise InputError("--at chooses where attention looks from, but no layer drawn has such queries; leave it out")
     rows = [HeatRow(head, tuple(maps)) for head, maps in zip(heads, found, strict=True)]
     save_figure(draw_heat(scene, columns, rows, opacity=opacity, width_mm=width), out)
-    print(out)
+    say_path(out)
 
 
 @dataclass(frozen=True)

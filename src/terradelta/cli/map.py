@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from terradelta.cli._base import Device, app, console, free_name, progress, say
+from terradelta.cli._base import Device, app, console, free_name, progress, say, say_path
 from terradelta.cli.events import Events, events_of
 from terradelta.errors import InputError, needs
 
@@ -257,7 +257,7 @@ def _map_pairs(
             else:
                 events.pair(number, count, outcome, line)
     if events is None:
-        print(out / INDEX)
+        say_path(out / INDEX)
     else:
         events.say("done", folder=str(out.absolute()), report=str((out / INDEX).absolute()))
     if failed:
@@ -318,4 +318,4 @@ def _say_result(made: "ChangeMap") -> None:
 
     for line in answer_lines(made.receipt):
         console.print(line, markup=False)
-    print(made.report)
+    say_path(made.report)

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from terradelta.cli._base import PrintableConsole, app, check_new, console, say
+from terradelta.cli._base import PrintableConsole, app, check_new, console, say, say_path
 from terradelta.cli._table import Column as Shown
 from terradelta.cli._table import fitted
 from terradelta.errors import InputError, ModelError, cure, needs
@@ -293,7 +293,7 @@ def fetch_command(
     say(f"Licence: {card.licence or 'not stated'}")
     for name, sha256 in fetched.sha256.items():
         say(f"SHA-256 of {name}: {sha256}")
-        print(fetched.folder / name)
+        say_path(fetched.folder / name)
 
 
 @models_app.command("push")
