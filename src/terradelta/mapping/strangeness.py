@@ -14,7 +14,7 @@ LEAST_VALID = 0.5
 
 
 def domain_warnings(pair: Pair, predictor: Predictor, scaling: Scaling | None) -> list[str]:
-    """A sentence where a date is further from the training images than its validation images are; none where not known."""
+    """A sentence where a date is further from the training images than validation images are; none where not known."""
     limit = predictor.card.domain_limit
     medians = None if limit is None else strangeness_of(pair, predictor, scaling)
     if limit is None or medians is None:

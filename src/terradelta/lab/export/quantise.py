@@ -1,8 +1,8 @@
 """An ONNX file in float32 to one in 8-bit integers (post-training quantisation), compared before it is kept.
 
 Weights of convolutions and matrix products become int8 with a scale for each output channel, their inputs uint8 with
-one scale each, from the smallest and largest value on calibration crops, in both orders of the dates: so the branches of
-a network that looks at one date after the other get the same scales. All else stays float32: sums, products and
+one scale each, from the smallest and largest value on calibration crops, in both orders of the dates: so the branches
+of a network that looks at one date after the other get the same scales. All else stays float32: sums, products and
 pooling cost little and lose much. The file has QuantizeLinear and DequantizeLinear nodes, which OpenVINO runs as int8.
 The insertion of these nodes is ONNX Runtime's (Jacob et al. 2018, arXiv:1712.05877, scheme of section 2).
 
@@ -102,7 +102,8 @@ def quantise_onnx(
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         say("measuring ranges")
-        full = _quantised(source, work / "full.onnx", [_inputs(card, dates) for crop in measured for dates in (crop, crop[::-1])])
+        both_orders = [_inputs(card, dates) for crop in measured for dates in (crop, crop[::-1])]
+        full = _quantised(source, work / "full.onnx", both_orders)
         trial = _Trial(model, full, work / "trial.onnx", card, [(crop, _predict(float32, crop)) for crop in checked])
         say("comparing")
         check = _fitting(trial, _sharing(model, layers), say)
