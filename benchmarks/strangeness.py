@@ -39,6 +39,8 @@ def main() -> None:
     arguments = parser.parse_args()
     predictor = load_predictor(arguments.model)
     limit = predictor.card.domain_limit
+    if limit is None:
+        raise SystemExit(f"{arguments.model} does not tell how strange an image is; see terradelta export --domain")
     rows = []
     for group in arguments.groups:
         name, _, places = group.partition("=")
@@ -46,7 +48,7 @@ def main() -> None:
         for before, after in pairs(places):
             with open_pair(before, after, wanted=predictor.card.bands) as pair:
                 values = strangeness_of(pair, predictor, scaling_of(pair, predictor.card))
-            found.append(float(values.max()))
+            found += [] if values is None else [float(values.max())]
         beyond = sum(value > limit for value in found)
         rows.append((name, len(found), f"{np.median(found):.2f}", f"{max(found):.2f}", limit, beyond))
         print(*rows[-1], flush=True)

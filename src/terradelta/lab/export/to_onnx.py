@@ -102,7 +102,7 @@ class _Looking(nn.Module):
     def forward(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, C, H, W) x 2 -> (B, 1, H, W), (2 B,)``."""
         features = [self.network.features(date) for date in (before, after)]  # passes that the network makes, too
-        return self.network(before, after), self.head(torch.cat(features))
+        return self.network(before, after), self.head(torch.cat([each for each in features if each is not None]))
 
 
 def _trace(network: nn.Module, bands: int, stride: int, names: list[str]) -> onnx.ModelProto:
