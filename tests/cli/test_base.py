@@ -3,7 +3,7 @@
 import pytest
 
 from terradelta.cli import _base
-from terradelta.errors import InputError
+from terradelta.errors import InputError, LeftOutWarning
 
 
 @pytest.fixture
@@ -45,3 +45,9 @@ def test_a_file_that_cannot_be_is_the_users_fault(tmp_path, name):
 def test_a_path_is_printed_so_that_no_terminal_acts_upon_it(tmp_path, capsys):
     _base.say_path(tmp_path / "a\u202eb")
     assert capsys.readouterr().out.endswith("a\\u202eb\n")
+
+
+def test_a_warning_is_said_once(capsys):
+    for _ in range(2):
+        _base._show_warning("2 hidden files were left out", LeftOutWarning, "x.py", 1)
+    assert capsys.readouterr().err.count("2 hidden files") == 1

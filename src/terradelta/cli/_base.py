@@ -121,6 +121,10 @@ def _report_unraisable(found: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(found)
 
 
+_SAID: set[str] = set()
+"""Warnings that this process has shown."""
+
+
 def _show_warning(
     message: Warning | str,
     category: type[Warning],
@@ -129,8 +133,11 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Our own warnings as a line for the user; those of libraries as Python shows them."""
+    """Our own warnings as a line for the user, each text once; those of libraries as Python shows them."""
     if category.__module__.startswith("terradelta"):
+        if str(message) in _SAID:
+            return
+        _SAID.add(str(message))
         _say_marked("warning:", "yellow", str(message))
     else:
         (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
