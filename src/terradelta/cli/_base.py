@@ -42,6 +42,10 @@ __all__ = [
 class PrintableConsole(Console):
     """A console whose lines hold nothing that a terminal acts upon, whoever wrote what they quote."""
 
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401  as in the base class
+        """As `Console.print`; a text's bells and returns, which rich drops, are escaped first."""
+        super().print(*(printable(each) if isinstance(each, str) else each for each in objects), **options)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As `Console.render`: texts, tables and bars all come through it, before their styles become codes."""
         for each in super().render(renderable, options):
