@@ -216,7 +216,7 @@ def _say_error(message: str) -> None:
 def _say_marked(mark: str, colour: str, message: str) -> None:
     """Print a message after its mark, wrapped; a command that installs stands in one line of its own, to be copied."""
     words, install, rest = message.partition("pip install ")
-    console.print(Text.assemble((mark, colour), " ", words.rstrip() if install else words))
+    console.print(Text.assemble((mark, colour), " ", printable(words.rstrip() if install else words)))
     if install:
         console.print(install + rest, markup=False, soft_wrap=True)
 
