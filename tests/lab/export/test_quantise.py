@@ -197,7 +197,8 @@ def test_all_layers_kept_is_the_float32_network(tmp_path: Path) -> None:
     weights = _weights((8, 4, 3, 3), (1, 8, 1, 1))
     source = _network(tmp_path / "m.onnx", weights)
     original = onnx.load(source)
-    full = quantise._quantised(source, tmp_path / "f.onnx", [quantise._inputs(CARD, c) for c in _crops().crops])
+    inputs = [quantise._inputs(CARD, crop) for crop in _crops().crops]
+    full = quantise._quantised(source, onnx.load(source), tmp_path, inputs)
     restored = quantise._restored(full, original, list(weights))
     assert [n.op_type for n in restored.graph.node] == [n.op_type for n in original.graph.node]
     assert [list(n.input) for n in restored.graph.node] == [list(n.input) for n in original.graph.node]

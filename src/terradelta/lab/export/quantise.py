@@ -94,7 +94,7 @@ def quantise_onnx(
     say = advance or (lambda _: None)
     float32 = OpenVINOPredictor(source, precision="f32")
     card = float32.card
-    model = onnx.load(source)
+    model = _without_differences_of_layers(onnx.load(source))
     layers = _layers(model, source)
     # Interleaved, so that both parts come from all over the data; with few crops all serve both.
     checked = calibration.crops[3::4] or calibration.crops
@@ -103,7 +103,7 @@ def quantise_onnx(
         work = Path(folder)
         say("measuring ranges")
         both_orders = [_inputs(card, dates) for crop in measured for dates in (crop, crop[::-1])]
-        full = _quantised(source, work / "full.onnx", both_orders)
+        full = _quantised(source, model, work, both_orders)
         trial = _Trial(model, full, work / "trial.onnx", card, [(crop, _predict(float32, crop)) for crop in checked])
         say("comparing")
         check = _fitting(trial, _sharing(model, layers), say)
@@ -115,6 +115,27 @@ def quantise_onnx(
     card = card.replace(name=f"{card.name}_int8", tile=tile, scores=(), quantisation=record)
     write_whole(path, exchange_card(content, card.to_json()), make_folder=True)
     return check
+
+
+def _without_differences_of_layers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with ``max(a, b) - min(a, b)`` in place of ``|a - b|``.
+
+    OpenVINO 2026.4 computes the difference of two int8 layers wrongly, by as much as the values; this form it computes
+    rightly, and the result is the same to the last bit.
+    """
+    sizes = {node.input[0] for node in model.graph.node if node.op_type == "Abs"}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type == "Sub" and node.output[0] in sizes:
+            ends = [f"{node.output[0]}_{end}" for end in ("largest", "smallest")]
+            for kind, end in zip(("Max", "Min"), ends, strict=True):
+                nodes.append(onnx.helper.make_node(kind, list(node.input), [end], end))
+            node.input[:] = ends
+        nodes.append(node)
+    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+    return model
 
 
 def _layers(model: onnx.ModelProto, source: Path) -> list[str]:
@@ -212,12 +233,16 @@ def _inputs(card: ModelCard, crop: Dates) -> dict[str, NDArray[np.float32]]:
     return {name: card.normalise(values[None]) for name, values in zip(("before", "after"), crop, strict=True)}
 
 
-def _quantised(source: Path, path: Path, inputs: list[dict[str, NDArray[np.float32]]]) -> onnx.ModelProto:
+def _quantised(
+    source: Path, model: onnx.ModelProto, work: Path, inputs: list[dict[str, NDArray[np.float32]]]
+) -> onnx.ModelProto:
     """The network with all its layers in int8, by ONNX Runtime."""
+    original, path = work / "float.onnx", work / "full.onnx"
+    onnx.save(model, original)
     try:
         with quiet(None):  # advice on its own preprocessing
             quantize_static(
-                str(source),
+                str(original),
                 str(path),
                 _Reader(inputs),
                 quant_format=QuantFormat.QDQ,
