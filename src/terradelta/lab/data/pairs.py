@@ -51,7 +51,7 @@ class PairFiles:
             DataError: if one is no file.
         """
         for path in (self.before, self.after, self.label):
-            if not path.exists() or not (path.is_file() or path.is_dir()):
+            if not (path.is_file() or path.is_dir()):
                 raise DataError(f"{path} is no file; put one there or leave the pair out")
             yield from band_files(path) if path.is_dir() else (path,)
             if path.suffix.lower() == ".shp":

@@ -132,10 +132,15 @@ def _without_differences_of_layers(model: onnx.ModelProto) -> onnx.ModelProto:
                 nodes.append(onnx.helper.make_node(kind, list(node.input), [end], end))
             node.input[:] = ends
         nodes.append(node)
-    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(ordered)
+    _set_nodes(model.graph, nodes)
     return model
+
+
+def _set_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Give a graph other nodes, some of which may be its own: they are copied before its own go."""
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def _layers(model: onnx.ModelProto, source: Path) -> list[str]:
@@ -285,8 +290,7 @@ def _restored(full: onnx.ModelProto, original: onnx.ModelProto, kept: Collection
             nodes.append(node)
     weights = {weight.name: weight for weight in (*original.graph.initializer, *graph.initializer)}
     used = [onnx.TensorProto.FromString(weights[name].SerializeToString()) for name in sorted(needed & weights.keys())]
-    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(nodes)]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(ordered)
+    _set_nodes(graph, nodes[::-1])
+    del graph.initializer[:]
     graph.initializer.extend(used)
     return model

@@ -308,7 +308,7 @@ class MLLASiaNet(ChangeNetwork):
         if self.training:  # dates share weights and one batch, for the statistics of its normalisation: (2B, C, h, w)
             n = before.shape[0]
             pairs = [(x[:n], x[n:]) for x in self.encoder(torch.cat([before, after], 0))]
-        else:  # one after the other: half the memory
+        else:  # one after the other, which takes less memory
             pairs = list(zip(self.encoder(before), self.encoder(after), strict=True))
         differences = [fuse(f1, f2) for fuse, (f1, f2) in zip(self.fusions, pairs, strict=True)]
         x = self.pyramid(differences[-1])
