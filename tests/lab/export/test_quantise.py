@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -191,6 +192,19 @@ def test_both_dates_are_rounded_alike(tmp_path: Path, monkeypatch: pytest.Monkey
     found = OpenVINOPredictor(tmp_path / "q.onnx", precision="f32", threads=1)
     before, after = (values[None] for values in brighter[3])
     np.testing.assert_array_equal(found.predict(before, after), found.predict(after, before))
+
+
+def test_both_engines_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO 2026.4 was wrong by as much as the values where two int8 layers shared their weights."""
+    monkeypatch.setattr(quantise, "TOLERANCE", {"mean": 1, "p99.9": 1})
+    source = _siamese(tmp_path / "m.onnx", _weights((8, 2, 1, 1), (8, 8, 1, 1), (1, 8, 1, 1)))
+    crops = _crops()
+    quantise_onnx(source, crops, tmp_path / "q.onnx")
+    before, after = (CARD.normalise(values[None]) for values in crops.crops[3])
+    logits = OpenVINOPredictor(tmp_path / "q.onnx", precision="f32", threads=1).logits(before, after)
+    session = onnxruntime.InferenceSession(tmp_path / "q.onnx", providers=["CPUExecutionProvider"])
+    expected = session.run(["logits"], {"before": before, "after": after})[0]
+    assert np.abs(logits - expected).mean() < 0.02 * expected.std()
 
 
 def test_all_layers_kept_is_the_float32_network(tmp_path: Path) -> None:

@@ -94,8 +94,10 @@ def quantise_onnx(
     say = advance or (lambda _: None)
     float32 = OpenVINOPredictor(source, precision="f32")
     card = float32.card
-    model = _without_differences_of_layers(onnx.load(source))
+    model = onnx.load(source)
     layers = _layers(model, source)
+    groups = _sharing(model, layers)
+    model = _without_differences_of_layers(_with_own_weights(model))
     # Interleaved, so that both parts come from all over the data; with few crops all serve both.
     checked = calibration.crops[3::4] or calibration.crops
     measured = [crop for i, crop in enumerate(calibration.crops) if i % 4 != 3]
@@ -106,7 +108,7 @@ def quantise_onnx(
         full = _quantised(source, model, work, both_orders)
         trial = _Trial(model, full, work / "trial.onnx", card, [(crop, _predict(float32, crop)) for crop in checked])
         say("comparing")
-        check = _fitting(trial, _sharing(model, layers), say)
+        check = _fitting(trial, groups, say)
         content = trial.content(check.kept_float)
     record = {**asdict(check), "crops": len(measured), "checked_on": len(checked), "pairs": calibration.pairs}
     record |= {"data": calibration.name, "sha256": calibration.sha256, "tolerance": TOLERANCE}
@@ -115,6 +117,25 @@ def quantise_onnx(
     card = card.replace(name=f"{card.name}_int8", tile=tile, scores=(), quantisation=record)
     write_whole(path, exchange_card(content, card.to_json()), make_folder=True)
     return check
+
+
+def _with_own_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network in which no two layers share one constant of weights: each has a copy of its own.
+
+    OpenVINO 2026.4 takes the scale of int8 weights out of a shared constant once, and computes the other layer wrongly.
+    """
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    taken: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type not in KINDS:
+            continue
+        name = node.input[1]
+        if name in taken and name in weights:
+            copy = onnx.TensorProto.FromString(weights[name].SerializeToString())
+            copy.name = node.input[1] = f"{name}_of_{node.name}"
+            model.graph.initializer.append(copy)
+        taken.add(name)
+    return model
 
 
 def _without_differences_of_layers(model: onnx.ModelProto) -> onnx.ModelProto:
