@@ -63,7 +63,14 @@ def test_shares_are_shares() -> None:
         Recipe("x", ema_decay=1.0)
 
 
-def test_the_first_prefix_that_fits_gives_the_zoom() -> None:
+def test_pairs_are_drawn_above_no_times_as_often() -> None:
+    with pytest.raises(InputError, match=r"recipe 'x': oftener names 'full' 0 times; it must be above 0"):
+        Recipe("x", oftener=(("full", 0),))
+
+
+def test_the_first_prefix_that_fits_gives_the_zoom_and_how_often() -> None:
+    often = Recipe("x", oftener=(("half", 0.5), ("half512", 2.0)))
+    assert [often.weight_of(name) for name in ("half512_3", "full_3")] == [0.5, 1.0]
     recipe = Recipe("x", zoom=(("half", 0.4, 0.5), ("half512", 0.1, 0.2), ("full", 0.9, 1.1)))
     assert recipe.zoom_of("half512_3") == (0.4, 0.5)
     assert recipe.zoom_of("full_3") == (0.9, 1.1)

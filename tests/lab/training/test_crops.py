@@ -393,6 +393,8 @@ def test_area_draws_large_images_more_often_and_change_is_looked_for_in_other_pa
     assert (np.abs(drawn(change_crops=0.0) - 60) < 25).all()
     assert abs(drawn(change_crops=0.0, sampling="area")[3] - 180) < 25
     assert drawn(change_crops=1.0)[2] > 200
+    assert abs(drawn(change_crops=0.0, oftener=(("a", 3.0),))[0] - 120) < 25
+    assert abs(drawn(change_crops=0.0, sampling="area", oftener=(("a", 9.0), ("", 1.0)))[0] - 108) < 25
 
 
 def test_values_are_cut_off_only_where_colours_or_noise_were_changed() -> None:

@@ -186,6 +186,9 @@ class Recipe:
     """Share of crops that are centred near a changed pixel, of a pair that holds one; the others lie anywhere."""
     sampling: Literal["pairs", "area"] = "pairs"
     """What is drawn alike often: ``pairs``, whatever their size, or equal ``area``, so that large images give more."""
+    oftener: tuple[tuple[str, float], ...] = ()
+    """(name prefix, factor): pairs whose names begin so are drawn this many times as often; the first prefix that fits
+    counts, and 1 where none does. For what there is too little of, such as images of the target's resolution."""
     replay: tuple[int, float] | None = None
     """(n, share): the pairs after the first n are of earlier data, and give this share of the crops, so that what was
     learned from them is kept; within either part pairs are drawn alike often. None: all pairs are alike."""
@@ -262,6 +265,9 @@ class Recipe:
         for name in ("change_crops", "final_lr", "encoder_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"recipe {self.name!r}: {name} is {getattr(self, name)}; it must be from 0 to 1")
+        for prefix, factor in self.oftener:
+            if factor <= 0:
+                raise InputError(f"recipe {self.name!r}: oftener names {prefix!r} {factor} times; it must be above 0")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"recipe {self.name!r}: ema_decay is {self.ema_decay}; it must be from 0 to below 1")
 
@@ -273,6 +279,10 @@ class Recipe:
                 f"recipe {self.name!r}: loss {self.loss!r} takes no {', '.join(unknown)}; it takes "
                 f"{', '.join(taken) or 'no arguments'}"
             )
+
+    def weight_of(self, name: str) -> float:
+        """How many times as often as others a pair of this name is drawn."""
+        return next((factor for prefix, factor in self.oftener if name.startswith(prefix)), 1.0)
 
     def zoom_of(self, name: str) -> tuple[float, float]:
         """Range of window sides for a pair of this name; (1, 1) if no prefix fits."""

@@ -64,7 +64,7 @@ class CropDataset(Dataset[Crop]):
         self._changed: dict[int, _Changed] = {}
         self._cache: OrderedDict[int, LabelledPair] = OrderedDict()
         self._cached_bytes = 0
-        self._areas: NDArray[np.float64] | None = None
+        self._chances: NDArray[np.float64] | None = None
 
     def __getitem__(self, index: int) -> Crop:
         rng = np.random.default_rng((self.recipe.seed, index))
@@ -103,11 +103,16 @@ class CropDataset(Dataset[Crop]):
         if self.recipe.replay is not None:
             own, share = self.recipe.replay
             return int(rng.integers(own, len(self.pairs)) if rng.uniform() < share else rng.integers(own))
-        if self.recipe.sampling == "pairs":
+        if self.recipe.sampling == "pairs" and not self.recipe.oftener:
             return int(rng.integers(len(self.pairs)))
-        if self._areas is None:
-            self._areas = np.cumsum([float(np.prod(self._size(k))) for k in range(len(self.pairs))])
-        return int(np.searchsorted(self._areas, rng.uniform() * self._areas[-1], side="right"))
+        if self._chances is None:
+            self._chances = np.cumsum([self._chance(k) for k in range(len(self.pairs))])
+        return int(np.searchsorted(self._chances, rng.uniform() * self._chances[-1], side="right"))
+
+    def _chance(self, number: int) -> float:
+        """How often a pair is drawn, up to a factor that all share."""
+        size = self._size(number) if self.recipe.sampling == "area" else (1, 1)
+        return size[0] * size[1] * self.recipe.weight_of(self.pairs.files[number].name)
 
     def _cut(self, number: int, window: tuple[int, int, int]) -> list[NDArray[Any]]:
         """Both dates, the label ``(1, side, side)`` and, unless it is everywhere, where that is known.
