@@ -111,6 +111,17 @@ def test_a_model_stops_on_pixels_of_another_kind(tmp_path, write_tiff: Writer, p
     assert page.index("finds changed buildings") < page.index(said) < page.index("card main")
 
 
+def test_weights_for_such_pixels_are_named():
+    card = PixelPredictor().card
+    others = {"fields": card.replace(finds="fields", gsd_m=(1.2, 2.0)), "streets": card.replace(finds="streets")}
+    warning = PixelPredictor().remarks(_grid(2.0), lambda: others)[1]
+    assert warning.endswith("size, --model fields was trained to find fields, and --method irmad finds any change.")
+
+
+def test_weights_that_fit_ask_for_no_others():
+    assert not any("Warning" in line for line in PixelPredictor().remarks(_grid(0.6), None))
+
+
 def test_the_factor_is_four():
     predictor = PixelPredictor()
     for side, stops in ((3.1, False), (3.3, True), (0.11, False), (0.09, True)):

@@ -18,7 +18,7 @@ from terradelta.geo.grid import Grid
 from terradelta.mapping.journal import Journal
 from terradelta.mapping.plan import MapOptions, ScenePlan, make_plan
 from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_rows
-from terradelta.predict.choice import load_model
+from terradelta.predict.choice import load_model, models
 from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.cog import quantise
@@ -169,7 +169,7 @@ def _warn(pair: Pair, predictor: Predictor, lazy: bool) -> None:
         found = [f"Warning: {text}." for text in pair.selection.warnings]
     else:
         found = pair.preflight.lines() + (range_warnings(pair, predictor.card) if predictor.fitted else [])
-    for line in [*predictor.remarks(pair.grid), *found]:
+    for line in [*predictor.remarks(pair.grid, models), *found]:
         if line.startswith("Warning: "):
             warnings.warn(line.removeprefix("Warning: "), DoubtWarning, stacklevel=3)
 

@@ -36,6 +36,7 @@ from terradelta.mapping.report import write_report
 from terradelta.mapping.scene import SceneRows, TileReader, predict_rows, write_rows
 from terradelta.mapping.staging import WorkFolder, check_free, work_folder
 from terradelta.mapping.strangeness import domain_warnings
+from terradelta.predict.choice import models
 from terradelta.predict.classical import prepared
 from terradelta.predict.predictor import Predictor
 from terradelta.products.polygons import check_measurable
@@ -354,7 +355,7 @@ class _Run:
 
 
 def _preflight(pair: Pair, alignment: Alignment, scaling: Scaling | None, predictor: Predictor) -> list[str]:
-    purpose, *remarks = predictor.remarks(pair.grid)
+    purpose, *remarks = predictor.remarks(pair.grid, models)
     if predictor.fitted:
         remarks += range_warnings(pair, predictor.card) or domain_warnings(pair, predictor, scaling)
     found = [*alignment.lines(), *pair.preflight.lines(), *([] if scaling is None else scaling.lines(pair.bands))]

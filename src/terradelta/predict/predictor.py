@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,9 +51,15 @@ class Predictor(ABC):
         """Upper end of the raw values that it takes, to which others are stretched; None: it takes any as they are."""
         return self.card.scale
 
-    def remarks(self, grid: Grid) -> list[str]:
-        """What is to be said of it before a run on a grid, as sentences: what it finds comes first."""
-        said = [self.card.purpose(), *resolution_warnings(self.card, grid)]
+    def remarks(self, grid: Grid, known: Callable[[], Mapping[str, ModelCard]] = dict) -> list[str]:
+        """What is to be said of it before a run on a grid, as sentences: what it finds comes first.
+
+        Args:
+            grid: of the run.
+            known: gives the cards of other weights by name, of which those for such pixels are named where these are
+                not; it is called only then.
+        """
+        said = [self.card.purpose(), *resolution_warnings(self.card, grid, known)]
         return [*said, f"The model {self.name} is run by {self.runtime}."]
 
     def check_resolution(self, grid: Grid) -> None:
@@ -158,16 +165,23 @@ class Predictor(ABC):
         """Run the network on normalised, padded arrays: ``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
 
 
-def resolution_warnings(card: ModelCard, grid: Grid) -> list[str]:
-    """A sentence if the pixels are much larger or smaller than those that the model was trained on."""
+def resolution_warnings(
+    card: ModelCard, grid: Grid, known: Callable[[], Mapping[str, ModelCard]] = dict
+) -> list[str]:
+    """A sentence if the pixels are much larger or smaller than those that the model was trained on; see `remarks`."""
     side = ground_sampling_m(grid)
     if side is None or card.gsd_m is None:
         return []
     if _fits(side, card.gsd_m, RESOLUTION_SLACK):
         return []
+    suited = [
+        f"--model {name} was trained to find {other.finds}, and "
+        for name, other in known().items()
+        if other.finds and not other.quantisation and other.gsd_m and _fits(side, other.gsd_m, RESOLUTION_SLACK)
+    ]
     return [
         f"Warning: the pixels are {side:.3g} m wide, but the model was trained on {card.sizes}: its result here is "
-        "untested. For this pixel size, --method irmad finds any change."
+        f"untested. For this pixel size, {''.join(suited)}--method irmad finds any change."
     ]
 
 

@@ -1,7 +1,7 @@
 """What every classical method does: read a pair, learn, ask whether it is noise, become a predictor for this pair."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -96,7 +96,7 @@ class Method(Predictor):
         """A method standardises by itself."""
         return
 
-    def remarks(self, grid: Grid) -> list[str]:
+    def remarks(self, grid: Grid, known: Callable[[], Mapping[str, ModelCard]] = dict) -> list[str]:
         """What it finds; it is fitted to whatever there is."""
         return [method_purpose(self.name)]
 
