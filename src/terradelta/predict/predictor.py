@@ -165,9 +165,7 @@ class Predictor(ABC):
         """Run the network on normalised, padded arrays: ``(B, C, H, W) x 2 -> (B, 1, H, W)`` float32."""
 
 
-def resolution_warnings(
-    card: ModelCard, grid: Grid, known: Callable[[], Mapping[str, ModelCard]] = dict
-) -> list[str]:
+def resolution_warnings(card: ModelCard, grid: Grid, known: Callable[[], Mapping[str, ModelCard]] = dict) -> list[str]:
     """A sentence if the pixels are much larger or smaller than those that the model was trained on; see `remarks`."""
     side = ground_sampling_m(grid)
     if side is None or card.gsd_m is None:
