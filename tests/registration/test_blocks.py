@@ -218,8 +218,9 @@ def test_the_sentences_and_the_record(tmp_path, suburb):
     assert first.startswith("The second date lies 2.9")
     assert "(1.5 m) from the first in the median (1." in first
     assert f"{len(found.blocks)} of {len(found.blocks)} blocks match (100%)" in first
-    assert (
-        warning == "Warning: a shift of more than 0.5 pixels looks like change along edges; --coregister corrects it."
+    assert warning == (
+        "Warning: the dates lie 2.9 pixels (1.5 m) apart; more than 0.5 look like change along edges; --coregister "
+        "corrects it."
     )
     (after,) = remaining.lines(corrected=True)
     assert after.startswith("After coregistration the second date lies 0.0")

@@ -140,7 +140,10 @@ class Registration:
         ]
         if median > LIMIT_PX:
             cure = "more than a smooth shift parts the images" if corrected else "--coregister corrects it"
-            lines.append(f"Warning: a shift of more than {LIMIT_PX:g} pixels looks like change along edges; {cure}.")
+            lines.append(
+                f"Warning: the dates lie {median:.1f} pixels{metres} apart; more than {LIMIT_PX:g} look like change "
+                f"along edges; {cure}."
+            )
         return lines
 
     def _unknown(self) -> str:
