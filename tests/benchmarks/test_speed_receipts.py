@@ -10,9 +10,10 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_table_is_the_receipt() -> None:
-    costs = _costs()
-    _, _, rest = (DOCS / "speed.md").read_text().partition("| tool, at 4,096² |")
+@pytest.mark.parametrize("side", [4096, 8192])
+def test_the_table_is_the_receipt(side: int) -> None:
+    costs = _costs(side)
+    _, _, rest = (DOCS / "speed.md").read_text().partition(f"| tool, at {side:,}² |")
     rows = [_cells(line) for line in rest.split("\n\n")[0].splitlines()[2:]]
     assert [row[1:3] for row in rows] == [
         [f"{cost['cpu_s']:.0f} s", f"{cost['peak_mb']:,.0f} MB"] for cost in costs.values()
@@ -53,8 +54,9 @@ def test_mccrnets_table_is_the_receipt() -> None:
         assert float(told[3] or 0) == pytest.approx(cost["logit_largest"], rel=0.05)
 
 
-def _costs() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((DOCS / "receipts" / "speed_4096.json").read_text())["sides"]["4096"]
+def _costs(side: int = 4096) -> dict[str, Any]:
+    receipt = DOCS / "receipts" / f"speed_{side}.json"
+    found: dict[str, Any] = json.loads(receipt.read_text())["sides"][str(side)]
     return found
 
 
