@@ -34,6 +34,15 @@ def test_a_command_to_be_copied_stands_in_one_line(said):
     ]
 
 
+@pytest.mark.parametrize("length", [*range(60, 90), 300])
+def test_a_name_is_never_cut(said, capsys, length):
+    path = "/" + "x" * (length - 1)
+    _base.say(f"{path}: made")
+    for lines in (capsys.readouterr().err.splitlines(), said(f"{path}: {'word ' * 40}")):
+        assert any(path in line for line in lines)
+        assert all(len(line) <= 80 for line in lines if path not in line)
+
+
 @pytest.mark.parametrize("name", ["a" * 300, "file/x.csv"])
 def test_a_file_that_cannot_be_is_the_users_fault(tmp_path, name):
     (tmp_path / "file").write_text("")

@@ -38,7 +38,7 @@ def test_a_run_that_predicts_and_says_what_it_does_not_know(
     assert _run(monkeypatch, file, "--network", "snunet", "-o", tmp_path / "runs" / "a") == 0
     said = " ".join(capsys.readouterr().err.split())
     for words in (
-        "best.ckpt: snunet, every weight of the network found and used",
+        f"{tmp_path / 'runs' / 'a' / 'best.ckpt'}: snunet, every weight of the network found and used",
         "bands: red, green, blue; changed from: the class with the higher score: probability 0.5",
         "not known: whether ECAM's second pool is a mean",
         "not known: its score: nothing was evaluated here",

@@ -3,6 +3,7 @@
 import itertools
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ __all__ = [
     "say",
     "say_path",
     "say_terms",
+    "wrapped",
     "write",
 ]
 
@@ -43,8 +45,14 @@ class PrintableConsole(Console):
     """A console whose lines hold nothing that a terminal acts upon, whoever wrote what they quote."""
 
     def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401  as in the base class
-        """As `Console.print`; a text's bells and returns, which rich drops, are escaped first."""
-        super().print(*(printable(each) if isinstance(each, str) else each for each in objects), **options)
+        """As `Console.print`; a text's bells and returns, which rich drops, are escaped first.
+
+        A text without markup is broken between words alone (`wrapped`), where rich would cut a long path in two.
+        """
+        shown = [printable(each) if isinstance(each, str) else each for each in objects]
+        if options.get("markup") is False and all(isinstance(each, str) for each in shown):
+            shown, options = ["\n".join(wrapped(" ".join(shown), self.width))], {**options, "soft_wrap": True}
+        super().print(*shown, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As `Console.render`: texts, tables and bars all come through it, before their styles become codes."""
@@ -214,11 +222,23 @@ def _say_error(message: str) -> None:
 
 
 def _say_marked(mark: str, colour: str, message: str) -> None:
-    """Print a message after its mark, wrapped; a command that installs stands in one line of its own, to be copied."""
-    words, install, rest = message.partition("pip install ")
-    console.print(Text.assemble((mark, colour), " ", printable(words.rstrip() if install else words)))
-    if install:
-        console.print(install + rest, markup=False, soft_wrap=True)
+    """Print a message after its mark."""
+    text = Text("\n".join(wrapped(f"{mark} {printable(message)}", console.width)))
+    text.stylize(colour, 0, len(mark))
+    console.print(text, soft_wrap=True)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text for a terminal of ``width`` columns, broken between words alone.
+
+    A name that is longer stands whole in a line of its own, and so does a command that installs: both can be copied.
+    """
+    lines = []
+    for line in text.split("\n"):
+        words, install, rest = line.partition("pip install ")
+        lines += textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False) or [""] * (not install)
+        lines += [install + rest] if install else []
+    return lines
 
 
 @app.callback(invoke_without_command=True)

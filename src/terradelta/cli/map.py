@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
-from terradelta.cli._base import Device, app, console, free_name, progress, say, say_path
+from terradelta.cli._base import Device, app, console, free_name, progress, say, say_path, wrapped
 from terradelta.cli.events import Events, events_of
 from terradelta.errors import InputError, needs
 
@@ -191,7 +190,7 @@ def demo(
     )
     _say_result(made)
     scores = made.receipt.scores or {}
-    console.print(
+    say(
         "against the truth: "
         f"precision {scores['precision']:.3f}, recall {scores['recall']:.3f}, F1 {scores['f1']:.3f}. "
         "The scene is synthetic, and the model was trained on none. Its scores on real images: "
@@ -302,7 +301,7 @@ def _say_lines(lines: Sequence[str]) -> None:
 
 def _say_first(lines: Sequence[str]) -> None:
     """The first sentences that fit into five lines of the terminal; two of them are said whatever their length."""
-    rows = [len(Text(line).wrap(console, console.width)) for line in lines]
+    rows = [len(wrapped(line, console.width)) for line in lines]
     fitting = sum(total <= MOST_ROWS - 1 for total in itertools.accumulate(rows))
     shown = len(lines) if sum(rows) <= MOST_ROWS else max(2, fitting)
     _say_lines(lines[:shown])

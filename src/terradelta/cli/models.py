@@ -61,7 +61,7 @@ def models(
     out.print(_weights_table(out))
     out.print(_methods_table(out))
     for part in _networks(out):
-        out.print(part)
+        out.print(part, markup=False)
 
 
 def _print_item(name: str | None) -> None:
@@ -115,8 +115,7 @@ def _networks(out: Console) -> list[RenderableType]:
         from terradelta.lab.bench.speed import REFERENCE, known_speeds
         from terradelta.lab.networks import list_models, model_info
     except ModuleNotFoundError:
-        words, install, rest = cure("train").partition("pip install ")  # on a line of its own, to be copied
-        return [Text(f"Networks to train: {words}"), Text(install + rest, no_wrap=True, overflow="ignore")]
+        return [f"Networks to train: {cure('train')}"]
     speeds = known_speeds()
     columns = (
         *(Shown("network"), Shown("published F1", 1), Shown("parameters", 2), Shown("MACs", 3), Shown("year", 4)),
