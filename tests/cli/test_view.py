@@ -107,6 +107,6 @@ def test_samples_are_drawn_and_labelled_at_once(product: Path, served: list, tmp
     _, (session, _) = served
     assert session.task.path == samples
     assert session.task.record()["total"] == 20
-    assert f"--task {samples}" in done.output.replace("\n", "")
+    assert f"--task {samples}" in " ".join(done.output.split())
     assert RUN.invoke(app, ["area", str(product), "--view"]).exit_code == 2
     assert RUN.invoke(app, ["area", str(product), "--draw", "20", "-o", f"{samples}.csv", "--view"]).exit_code == 2
