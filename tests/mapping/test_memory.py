@@ -6,9 +6,17 @@ import sys
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio._env import get_gdal_config
 
+from terradelta.area.zonal import zonal_areas
 from terradelta.mapping import memory, scene
+from terradelta.mapping.plan import MapOptions
+from terradelta.mapping.run import map_change
+from terradelta.predict.classical.cva import Cva
 from terradelta.predict.load import load_predictor
+from terradelta.products.change import ChangeRaster
+from terradelta.view.probability import Probability
 
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim") if sys.platform.startswith("linux") else False
 
@@ -61,3 +69,29 @@ def test_memory_is_given_back_as_often_for_wide_scenes_as_for_tall_ones(monkeypa
 
     scene.write_rows(Rows(), lambda _, piece: written.append(piece.size), iter(range(2)))
     assert trimmed == [1100, 2100, 3200, 4200]
+
+
+def test_gdal_never_keeps_a_whole_scene(monkeypatch, write_tiff, pair_values, tmp_path):
+    """Its cache is a twentieth of the machine's memory by default: what is read of a scene would stay until then."""
+    seen: dict[str, int] = {}
+
+    def seeing(name: str):
+        read = getattr(rasterio.DatasetReader, name)
+
+        def wrapped(source, *arguments, **options):
+            seen[source.name] = max(seen.get(source.name, 0), get_gdal_config("GDAL_CACHEMAX"))
+            return read(source, *arguments, **options)
+
+        monkeypatch.setattr(rasterio.DatasetReader, name, wrapped)
+
+    seeing("read")
+    seeing("read_masks")
+    paths = [write_tiff(f"{name}.tif", values) for name, values in zip("ab", pair_values, strict=True)]
+    made = map_change(*paths, tmp_path / "out", Cva(), MapOptions(min_area_m2=1))
+    with ChangeRaster(made.change) as change:
+        zonal_areas(change)
+        probability = Probability(made.probability, change.grid)
+        probability.read(next(change.tiles()))
+        probability.close()
+    assert {"a.tif", "b.tif", "change.tif", "probability.tif"} <= {name.rpartition("/")[2] for name in seen}
+    assert max(seen.values()) <= 64 << 20

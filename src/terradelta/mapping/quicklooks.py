@@ -15,6 +15,7 @@ from terradelta.html.pictures import Chip, Picture, Quicklooks
 from terradelta.mapping.evidence import in_pixels
 from terradelta.products.gpkg import LAYER
 from terradelta.products.writer import CHANGE, POLYGONS, PROBABILITY
+from terradelta.raster.access import SMALL_CACHE
 from terradelta.raster.pair import Pair, PairWindow
 
 __all__ = ["Shade", "quicklooks", "shade_of"]
@@ -91,10 +92,10 @@ def quicklooks(pair: Pair, folder: Path, *, weightless: bool = False) -> Quicklo
     preview = pair.preview
     shade = shade_of(preview.before, preview.after, preview.valid)
     shape = (preview.valid.shape[0], preview.valid.shape[1])
-    with rasterio.open(folder / PROBABILITY) as source:
+    with rasterio.Env(**SMALL_CACHE), rasterio.open(folder / PROBABILITY) as source:
         probability = source.read(1, out_shape=shape, resampling=Resampling.average)
         histogram = _histogram(source)
-    with rasterio.open(folder / CHANGE) as source:
+    with rasterio.Env(**SMALL_CACHE), rasterio.open(folder / CHANGE) as source:
         change = source.read(1, out_shape=shape) == 1
     valid = preview.valid & np.isfinite(probability)
     largest, doubtful = _chips(pair, folder / POLYGONS, shade)

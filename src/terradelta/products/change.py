@@ -11,7 +11,7 @@ from rasterio.windows import Window
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.geo.windows import blocks
-from terradelta.raster.access import GDAL_ERRORS, open_image
+from terradelta.raster.access import GDAL_ERRORS, SMALL_CACHE, open_image
 
 __all__ = ["CLASSES", "NO_DATA", "ChangeRaster"]
 
@@ -49,8 +49,10 @@ class ChangeRaster:
         Raises:
             RasterError: if the file cannot be read there, or holds other values.
         """
+        window = Window(tile.col, tile.row, tile.width, tile.height)
         try:
-            values: NDArray[np.uint8] = self._file.read(1, window=Window(tile.col, tile.row, tile.width, tile.height))
+            with rasterio.Env(**SMALL_CACHE):
+                values: NDArray[np.uint8] = self._file.read(1, window=window)
         except GDAL_ERRORS as error:
             raise RasterError(f"{self.path} cannot be read ({error.__cause__ or error}); map again") from error
         if ((values > 1) & (values != NO_DATA)).any():

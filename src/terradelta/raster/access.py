@@ -28,6 +28,7 @@ __all__ = [
     "REMOTE",
     "REMOTE_DRIVERS",
     "SEALED",
+    "SMALL_CACHE",
     "beside",
     "check_beside",
     "is_image",
@@ -74,6 +75,10 @@ REMOTE: Mapping[str, str] = {
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",  # a file that changed is read anew by the next run
 }
 """GDAL's options while a URL is open: bounded waits (bytes a second, seconds), three more tries, no other file."""
+
+SMALL_CACHE: Mapping[str, int] = {"GDAL_CACHEMAX": 64 << 20}
+"""GDAL's option for a raster that is read tile by tile from end to end. By default GDAL keeps what it read, up to a
+twentieth of the machine's memory. It counts what is set where `read` is called."""
 
 _WHOLE_OR_NOT = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
 """GDAL's quick way to decode a PNG at once returns noise for a truncated file, without an error. It counts what is set

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Grid, Tile
-from terradelta.raster.access import GDAL_ERRORS, open_image, settings
+from terradelta.raster.access import GDAL_ERRORS, SMALL_CACHE, open_image, settings
 from terradelta.raster.warp import PLANE
 
 __all__ = ["Probability"]
@@ -32,7 +32,7 @@ class Probability:
 
     def __init__(self, path: Path, shown: Grid) -> None:
         self._path, self._lock, self._files = path, threading.Lock(), ExitStack()
-        self._settings = settings(remote=False)
+        self._settings = {**settings(remote=False), **SMALL_CACHE}
         try:
             with rasterio.Env(**self._settings):
                 self._file = self._files.enter_context(open_image(str(path), ("GTiff",)))

@@ -27,7 +27,7 @@ from terradelta.errors import DataError, InputError, RasterError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.lab.data.images import Image, palette_of
 from terradelta.lab.data.labels import LabelCoding, decode_label, split_unknown
-from terradelta.raster.access import GDAL_ERRORS, sealed_vectors
+from terradelta.raster.access import GDAL_ERRORS, SMALL_CACHE, sealed_vectors
 from terradelta.raster.pair import open_pair
 from terradelta.raster.source import read_source
 
@@ -209,7 +209,7 @@ def _widened(box: tuple[float, float, float, float]) -> tuple[float, float, floa
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
-        with sealed_vectors():
+        with rasterio.Env(**SMALL_CACHE), sealed_vectors():
             yield
     except (*GDAL_ERRORS, RasterError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise DataError(f"{path} cannot be read ({error}); replace the file or leave the pair out") from error
