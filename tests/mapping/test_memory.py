@@ -48,6 +48,19 @@ def test_other_c_libraries_are_left_alone(monkeypatch):
     memory.keep_little()
 
 
+def test_a_program_that_maps_loads_no_library_of_tables():
+    code = """
+import sys
+from terradelta.mapping.memory import keep_little
+keep_little()
+import pyogrio.raw
+assert not {"geopandas", "pandas", "pyarrow"} & set(sys.modules)
+import importlib.util
+assert all(importlib.util.find_spec(name) for name in ("geopandas", "pandas"))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_rested_predictor_predicts_the_same():
     predictor = load_predictor("default", threads=1)
     dates = np.random.default_rng(0).integers(0, 255, (2, 1, 3, 64, 64)).astype(np.uint8)

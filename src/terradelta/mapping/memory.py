@@ -2,12 +2,15 @@
 
 import contextlib
 import ctypes
+import sys
 
 __all__ = ["keep_little", "trim"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of glibc's mallopt."""
 _KEPT_BYTES, _LARGE_BYTES = 32 << 20, 8 << 20
+_TABLES = ("geopandas", "pandas", "pyarrow")
+"""What pyogrio imports where it is installed, for functions that a map does not call."""
 
 
 def keep_little() -> None:
@@ -16,13 +19,22 @@ def keep_little() -> None:
     One arena serves all threads, and blocks of 8 MiB or more go back to the system at once. Measured at 4,096 x 4,096
     pixels: 684 in place of 745 MB at the peak, and no more time. Of smaller ones up to 32 MiB are kept: setting the one
     limit fixes the other at 128 KiB, and the pages would be fetched anew for each tile, for 0.5 s of 35 at 8,192 x
-    8,192. Does nothing where the C library is not glibc.
+    8,192. Does nothing of this where the C library is not glibc.
+
+    pyogrio comes without its functions on data frames, whose libraries take 66 MB.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_ARENA_MAX, 1)
         mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+    unwanted = [name for name in _TABLES if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(unwanted))  # type: ignore[arg-type]  # None: importing it fails
+    try:
+        import pyogrio  # noqa: F401
+    finally:
+        for name in unwanted:
+            del sys.modules[name]
 
 
 def trim() -> None:
