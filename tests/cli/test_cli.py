@@ -117,6 +117,7 @@ def test_commands_and_options_are_frozen():
         "fetch": [],
         "push": [],
         "import": ["--bands", "--mean", "--network", "--run", "--scaling", "--std", "-o"],
+        "average": ["--run", "-o"],
         "export": ["--domain", "--half-weights", "--int8", "--out", "--receipt", "-o"],
         "list": [],
         "check": ["--fix", "--out", "-o"],

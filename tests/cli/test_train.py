@@ -108,3 +108,23 @@ def test_what_cannot_be_meant(words, message: str, tmp_path, monkeypatch, capsys
     assert _run(monkeypatch, *words, "-o", tmp_path / "run") == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_runs_are_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from terradelta.lab.networks import create_model
+    from terradelta.lab.networks.checkpoint import load_network, save_network
+
+    for name, threshold in (("a", 0.2), ("b", 0.6)):
+        (tmp_path / name).mkdir()
+        card = ModelCard(
+            *("w", "fc_ef", ("red",), (0.5,), (0.2,)), network_args={"in_channels": 1}, threshold=threshold
+        ).replace(training={"start": "w (SHA-256 0)"})
+        save_network(create_model("fc_ef", in_channels=1), card, tmp_path / name / "best.ckpt")
+    monkeypatch.chdir(tmp_path)
+    for code, said in ((0, "made/best.ckpt: the average of 2 runs, threshold 0.400"), (2, "made is there already")):
+        monkeypatch.setattr(sys, "argv", ["terradelta", "average", "a", "b", "-o", "made"])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert (end.value.code or 0) == code
+        assert said in " ".join(capsys.readouterr().err.split())
+    assert load_network(tmp_path / "made")[1].training["average_of"][0].startswith("w (SHA-256 ")

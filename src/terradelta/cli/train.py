@@ -1,4 +1,4 @@
-"""Commands of people who train: `train`, `export`."""
+"""Commands of people who train: `train`, `average`, `export`."""
 
 import dataclasses
 import tempfile
@@ -13,7 +13,7 @@ from terradelta.errors import InputError, needs
 if TYPE_CHECKING:
     from terradelta.lab.training.config import Recipe
 
-__all__ = ["export", "train"]
+__all__ = ["average", "export", "train"]
 
 
 @app.command()
@@ -96,6 +96,25 @@ def _train(
     )
     score = card.scores[0]["metrics"]["f1"]
     say(f"best validation F1 {score:.4f} at threshold {card.threshold:g}: {run / 'best.ckpt'}")
+
+
+@app.command()
+def average(
+    runs: Annotated[list[Path], typer.Argument(help="Runs that went on from one another, or from the same weights.")],
+    run: Annotated[Path, typer.Option("--run", "-o", help="Folder to write, as of a training run.")],
+) -> None:
+    """Average the weights of several runs into RUN/best.ckpt, which is often better than each of them."""
+    with needs("train", "average"):
+        from terradelta.lab.networks.checkpoint import save_network
+        from terradelta.lab.training.average import average as averaged
+    check_new(run)
+    network, card = averaged(runs)
+    run.mkdir(parents=True)
+    save_network(network, card, run / "best.ckpt")
+    say(
+        f"{run / 'best.ckpt'}: the average of {len(runs)} runs, threshold {card.threshold:.3f}: the mean of theirs. "
+        "Whether it is better, validation pairs tell: terradelta evaluate RUN --data DATA --split val"
+    )
 
 
 @app.command()

@@ -47,7 +47,7 @@ def pair(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np
     """Grey noise with a bright rectangle on the second date, which is the label."""
     before, after = np.random.default_rng(seed).integers(70, 110, (2, 3, height, width)).astype(np.uint8)
     label = np.zeros((1, height, width), np.uint8)
-    label[:, 8:40, 16:48] = 255
+    label[:, height // 9 : height * 5 // 9, width // 4 : width * 2 // 3] = 255  # in most crops, whatever the size
     after[:, label[0] > 0] += 120
     return before, after, label
 
