@@ -67,9 +67,10 @@ def write_scenes(folder: Path, side: int) -> tuple[Path, Path]:
 
 
 def cheap_network(path: Path) -> Path:
-    """An ONNX file with the tiles of the default model: changed where the mean difference of 5 x 5 pixels is large."""
+    """An ONNX file with the tiles of the default model: changed where 5 x 5 pixels differ by 0.4 of the range or more."""
     from onnx import TensorProto, helper, save
 
+    card = load_predictor("default", threads=1).card
     shape = ("b", 3, "h", "w")
     nodes = [
         helper.make_node("Sub", ["after", "before"], ["gap"]),
@@ -86,11 +87,11 @@ def cheap_network(path: Path) -> Path:
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ("b", 1, "h", "w"))],
         [
             helper.make_tensor("mean", TensorProto.FLOAT, [1, 3, 1, 1], [1 / 3] * 3),
-            helper.make_tensor("gain", TensorProto.FLOAT, [1], [6.0]),
+            helper.make_tensor("gain", TensorProto.FLOAT, [1], [30 * card.std[0]]),
             helper.make_tensor("bias", TensorProto.FLOAT, [1], [12.0]),
         ],
     )
-    card = replace(load_predictor("default", threads=1).card, name="cheap", network="none", network_args={}, scores=())
+    card = replace(card, name="cheap", network="none", network_args={}, scores=())
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     helper.set_model_props(model, {CARD_KEY: card.to_json()})
     save(model, path)
