@@ -67,7 +67,7 @@ def write_scenes(folder: Path, side: int) -> tuple[Path, Path]:
 
 
 def cheap_network(path: Path) -> Path:
-    """An ONNX file with the tiles of the default model: changed where 5 x 5 pixels differ by 0.4 of the range or more."""
+    """An ONNX file with the tiles of the default model: changed where 5 x 5 pixels differ by 0.4 of the range."""
     from onnx import TensorProto, helper, save
 
     card = load_predictor("default", threads=1).card
