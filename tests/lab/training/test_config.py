@@ -1,5 +1,6 @@
 import dataclasses
 import importlib.util
+import inspect
 import json
 from pathlib import Path
 
@@ -8,27 +9,33 @@ import pytest
 from terradelta.errors import InputError
 from terradelta.lab.networks import list_models
 from terradelta.lab.training.config import Augmentation, Optimiser, Recipe, Schedule
+from terradelta.lab.training.recipes import load_recipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[3] / "recipes").glob("*.py"))
 
 
-def _load(path: Path) -> Recipe:
+def _load(path: Path) -> dict[str, Recipe]:
+    """What each function of the file gives."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.__doc__
-    return module.recipe()
+    return {name: made() for name, made in vars(module).items() if inspect.isfunction(made)}
+
+
+LOADED = {f"{path.stem}:{name}": recipe for path in RECIPES for name, recipe in _load(path).items()}
 
 
 def test_there_are_recipes() -> None:
-    assert RECIPES
+    assert {"buildings:first", "buildings:fifth", "landcover:recipe"} <= LOADED.keys()
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_every_recipe_is_one_whole_value(path: Path) -> None:
-    recipe = _load(path)
+@pytest.mark.parametrize("name", LOADED)
+def test_every_recipe_is_one_whole_value(name: str) -> None:
+    recipe = LOADED[name]
     assert isinstance(recipe, Recipe)
-    assert recipe == _load(path)
+    file, _, function = name.partition(":")
+    assert recipe == load_recipe(f"{RECIPES[0].parent / file}.py:{function}")
     assert recipe.network in list_models()
     assert recipe.crop_px % 32 == 0
     assert recipe.data
