@@ -15,7 +15,7 @@ LEVIR is a folder in LEVIR-CD's layout; the LEVIR-subset has 578 training and 13
 and calibration are chosen on the validation pairs of native resolution (their names begin with ``full``).
 ``scripts/train_default`` trains, calibrates, exports and scores with one command.
 
-The same on synthetic scenes alone, which carry no limit of use, to see how far they lead; it does not ship:
+The same on synthetic scenes alone, which carry no limit of use, to see how far they lead; it does not ship yet:
 
     terradelta data synth SYNTH --train 400 --val 30 --test 0 --seed 11
     terradelta train recipes/buildings.py:free --data SYNTH -o runs/buildings_free
