@@ -5,7 +5,7 @@
     terradelta train recipes/buildings.py:third --from runs/buildings_second --data LEVIR -o runs/buildings_third
     terradelta train recipes/buildings.py:fourth --from runs/buildings_third --data LEVIR -o runs/buildings_fourth
     terradelta train recipes/buildings.py:fifth --from runs/buildings_third --data LEVIR -o runs/buildings_fifth
-    terradelta average runs/buildings_third runs/buildings_fourth runs/buildings_fifth -o runs/buildings
+    terradelta average runs/buildings_third runs/buildings_fourth runs/buildings_fifth -o runs/buildings_average
 
 Each run goes on from weights of an earlier one with a learning rate that rises and falls once more. From the third on
 they see pairs of native resolution, which the network is meant for, more often, and milder photometry. The mean of the
