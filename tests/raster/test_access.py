@@ -1,14 +1,20 @@
 """Nothing reaches the network, or leads to other files, unless it was asked for."""
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio.raw
 import pytest
 import rasterio
 import shapely
+import skimage.io
 from affine import Affine
+from rasterio.io import DatasetReader
 
 from terradelta.errors import RasterError
 from terradelta.geo.grid import Grid
@@ -183,3 +189,23 @@ def test_files_that_may_never_end_are_refused(tmp_path: Path, kind: str) -> None
         pass
     with pytest.raises(RasterError, match=r"a\.geojson is no ordinary file"):
         open_image(str(path), ("GTiff",))
+
+
+def test_images_without_a_place_are_opened_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a thread that has opened its image would end the silence of one that is about to."""
+    inside = threading.Semaphore(1)
+
+    def opened(name: str, **options: Any) -> DatasetReader:
+        assert inside.acquire(blocking=False), "two at once"
+        time.sleep(0.02)
+        try:
+            return DatasetReader(name, **options)
+        finally:
+            inside.release()
+
+    monkeypatch.setattr(access, "DatasetReader", opened)
+    plain = tmp_path / "plain.png"
+    skimage.io.imsave(plain, np.zeros((4, 4), np.uint8), check_contrast=False)
+    with ThreadPoolExecutor(4) as threads:
+        for dataset in threads.map(lambda _: open_image(str(plain), ("PNG",)), range(8)):
+            dataset.close()

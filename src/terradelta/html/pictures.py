@@ -1,13 +1,12 @@
 """Small pictures of a result, as data URIs that an HTML page can hold."""
 
 import base64
-import warnings
+import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.io import MemoryFile
+from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from terradelta.errors import ShapeError
@@ -158,15 +157,20 @@ def data_uri(picture: Picture, lossless: bool = False) -> str:
 
 def encoded(picture: Picture, lossless: bool) -> bytes:
     """A picture ``(H, W, 3)`` as a JPEG (quality 88) or, if lossless, a PNG."""
-    driver, options = ("PNG", {}) if lossless else ("JPEG", {"quality": 88})
-    return file_content(np.moveaxis(picture, 2, 0), driver, **options)
+    return file_content(picture, "PNG") if lossless else file_content(picture, "JPEG", quality=88)
 
 
-def file_content(bands: NDArray[np.uint8], driver: str, **options: int) -> bytes:
-    """Bands ``(C, H, W)`` as a file without a place; ``driver`` and its creation options are GDAL's."""
-    count, height, width = bands.shape
-    with warnings.catch_warnings(), MemoryFile() as memory:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with memory.open(driver=driver, count=count, height=height, width=width, dtype="uint8", **options) as target:
-            target.write(bands)
-        return bytes(memory.read())
+def file_content(picture: Picture, kind: str, **options: int) -> bytes:
+    """A picture ``(H, W, C)``, C 1 to 4 (the last of 2 and 4 is opacity), as a file.
+
+    Safe to use from several threads, unlike GDAL's drivers: their warning of a lacking georeference can be kept quiet
+    for the whole process only.
+
+    Args:
+        picture: of at least a pixel.
+        kind: Pillow's name of the format, such as ``WEBP``.
+        options: of the format, see Pillow.
+    """
+    content = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(content, kind, **options)
+    return content.getvalue()

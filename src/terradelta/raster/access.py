@@ -11,6 +11,7 @@ VRTs, which exist to name other files, are the matter of `terradelta.raster.vrt`
 import os
 import re
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,6 +99,8 @@ _BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2} | dict.fromkeys(("uint
 _BYTES |= dict.fromkeys(("uint64", "int64", "float64", "complex64"), 8)
 _MOST_BLOCK_BYTES = 512 << 20
 """GDAL decodes whole blocks, so one block has to fit its cache, which `terradelta.raster.pair.cache_bytes` bounds."""
+_ONE_BY_ONE = threading.Lock()
+"""What is ignored of warnings is ignored by the whole process, and a thread that ends it ends it for all."""
 _AUX_BYTES = 64 * 2**20
 _ADDED = (".aux.xml", ".hdr", ".prj", ".ovr", ".msk", ".msk.ovr", ".ovr.ovr", ".msk.aux.xml", ".aux", ".rrd")
 _REPLACED = (
@@ -182,7 +185,7 @@ def open_image(name: str, drivers: Sequence[str]) -> DatasetReader:
         RasterioError, CPLE_BaseError, UnicodeError: see `GDAL_ERRORS`.
     """
     _require_ordinary(name)
-    with warnings.catch_warnings():
+    with _ONE_BY_ONE, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = DatasetReader(name, driver=list(drivers))
     rows, cols = dataset.block_shapes[0] if dataset.count else (0, 0)

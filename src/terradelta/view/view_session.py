@@ -35,8 +35,8 @@ whole, to compare them: that can take seconds of CPU.
 """
 _PAUSES = 5
 """Who never rests is told all the same."""
-_OPTIONS = {"png": {"ZLEVEL": 6}, "webp": {"QUALITY": 85, "METHOD": 2}, "jpg": {"QUALITY": 88}}
-_DRIVER = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
+_OPTIONS = {"png": {"compress_level": 6}, "webp": {"quality": 85, "method": 2}, "jpg": {"quality": 88}}
+_KIND = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def encoded(values: NDArray[np.uint8], valid: NDArray[np.bool_], extension: str)
     """A picture ``(C, h, w)`` as a file; transparent where not valid, unless it is a JPEG."""
     alpha = np.where(valid, np.uint8(255), np.uint8(0))[None]
     bands = values if extension == "jpg" else np.concatenate([values, alpha])
-    return file_content(bands, _DRIVER[extension], **_OPTIONS[extension])
+    return file_content(np.moveaxis(bands, 0, 2), _KIND[extension], **_OPTIONS[extension])
 
 
 def default_author() -> str:
