@@ -99,7 +99,7 @@ def test_commands_and_options_are_frozen():
             *("--review", "--run", "--seed", "--steps", "-o"),
         ],
         "bench": [
-            *("--ablation", "--batch", "--crop", "--data", "--device", "--networks", "--out", "--seeds"),
+            *("--ablation", "--batch", "--bf16", "--crop", "--data", "--device", "--networks", "--out", "--seeds"),
             *("--small", "--steps", "--tiles", "-o"),
         ],
         "evaluate": [

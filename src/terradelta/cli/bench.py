@@ -31,7 +31,7 @@ def bench(
         str | None, typer.Option(help="`all`, or names with arguments: bit,snunet:width=16.  [default: all]")
     ] = None,
     ablation: Annotated[
-        str | None, typer.Option(help="In place of networks: mccrnet-modules, mccrnet-loss, mlla.")
+        str | None, typer.Option(help="In place of networks: mccrnet-modules, mccrnet-loss, mlla, mlla-imagenet.")
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="Narrower variants of wide networks.")] = False,
     seeds: Annotated[int, typer.Option(help="Runs of each network: seeds 0, 1, ...")] = 1,
@@ -40,6 +40,9 @@ def bench(
     batch: Annotated[int, typer.Option(help="Pairs in a step.")] = 4,
     tiles: Annotated[int, typer.Option(help="Score at most so many tiles of val and of test; 0: all.")] = 0,
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Train in bfloat16 where that is accurate enough, as always on `cuda`.")
+    ] = False,
 ) -> None:
     """Train and score many networks by one protocol; OUT/table.{md,csv,tex,html} hold the result."""
     with needs("train", "bench"):
@@ -47,7 +50,8 @@ def bench(
         from terradelta.lab.bench.design import Setup
         from terradelta.lab.bench.summary import unlearnt
     place = data if data == "synthetic" else str(Path(data).absolute())
-    protocol = Setup(place, steps, crop, batch, tiles, device)
+    precision = "bf16-mixed" if bf16 or device == "cuda" else "32-true"
+    protocol = Setup(place, steps, crop, batch, tiles, device, precision)
     entries = _entries(networks, ablation, small)
     made = run_bench(protocol, entries, range(seeds), out, ablation=ablation, progress=progress, announce=say)
     console = PrintableConsole()

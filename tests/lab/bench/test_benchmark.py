@@ -1,6 +1,7 @@
 """Real jobs, in this process where that is enough, by the command line where it is not."""
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -20,7 +21,10 @@ from terradelta.lab.bench import job as job_module
 from terradelta.lab.bench.benchmark import run_bench
 from terradelta.lab.bench.design import Entry, Job, Setup
 from terradelta.lab.bench.job import FAILED, RECEIPT, RESULT, TRAINING, failure_of, run_job, try_job
+from terradelta.lab.bench.recipe import bench_recipe
 from terradelta.lab.data import open_pairs
+from terradelta.lab.networks.layers.efficientnet_lite import MEAN, STD
+from terradelta.lab.training.config import IMAGENET_MEAN
 from terradelta.lab.training.loop import CollapseWarning, Shown, shown_by
 from terradelta.predict.load import load_predictor
 
@@ -46,6 +50,18 @@ def naive_scores(predictor: Any, root: Path, threshold: float, side: int) -> dic
                 mask, label = probability >= threshold, pair.label[part[1:]]
                 tp, predicted, changed = tp + (mask & label).sum(), predicted + mask.sum(), changed + label.sum()
     return {"precision": tp / max(predicted, 1), "recall": tp / changed}
+
+
+def test_an_encoder_from_imagenet_sees_values_as_its_weights_did(squares: Path):
+    train, protocol = open_pairs(squares, "train"), Setup(str(squares), **TINY, precision="bf16-mixed")
+    fresh = Entry("x", "mlla_sianet_lite0", {"mla": False})
+    recipe = bench_recipe(Job(fresh, 0, protocol), train)
+    assert (recipe.encoder_weights, recipe.mean, recipe.precision) == (None, None, "bf16-mixed")
+    recipe = bench_recipe(Job(dataclasses.replace(fresh, encoder_weights="imagenet"), 0, protocol), train)
+    assert (recipe.encoder_weights, recipe.mean, recipe.std) == ("imagenet", MEAN, STD)
+    assert recipe.network_args == {"in_channels": 3, "mla": False}
+    other = Entry("y", "bit", encoder_weights="imagenet")
+    assert bench_recipe(Job(other, 0, protocol), train).mean == IMAGENET_MEAN
 
 
 def test_a_job_trains_and_scores_test_by_its_receipt(squares: Path, tmp_path: Path):

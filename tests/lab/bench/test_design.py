@@ -28,6 +28,15 @@ def test_networks_with_arguments():
     assert third.network_args == {"dropout": 0.5}
 
 
+def test_an_encoder_may_start_from_imagenet():
+    plain, started = choose_entries("mlla_sianet_lite0,mlla_sianet_lite0:encoder_weights=imagenet:mla=false")
+    assert (plain.encoder_weights, started.encoder_weights) == (None, "imagenet")
+    assert started.network_args == {"mla": False}
+    assert started.label == "mlla_sianet_lite0 encoder_weights=imagenet mla=False"
+    same = dataclasses.replace(plain, encoder_weights="imagenet")
+    assert Job(plain, 0, PROTOCOL).folder != Job(same, 0, PROTOCOL).folder
+
+
 def test_small_narrows_what_has_no_arguments():
     plain, given = choose_entries("mccrnet,snunet:width=32", small=True)
     assert plain.network_args["width"] < 1
@@ -80,6 +89,13 @@ def test_the_ablation_of_modules_switches_them():
         "+CCR": 42_876_228,
         "+ASPCA +CCR": 62_417_364,
     }
+
+
+def test_the_ablation_of_mlla_on_imagenet_weights():
+    full, *without, none = ablation_entries("mlla-imagenet")
+    assert {e.encoder_weights for e in (full, *without, none)} == {"imagenet"}
+    assert [e.network_args for e in without] == [{"dfm": False}, {"dsp": False}, {"mla": False}]
+    assert none.network_args == {"dfm": False, "dsp": False, "mla": False}
 
 
 def test_an_unknown_ablation():

@@ -29,6 +29,8 @@ class Entry:
     """What is minimised; a key of ``terradelta.lab.losses.LOSSES``."""
     note: str = ""
     """What a reader of the row must know."""
+    encoder_weights: str | None = None
+    """As in a recipe: where the encoder starts; None: fresh weights."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Setup:
     """At most so many tiles of val and of test, drawn once with a fixed seed; 0: all."""
     device: str = "cpu"
     """Lightning Fabric's accelerator."""
+    precision: str = "32-true"
+    """Lightning Fabric's precision of training."""
 
     def __post_init__(self) -> None:
         for name, words in (("steps", "--steps"), ("crop_px", "--crop"), ("batch_size", "--batch")):
@@ -71,9 +75,11 @@ class Job:
     @property
     def folder(self) -> str:
         """Name of its folder: readable, and another one for other arguments."""
-        content = json.dumps([self.entry.network, dict(self.entry.network_args), self.entry.loss], sort_keys=True)
+        entry = self.entry
+        start = [] if entry.encoder_weights is None else [entry.encoder_weights]
+        content = json.dumps([entry.network, dict(entry.network_args), entry.loss, *start], sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:6]
-        slug = re.sub(r"[^a-z0-9]+", "-", self.entry.label.lower()).strip("-")[:_SLUG_CHARS]
+        slug = re.sub(r"[^a-z0-9]+", "-", entry.label.lower()).strip("-")[:_SLUG_CHARS]
         return f"{slug}-{digest}-seed{self.seed}"
 
     @property

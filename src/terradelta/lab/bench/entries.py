@@ -7,6 +7,7 @@ from typing import Any
 from terradelta.errors import InputError
 from terradelta.lab.bench.design import Entry
 from terradelta.lab.networks import list_models, model_info
+from terradelta.lab.networks.pretrained import IMAGENET
 
 __all__ = ["ablation_entries", "choose_entries"]
 
@@ -19,7 +20,8 @@ def choose_entries(text: str, *, small: bool = False) -> list[Entry]:
 
     Args:
         text: ``all``, or names joined by commas, each with arguments of its builder: ``bit,snunet:width=16``. Values
-            are numbers, ``true``, ``false`` or names.
+            are numbers, ``true``, ``false`` or names. ``encoder_weights=imagenet`` is one of every network that has an
+            encoder.
         small: take narrower variants of wide networks, where there are any and no arguments are given.
 
     Raises:
@@ -41,7 +43,8 @@ def _entry(word: str, *, small: bool) -> Entry:
         arguments = dict(NARROW[name])
     label = " ".join([name, *(f"{key}={value}" for key, value in arguments.items())])
     note = "narrower than the paper's network" if narrowed else ""
-    return Entry(label, name, arguments, model_info(name).loss, note)
+    start = arguments.pop("encoder_weights", None)
+    return Entry(label, name, arguments, model_info(name).loss, note, None if start is None else str(start))
 
 
 def _option(word: str, option: str) -> tuple[str, Any]:
@@ -70,7 +73,8 @@ def ablation_entries(name: str, *, small: bool = False) -> list[Entry]:
     """The rows of one ablation.
 
     Args:
-        name: ``mccrnet-modules`` (the paper's table 3), ``mccrnet-loss`` (its table 4) or ``mlla``.
+        name: ``mccrnet-modules`` (the paper's table 3), ``mccrnet-loss`` (its table 4), ``mlla`` or
+            ``mlla-imagenet``, the same on an encoder that starts from ImageNet.
         small: an eighth of MCCRNet's width.
 
     Raises:
@@ -106,14 +110,22 @@ def _mccrnet(label: str, aspca: bool, ccr: bool, loss: str, small: bool) -> Entr
     return Entry(label, "mccrnet", {**width, "aspca": aspca, "ccr": ccr}, loss, note)
 
 
-def _mlla(small: bool) -> list[Entry]:
+def _mlla(small: bool, network: str = "mlla_sianet", encoder_weights: str | None = None) -> list[Entry]:
     modules = ("dfm", "dsp", "mla")
     rows = [("all three", ()), *((f"without {name.upper()}", (name,)) for name in modules), ("none", modules)]
-    return [Entry(label, "mlla_sianet", dict.fromkeys(off, False)) for label, off in rows]
+    loss = model_info(network).loss
+    return [
+        Entry(label, network, dict.fromkeys(off, False), loss, encoder_weights=encoder_weights) for label, off in rows
+    ]
+
+
+def _mlla_imagenet(small: bool) -> list[Entry]:
+    return _mlla(small, "mlla_sianet_lite0", IMAGENET)
 
 
 _ABLATIONS: dict[str, Callable[[bool], list[Entry]]] = {
     "mccrnet-modules": _mccrnet_modules,
     "mccrnet-loss": _mccrnet_loss,
     "mlla": _mlla,
+    "mlla-imagenet": _mlla_imagenet,
 }

@@ -1,13 +1,16 @@
 """The recipe that all networks of a benchmark share."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from terradelta.geo.grid import Tile
-from terradelta.lab.bench.design import Job
+from terradelta.lab.bench.design import Entry, Job
 from terradelta.lab.data import PairSource
-from terradelta.lab.training.config import Augmentation, Recipe
+from terradelta.lab.networks import create_model
+from terradelta.lab.networks.layers.efficientnet_lite import MEAN, STD, EfficientNetLite
+from terradelta.lab.training.config import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Recipe
 
 __all__ = ["bench_recipe", "describe_recipe"]
 
@@ -29,13 +32,16 @@ def bench_recipe(job: Job, train: PairSource) -> Recipe:
     """
     protocol, entry = job.protocol, job.entry
     bands, scale = _bands(train)
+    arguments = {"in_channels": len(bands), **entry.network_args}
     return Recipe(
         name=f"{entry.label} seed {job.seed}",
         network=entry.network,
-        network_args={"in_channels": len(bands), **entry.network_args},
+        network_args=arguments,
+        encoder_weights=entry.encoder_weights,
         loss=entry.loss,
         bands=bands,
         scale=scale,
+        **_scaling(entry, arguments),
         crop_px=protocol.crop_px,
         zoom=(("", 0.8, 1.25),),
         augmentation=AUGMENTATION,
@@ -45,18 +51,28 @@ def bench_recipe(job: Job, train: PairSource) -> Recipe:
         warmup_steps=max(round(WARMUP_SHARE * protocol.steps), 1),
         eval_every=max(protocol.steps // EVALUATIONS, 1),
         save_every=max(protocol.steps // SAVES, 1),
-        precision="bf16-mixed" if protocol.device == "cuda" else "32-true",
+        precision=protocol.precision,
         seed=job.seed,
         data=train.name,
         licence="for comparison only; carries the limits of the data that it was fitted on",
     )
 
 
+def _scaling(entry: Entry, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean and deviation that the encoder's weights were fitted with; for fresh ones they are measured."""
+    if entry.encoder_weights is None:
+        return {}
+    lite = any(isinstance(part, EfficientNetLite) for part in create_model(entry.network, **arguments).children())
+    mean, std = (MEAN, STD) if lite else (IMAGENET_MEAN, IMAGENET_STD)
+    return {"mean": mean, "std": std}
+
+
 def describe_recipe(batch_size: int, crop_px: int) -> str:
     """What all runs share, in one sentence."""
     return (
         f"AdamW, learning rate {LR:g} after a warm-up and then falling as a cosine, batches of {batch_size} crops of "
-        f"{crop_px} x {crop_px} pixels, mild augmentation, fresh weights (no ImageNet), exponential moving average; "
+        f"{crop_px} x {crop_px} pixels, mild augmentation, fresh weights (no ImageNet) unless the row says otherwise, "
+        "exponential moving average; "
         "each network minimises the loss that its method names"
     )
 

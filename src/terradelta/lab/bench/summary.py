@@ -37,6 +37,7 @@ COLUMNS = (
     Column("training s", 0),
     Column("remark"),
 )
+PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16 where that is accurate enough"}
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _protocol_notes(protocol: Setup, hashes: Mapping[str, str], seeds: Sequence[
         f"pixels that do not overlap, {sample}; one global confusion matrix over all pixels.",
         f"Seeds {', '.join(map(str, seeds))}; ± is the standard deviation over them.",
         "Data: " + "; ".join(f"{split} {text}" for split, text in hashes.items()) + ".",
-        f"Made on {describe_machine()}; device {protocol.device}.",
+        f"Made on {describe_machine()}; device {protocol.device}, trained in {PRECISIONS[protocol.precision]}.",
     ]
 
 
