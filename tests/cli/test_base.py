@@ -60,3 +60,16 @@ def test_a_warning_is_said_once(capsys):
     for _ in range(2):
         _base._show_warning("2 hidden files were left out", LeftOutWarning, "x.py", 1)
     assert capsys.readouterr().err.count("2 hidden files") == 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_empty_bar_stands_before_an_error(monkeypatch, capsys, terminal):
+    shown = _base.PrintableConsole(stderr=True, width=80, force_terminal=terminal, highlight=False)
+    monkeypatch.setattr(_base, "console", shown)
+    with pytest.raises(InputError), _base.progress("reading"):
+        raise InputError("no such file")
+    assert "reading" not in capsys.readouterr().err.rpartition("\r")[2]
+    with pytest.raises(InputError), _base.progress("mapping") as advance:
+        advance(3, 8)
+        raise InputError("a damaged tile")
+    assert "3/8" in capsys.readouterr().err

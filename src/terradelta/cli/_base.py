@@ -171,7 +171,12 @@ def progress(text: str) -> Iterator[Advance]:
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(text, total=None)
-        yield lambda done, total, line="": bar.update(task, completed=done, total=total, description=line or text)
+        try:
+            yield lambda done, total, line="": bar.update(task, completed=done, total=total, description=line or text)
+        except BaseException:
+            if bar.tasks[0].total is None:  # an error before the first step: its message alone is to stand there
+                bar.update(task, visible=False)
+            raise
 
 
 def free_name(name: str) -> Path:

@@ -1,6 +1,7 @@
 """Commands of people who train: `train`, `average`, `export`."""
 
 import dataclasses
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -113,7 +114,8 @@ def average(
     save_network(network, card, run / "best.ckpt")
     say(
         f"{run / 'best.ckpt'}: the average of {len(runs)} runs, threshold {card.threshold:.3f}: the mean of theirs. "
-        "Whether it is better, validation pairs tell: terradelta evaluate RUN --data DATA --split val"
+        "Whether it is better, validation pairs tell: "
+        f"terradelta evaluate {shlex.quote(str(run))} --data DATA --split val"
     )
 
 
