@@ -91,7 +91,7 @@ def _weights_table(out: Console) -> RenderableType:
         score = card.scores[-1] if card.scores else {}
         f1 = f"{score['metrics']['f1']:.4f}" if score else ""
         where = f"{score.get('data', '')} {score.get('split', '')}".strip()
-        licences.setdefault(card.licence.partition(":")[0] or "not stated", []).append(shipped)
+        licences.setdefault(card.licence.partition(":")[0].rstrip(".") or "not stated", []).append(shipped)
         pixels = card.sizes.removesuffix(" per pixel")
         finds = card.finds or "not stated"
         rows.append((label, finds, pixels, f1, where, ", ".join(card.bands), card.network))

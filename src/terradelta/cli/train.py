@@ -27,7 +27,7 @@ def train(
     data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="Weights to fit further: `buildings`, a run, a checkpoint or .safetensors."),
+        typer.Option("--from", help="Weights to fit further: by name, a run, a checkpoint or .safetensors."),
     ] = None,
     review: Annotated[
         list[Path] | None, typer.Option(help="With --from: learn from the verdicts on this product of `map`.")

@@ -33,9 +33,9 @@ class PrecisionWarning(UserWarning):
 
 
 def shipped_models() -> dict[str, Path]:
-    """Names and ONNX files of the weights in the package, sorted by name."""
+    """Names and ONNX files of the weights in the package, sorted by name, each before its int8 form."""
     folder = Path(str(resources.files("terradelta") / "predict" / "shipped"))
-    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+    return {p.stem: p for p in sorted(folder.glob("*.onnx"), key=lambda p: (p.stem.removesuffix(INT8), p.stem))}
 
 
 def load_predictor(

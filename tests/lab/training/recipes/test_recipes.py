@@ -122,9 +122,10 @@ def test_docstrings_name_command_and_steps(module) -> None:
     assert all("Not run here" in getattr(module, name).__doc__ for name in (first, *others))
 
 
-def test_the_recipe_of_the_weights_that_ship_is_the_one_in_their_card() -> None:
-    recipe = load_recipe(str(Path(__file__).parents[4] / "recipes" / "buildings.py") + ":fifth")
-    card = load_predictor("default", threads=1).card
+@pytest.mark.parametrize(("function", "weights"), [("sixth", "buildings"), ("free", "buildings-free")])
+def test_the_recipe_of_the_weights_that_ship_is_the_one_in_their_card(function: str, weights: str) -> None:
+    recipe = load_recipe(str(Path(__file__).parents[4] / "recipes" / f"buildings.py:{function}"))
+    card = load_predictor(weights, threads=1).card
     assert (recipe.name, recipe.network, recipe.network_args) == (card.name, card.network, card.network_args)
     assert (recipe.bands, recipe.scale, recipe.mean, recipe.std) == (card.bands, card.scale, card.mean, card.std)
     assert (recipe.gsd_m, recipe.data, recipe.licence) == (card.gsd_m, card.data, card.licence)
