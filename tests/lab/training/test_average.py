@@ -10,7 +10,7 @@ from terradelta.errors import ModelError
 from terradelta.lab.networks import create_model
 from terradelta.lab.networks.checkpoint import load_network, save_network
 from terradelta.lab.training.average import average
-from terradelta.lab.training.start import start_source
+from terradelta.lab.training.start import begun, start_source
 
 Child = Callable[..., Path]
 
@@ -21,11 +21,11 @@ def child(small: Path, tmp_path: Path) -> Child:
 
     def write(name: str, step: float, parent: Path | None = small, **card_values: object) -> Path:
         network, card = load_network(small)
-        begun = {} if parent is None else {"start": start_source(parent, load_network(parent)[1])}
+        origin = {} if parent is None else begun(parent, load_network(parent)[1])
         for value in network.state_dict().values():
             value.add_(round(step))
         (tmp_path / name).mkdir()
-        changed = card.replace(training={"seed": step, **begun}, scores=({"metrics": {}},), **card_values)
+        changed = card.replace(training={"seed": step, **origin}, scores=({"metrics": {}},), **card_values)
         save_network(network, changed, tmp_path / name / "best.ckpt")
         return tmp_path / name
 
@@ -44,15 +44,27 @@ def test_weights_statistics_and_thresholds_are_the_means(small: Path, child: Chi
     assert not network.training
 
 
-def test_runs_are_kin_if_they_share_a_start_or_one_began_with_the_other(small: Path, child: Child) -> None:
+def test_runs_are_kin_if_one_weight_is_before_both_or_one_before_the_other(small: Path, child: Child) -> None:
     first = child("first", 1)
     grandchild = child("grandchild", 2, first)
     average([first, child("second", 3)])
-    average([grandchild, small, first])  # the first of them is bound to the second by the third alone
+    average([grandchild, small])
     unrelated = child("unrelated", 7, None)
-    for runs in ([first, unrelated], [unrelated, first], [grandchild, small]):
+    cousin = child("cousin", 4, unrelated)
+    average([cousin, unrelated])
+    for runs in ([first, unrelated], [unrelated, first], [grandchild, cousin]):
         with pytest.raises(ModelError, match=f"{runs[1]} began from other weights than {runs[0]} did"):
             average(runs)
+
+
+def test_a_run_is_kin_of_those_whose_average_it_went_on_from(child: Child, tmp_path: Path) -> None:
+    first, second = child("first", 1), child("second", 3)
+    (tmp_path / "mean").mkdir()
+    save_network(*average([first, second]), tmp_path / "mean" / "best.ckpt")
+    third = child("third", 5, tmp_path / "mean")
+    _, card = average([second, third])
+    assert {start_source(path, load_network(path)[1]) for path in (first, second)} < set(card.training["forebears"])
+    average([child("fourth", 6, third), first])
 
 
 def test_what_cannot_be_averaged(small: Path, child: Child, tmp_path: Path) -> None:

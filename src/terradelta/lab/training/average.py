@@ -9,7 +9,7 @@ from terradelta.card import ModelCard
 from terradelta.errors import ModelError
 from terradelta.lab.networks import ChangeNetwork
 from terradelta.lab.networks.checkpoint import load_network
-from terradelta.lab.training.start import start_source
+from terradelta.lab.training.start import forebears, start_source
 
 __all__ = ["average"]
 
@@ -46,19 +46,21 @@ def average(runs: Sequence[Path]) -> tuple[ChangeNetwork, ModelCard]:
                     "network on the same inputs"
                 )
     names = [start_source(path, other) for path, (_, other) in zip(runs, loaded, strict=True)]
-    _require_kin(runs, names, [other.training.get("start") for _, other in loaded])
+    lines = [[name, *forebears(other)] for name, (_, other) in zip(names, loaded, strict=True)]
+    _require_kin(runs, lines)
     states = [each.state_dict() for each, _ in loaded]
     network.load_state_dict({name: _mean([state[name] for state in states]) for name in states[-1]})
-    training = {**card.training, "average_of": names}
+    before = {name: None for line in lines for name in line[1:]}
+    training = {**card.training, "average_of": names, "forebears": list(before)}
     threshold = sum(other.threshold for _, other in loaded) / len(loaded)
     return network, card.replace(threshold=threshold, scores=(), training=training)
 
 
-def _require_kin(runs: Sequence[Path], names: Sequence[str], starts: Sequence[str | None]) -> None:
-    """Raise ModelError unless each run shares its weights or its start with another, and so all with the first."""
-    kin, rest = {names[0], starts[0]} - {None}, list(zip(runs, names, starts, strict=True))[1:]
-    while found := [each for each in rest if not kin.isdisjoint(each[1:])]:
-        kin |= {name for each in found for name in each[1:] if name is not None}
+def _require_kin(runs: Sequence[Path], lines: Sequence[Sequence[str]]) -> None:
+    """Raise ModelError unless each run has weights in its line that another has, and so all with the first."""
+    kin, rest = set(lines[0]), list(zip(runs, lines, strict=True))[1:]
+    while found := [each for each in rest if not kin.isdisjoint(each[1])]:
+        kin |= {name for _, line in found for name in line}
         rest = [each for each in rest if each not in found]
     if rest:
         raise ModelError(

@@ -38,7 +38,7 @@ from terradelta.lab.networks.checkpoint import load_network, save_network
 from terradelta.lab.training.config import Augmentation, Recipe, Schedule
 from terradelta.lab.training.heldback import Choice, Judgement, choose, deal, judge
 from terradelta.lab.training.loop import Announce, Progress, Seen, fit, shown_by
-from terradelta.lab.training.start import start_source
+from terradelta.lab.training.start import begun
 from terradelta.lab.training.validation import CollapseWarning
 from terradelta.predict.load import find_checkpoint
 
@@ -397,7 +397,7 @@ class _Job:
     def _result(self, choice: Choice, judgement: Judgement | None, how: str, split: str) -> FineTuned:
         recipe = self._recipe(len(self.labels.own))
         training: dict[str, Any] = {
-            "start": start_source(find_checkpoint(self.request.model), self.parent),
+            **begun(find_checkpoint(self.request.model), self.parent),
             "started_from": {
                 "name": self.parent.name,
                 "data": self.parent.data,

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from terradelta.card import ModelCard
 from terradelta.errors import ModelError
@@ -11,10 +12,10 @@ from terradelta.lab.networks.pretrained import initialise_encoder
 from terradelta.lab.training.config import Recipe
 from terradelta.predict.load import find_checkpoint
 
-__all__ = ["start", "start_source"]
+__all__ = ["begun", "forebears", "start", "start_source"]
 
 
-def start(network: ChangeNetwork, recipe: Recipe) -> dict[str, str]:
+def start(network: ChangeNetwork, recipe: Recipe) -> dict[str, Any]:
     """Give a fresh network the weights that the recipe says it starts from.
 
     Returns:
@@ -35,7 +36,28 @@ def start(network: ChangeNetwork, recipe: Recipe) -> dict[str, str]:
             f"{recipe.network} with {recipe.network_args}; a run starts from weights of its own network"
         )
     network.load_state_dict(given.state_dict())
-    return {"start": start_source(path, card)}
+    return begun(path, card)
+
+
+def begun(path: Path, card: ModelCard) -> dict[str, Any]:
+    """What the card of a run says of the weights that it went on from.
+
+    Args:
+        path: of these weights, see `load_network`.
+        card: of these weights.
+    """
+    before = forebears(card)
+    return {"start": start_source(path, card), **({"forebears": before} if before else {})}
+
+
+def forebears(card: ModelCard) -> list[str]:
+    """The weights that a run went on from, those that these went on from, and so on, as `start_source` calls them.
+
+    Of an average, those that were averaged and theirs.
+    """
+    training = card.training
+    found = [training.get("start"), *training.get("average_of", ()), *training.get("forebears", ())]
+    return list(dict.fromkeys(name for name in found if name is not None))
 
 
 def start_source(path: Path, card: ModelCard) -> str:
