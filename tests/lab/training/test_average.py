@@ -49,6 +49,11 @@ def test_runs_are_kin_if_one_weight_is_before_both_or_one_before_the_other(small
     grandchild = child("grandchild", 2, first)
     average([first, child("second", 3)])
     average([grandchild, small])
+    network, card = load_network(grandchild)  # older cards name nothing but the start
+    save_network(network, card.replace(training={"start": card.training["start"]}), grandchild / "best.ckpt")
+    average([grandchild, small, first])  # the first of them is bound to the second by the third alone
+    with pytest.raises(ModelError, match=f"{small} began from other weights than {grandchild} did"):
+        average([grandchild, small])
     unrelated = child("unrelated", 7, None)
     cousin = child("cousin", 4, unrelated)
     average([cousin, unrelated])

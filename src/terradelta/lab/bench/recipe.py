@@ -72,8 +72,7 @@ def describe_recipe(batch_size: int, crop_px: int) -> str:
     return (
         f"AdamW, learning rate {LR:g} after a warm-up and then falling as a cosine, batches of {batch_size} crops of "
         f"{crop_px} x {crop_px} pixels, mild augmentation, fresh weights (no ImageNet) unless the row says otherwise, "
-        "exponential moving average; "
-        "each network minimises the loss that its method names"
+        "exponential moving average; each network minimises the loss that its method names"
     )
 
 
