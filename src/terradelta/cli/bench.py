@@ -50,8 +50,7 @@ def bench(
         from terradelta.lab.bench.design import Setup
         from terradelta.lab.bench.summary import unlearnt
     place = data if data == "synthetic" else str(Path(data).absolute())
-    precision = "bf16-mixed" if bf16 or device == "cuda" else "32-true"
-    protocol = Setup(place, steps, crop, batch, tiles, device, precision)
+    protocol = Setup(place, steps, crop, batch, tiles, device, bf16)
     entries = _entries(networks, ablation, small)
     made = run_bench(protocol, entries, range(seeds), out, ablation=ablation, progress=progress, announce=say)
     console = PrintableConsole()

@@ -53,7 +53,7 @@ def naive_scores(predictor: Any, root: Path, threshold: float, side: int) -> dic
 
 
 def test_an_encoder_from_imagenet_sees_values_as_its_weights_did(squares: Path):
-    train, protocol = open_pairs(squares, "train"), Setup(str(squares), **TINY, precision="bf16-mixed")
+    train, protocol = open_pairs(squares, "train"), Setup(str(squares), **TINY, bf16=True)
     fresh = Entry("x", "mlla_sianet_lite0", {"mla": False})
     recipe = bench_recipe(Job(fresh, 0, protocol), train)
     assert (recipe.encoder_weights, recipe.mean, recipe.precision) == (None, None, "bf16-mixed")

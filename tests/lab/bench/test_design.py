@@ -28,6 +28,11 @@ def test_networks_with_arguments():
     assert third.network_args == {"dropout": 0.5}
 
 
+def test_a_gpu_trains_in_bfloat16_and_a_cpu_where_it_is_asked_to():
+    made = (PROTOCOL, dataclasses.replace(PROTOCOL, bf16=True), dataclasses.replace(PROTOCOL, device="cuda"))
+    assert [each.precision for each in made] == ["32-true", "bf16-mixed", "bf16-mixed"]
+
+
 def test_an_encoder_may_start_from_imagenet():
     plain, started = choose_entries("mlla_sianet_lite0,mlla_sianet_lite0:encoder_weights=imagenet:mla=false")
     assert (plain.encoder_weights, started.encoder_weights) == (None, "imagenet")

@@ -53,8 +53,8 @@ class Setup:
     """At most so many tiles of val and of test, drawn once with a fixed seed; 0: all."""
     device: str = "cpu"
     """Lightning Fabric's accelerator."""
-    precision: str = "32-true"
-    """Lightning Fabric's precision of training."""
+    bf16: bool = False
+    """Train in bfloat16 where that is accurate enough, as on ``cuda`` always."""
 
     def __post_init__(self) -> None:
         for name, words in (("steps", "--steps"), ("crop_px", "--crop"), ("batch_size", "--batch")):
@@ -62,6 +62,11 @@ class Setup:
                 raise InputError(f"{words} is {getattr(self, name)}; it must be at least 1")
         if self.tiles < 0:
             raise InputError(f"--tiles is {self.tiles}; give the number of tiles, or 0 for all")
+
+    @property
+    def precision(self) -> str:
+        """Lightning Fabric's precision of training."""
+        return "bf16-mixed" if self.bf16 or self.device == "cuda" else "32-true"
 
 
 @dataclass(frozen=True)
