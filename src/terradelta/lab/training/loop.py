@@ -28,7 +28,7 @@ from terradelta.lab.training.checks import check_pairs
 from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.crops import crop_loader
 from terradelta.lab.training.interrupts import Interrupt, ParentWatch
-from terradelta.lab.training.processes import launch, leave_unreached, make_fabric
+from terradelta.lab.training.processes import freed_memory_kept, launch, leave_unreached, make_fabric
 from terradelta.lab.training.schedule import freeze, learning_rate, make_optimiser
 from terradelta.lab.training.start import start
 from terradelta.lab.training.state import RunState, check_folder, prepare_folder, update_average, write_log
@@ -189,7 +189,7 @@ class _Trainer:
         first = recipe.steps if self._exhausted() else state.step
         loader = crop_loader(self.train, recipe, state.card, first, rank=fabric.global_rank, world=fabric.world_size)
         batches = iter(loader)
-        with self._board() as board, self.shown.progress(recipe.name) as advance, interrupt:
+        with freed_memory_kept(), self._board() as board, self.shown.progress(recipe.name) as advance, interrupt:
             advance(state.step, recipe.steps)
             for _ in range(first, recipe.steps):
                 row = self._step(model, optimizer, batches)

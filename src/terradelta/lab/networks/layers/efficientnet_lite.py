@@ -17,6 +17,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from terradelta.lab.networks.layers.depthwise import depthwise_conv2d
+
 __all__ = ["MEAN", "STD", "VARIANTS", "EfficientNetLite", "InvertedResidual"]
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -52,14 +54,16 @@ class SameConv2d(nn.Conv2d):
     """Convolution without a bias, padded as TensorFlow's "same" pads maps whose sides are multiples of the stride."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        around = (kernel - 1) // 2 if stride == 1 else 0
-        super().__init__(in_channels, out_channels, kernel, stride, around, groups=groups, bias=False)
+        self.around = (kernel - 1) // 2 if stride == 1 else 0
+        super().__init__(in_channels, out_channels, kernel, stride, self.around, groups=groups, bias=False)
         self.before, self.after = (kernel - stride) // 2, kernel - stride - (kernel - stride) // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in, h, w) -> (B, out, h/s, w/s)``."""
         if self.stride[0] > 1:
             x = F.pad(x, (self.before, self.after, self.before, self.after))
+        if self.groups > 1:
+            return depthwise_conv2d(x, self.weight, self.stride[0], self.around)
         return super().forward(x)
 
 
