@@ -29,7 +29,8 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 
         ``(B, C, (h + 2 padding - k) // stride + 1, (w + 2 padding - k) // stride + 1)``.
     """
     if _in_bf16_on_cpu(x) and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        y: Tensor = _Depthwise.apply(x.to(torch.bfloat16), weight.to(torch.bfloat16), stride, padding)
+        parts = x.to(torch.bfloat16), weight.to(torch.bfloat16)
+        y: Tensor = _Depthwise.apply(*parts, stride, padding)  # type: ignore[no-untyped-call]
         return y
     return F.conv2d(x, weight, None, stride, padding, 1, len(weight))
 
@@ -77,4 +78,5 @@ def _of_weight(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding
     parts = (each.to(dtype) for each in (gradient, x, weight))
     sides, pads, wanted = [stride] * 2, [padding] * 2, [False, True, False]
     found = torch.ops.aten.convolution_backward(*parts, None, sides, pads, [1, 1], False, [0, 0], len(weight), wanted)
-    return found[1].to(weight.dtype)
+    of_weight: Tensor = found[1]
+    return of_weight.to(weight.dtype)
