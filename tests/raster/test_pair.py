@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from scipy.ndimage import binary_erosion
 from terradelta.errors import RasterError, ShapeError
 from terradelta.geo.grid import Grid, Tile
 from terradelta.raster.pair import Reading, cache_bytes, open_pair
+from terradelta.raster.remote import RemoteFile
 from terradelta.raster.source import Source, read_source
 from terradelta.raster.warp import Layer
 
@@ -453,7 +455,7 @@ def test_one_window_is_read_at_a_time(tmp_path, monkeypatch):
     assert seen == [1] * 16
 
 
-def test_the_cache_holds_a_row_of_tiles_of_blocks_where_that_is_little(tmp_path):
+def test_the_cache_holds_a_row_of_blocks_only_where_fetching_them_again_costs_much(tmp_path):
     sizes = []
     for width in (4096, 8192, 16384):
         profile = {"height": 4096, "width": width, "count": 3, "dtype": "uint8", "crs": UTM, "sparse_ok": True}
@@ -461,13 +463,17 @@ def test_the_cache_holds_a_row_of_tiles_of_blocks_where_that_is_little(tmp_path)
         with rasterio.open(tmp_path / f"{width}.tif", "w", driver="GTiff", **profile, **blocks):
             pass
         source = read_source(tmp_path / f"{width}.tif")
-        sizes.append(cache_bytes(source, source))
-    assert sizes == [64 * 2**20, 2 * 4 * 512 * 8192 * 3, 64 * 2**20]
+        remote = replace(source, remotes=(RemoteFile("https://example.org/a.tif", 1, "", ""),))
+        sizes.append([cache_bytes(source, source), cache_bytes(remote, remote)])
+        many = replace(source, bands=(source.bands[0],) * 12)
+        assert cache_bytes(many) == 4 * 4 * 512 * 512 * 12
+    little = 32 * 2**20
+    assert sizes == [[little, 2 * 4 * 512 * 4096 * 3], [little, 2 * 4 * 512 * 8192 * 3], [little, little]]
 
 
 def test_the_cache_grows_with_strips_only(tmp_path):
     tiled = write(tmp_path / "t.tif", noise(3, 64, 64), tiled=True, blockxsize=16, blockysize=16)
-    assert cache_bytes(read_source(tiled)) == 64 * 2**20
+    assert cache_bytes(read_source(tiled)) == 32 * 2**20
     wide = {"height": 700, "width": 90000, "count": 3, "dtype": "uint8", "crs": UTM, "sparse_ok": True}
     for name, rows in (("strips", 8), ("one_strip", 700)):
         with rasterio.open(

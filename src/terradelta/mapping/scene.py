@@ -27,7 +27,7 @@ from terradelta.stages import StageClock
 
 __all__ = ["TRIM", "SceneRows", "TileReader", "predict_rows", "predict_tiles", "write_rows"]
 
-READ_AHEAD = 2
+READ_AHEAD = 1
 TRIM = 0.375
 """Share of an overlap, at each tile's inner edge, whose values are not used; see docs/seams.md."""
 PIECE_PX, PIECE_ROWS = 1 << 19, (32, 128)
@@ -115,6 +115,7 @@ def predict_rows(
                 with reader.clock.time("blend"):
                     row.add(*blender.add(values))
                 row.note([plain(damage) for damage in loaded.damage])
+                del loaded, values  # not to be held while the next tile is in the network
                 if on_tile is not None:
                     on_tile()
         yield number
@@ -215,6 +216,7 @@ def _predicted(
             with reader.clock.time("network"):
                 made = _predict(reader.predictor, same)
             yield from ((loaded, values) for (_, loaded), values in zip(same, made, strict=True))
+            del same, made
 
 
 def _shape(loaded: _Loaded) -> tuple[int, ...] | None:

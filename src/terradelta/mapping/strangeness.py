@@ -44,6 +44,7 @@ def strangeness_of(pair: Pair, predictor: Predictor, scaling: Scaling | None) ->
             if strange is None:
                 return None
             found.append(strange[:, 0])
+    predictor.release()
     if not found:
         return None
     medians: NDArray[np.float32] = np.median(np.array(found), axis=0)

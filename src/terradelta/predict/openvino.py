@@ -120,7 +120,8 @@ class OpenVINOPredictor(Predictor):
         return np.array(found[STRANGENESS], np.float32).reshape(2, -1)
 
     def release(self) -> None:
-        """Let go of the buffers between the layers: hundreds of megabytes after large tiles."""
+        """Let go of the buffers between the layers, hundreds of megabytes after large tiles, and of `strangeness`'s."""
+        self._looking = None
         for request, _ in self._forms.values():
             request.get_compiled_model().release_memory()
 
