@@ -298,10 +298,10 @@ class _Components:
         if not count:
             return cls.none()
         rows, cols = np.nonzero(mask)
-        _, at = np.unique(ids, return_index=True)
+        at, last_row, peak = np.zeros(count, np.intp), np.zeros(count, np.int64), np.full(count, -np.inf)
+        at[ids[::-1]] = np.arange(len(ids))[::-1]  # of several values for one place the last stays
         first = (rows[at] + tile.row) * scene_width + cols[at] + tile.col
-        last_row, peak = np.zeros(count, np.int64), np.full(count, -np.inf)
-        np.maximum.at(last_row, ids, rows + tile.row)
+        last_row[ids] = rows + tile.row
         np.maximum.at(peak, ids, probability)
         sums = [np.bincount(ids, each, count) for each in values]
         return cls(
@@ -366,20 +366,21 @@ def _corners(framed: NDArray[np.int32], tile: Tile, shape: tuple[int, int]) -> t
     code = np.zeros(quads[0].shape, np.uint8)
     for bit, quad in enumerate(quads):
         code |= (quad > 0).view(np.uint8) << np.uint8(bit)
+    halves = code ^ (code >> np.uint8(2))
+    odd = (halves ^ (halves >> np.uint8(1))) & np.uint8(1)
+    rows, cols = np.nonzero(odd.view(bool) | (code == 0b0110) | (code == 0b1001))
+    codes = code[rows, cols]
     # Flags of the corner that a single pixel has there; three pixels have that of the missing one, walked backwards.
     flags = (_ALONG, _RIGHT, _DOWN, _RIGHT | _DOWN | _ALONG)
     owners, found = [], []
     for bit, (quad, flag) in enumerate(zip(quads, flags, strict=True)):
         across = (1 << bit) | (8 >> bit)
         for wanted, turned in ((1 << bit, flag), (15 ^ (1 << bit), flag ^ _ALONG), (across, flag)):
-            row, col = np.nonzero(code == wanted)
-            if not len(row):
-                continue
+            here = codes == wanted
+            row, col = rows[here], cols[here]
             owner = quad if wanted != 15 ^ (1 << bit) else quads[3 - bit]
             owners.append(owner[row, col])
             found.append(np.stack([col + tile.col, row + tile.row, np.full_like(row, turned)], 1).astype(np.int32))
-    if not found:
-        return np.zeros(0, np.intp), np.zeros((0, 3), np.int32)
     return np.concatenate(owners).astype(np.intp), np.concatenate(found)
 
 
