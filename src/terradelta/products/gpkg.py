@@ -24,7 +24,7 @@ __all__ = ["LAYER", "GpkgWriter", "polygon_columns", "write_layer"]
 LAYER = "change"
 """Name of the GeoPackage's layer."""
 
-_BATCH = 5000
+_BATCH = 1000
 """Polygons that are written at once."""
 
 

@@ -40,7 +40,7 @@ from terradelta.raster.warp import LARGEST, Layer
 __all__ = ["Pair", "PairWindow", "Reading", "cache_bytes", "open_pair"]
 
 _MIB = 2**20
-_CACHE_BYTES, _CACHE_BLOCKS_BYTES = (32 * _MIB, 512 * _MIB), 128 * _MIB
+_CACHE_BYTES, _CACHE_BLOCKS_BYTES = (16 * _MIB, 512 * _MIB), 128 * _MIB
 _TILE_SIDE = 1504
 _BIG_BLOCK_PX = 1024 * 1024
 _PREVIEW_SIDE = 1024
@@ -468,7 +468,7 @@ def cache_bytes(*sources: Source) -> int:
 
     - A file in strips or large blocks gets all that a row of tiles touches, up to 512 MiB: each tile would decode its
       strips from end to end.
-    - One in small blocks gets what a tile touches, at least 32 MiB and up to 128 MiB: neighbours in a row find the
+    - One in small blocks gets what a tile touches, at least 16 MiB and up to 128 MiB: neighbours in a row find the
       blocks that they share. Those that two rows share are decoded twice, at 8,192 x 8,192 pixels for 1 s of 55.
     - Behind a URL it gets a row's if 128 MiB do, for what is decoded again may be fetched again.
 
