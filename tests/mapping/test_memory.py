@@ -64,10 +64,12 @@ assert all(importlib.util.find_spec(name) for name in ("geopandas", "pandas"))
 def test_a_rested_predictor_predicts_the_same():
     predictor = load_predictor("default", threads=1)
     dates = np.random.default_rng(0).integers(0, 255, (2, 1, 3, 64, 64)).astype(np.uint8)
-    first = predictor.predict(*dates)
+    first, strange = predictor.predict(*dates), predictor.strangeness(*dates)
+    assert strange is not None
     predictor.release()
     predictor.release()
     assert np.array_equal(predictor.predict(*dates), first)
+    assert np.array_equal(predictor.strangeness(*dates), strange)
 
 
 def test_memory_is_given_back_as_often_for_wide_scenes_as_for_tall_ones(monkeypatch):

@@ -77,7 +77,10 @@ def test_the_free_weights_saw_synthetic_scenes_alone_and_are_scored_like_the_oth
     assert told in " ".join((DOCS / "results.md").read_text().split())
 
 
-@pytest.mark.parametrize(("row", "name"), [("float32", "buildings_test"), ("int8", "buildings_int8_test")])
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [("float32", "buildings_test"), ("bfloat16", "buildings_bf16_test"), ("int8", "buildings_int8_test")],
+)
 def test_the_words_on_the_test_images_hold_the_receipts_numbers(row: str, name: str) -> None:
     receipt = receipt_of(name)
     low, high = receipt.intervals.metrics["f1"]

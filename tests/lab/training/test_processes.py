@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -289,3 +290,21 @@ def test_devices_that_are_not_here(squares: Squares, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"training on {devices} x 'cuda' .* is not possible here .*--device cpu"):
             fit(replace(RECIPE, devices=devices), squares("train"), squares("val"), tmp_path / "run", device="cuda")
     assert not (tmp_path / "run").exists()
+
+
+# --- memory
+
+
+def test_freed_memory_is_kept_until_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[int, int]] = []
+    monkeypatch.setattr(processes.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *pair: said.append(pair)))
+    with pytest.raises(KeyboardInterrupt), processes.freed_memory_kept():
+        assert said == [(-1, -1), (-4, 0)]
+        raise KeyboardInterrupt
+    assert said[2:] == [(-1, 128 * 1024), (-4, 65536)]
+
+
+def test_c_libraries_that_cannot_be_asked_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes.ctypes, "CDLL", lambda name: object())
+    with processes.freed_memory_kept():
+        pass

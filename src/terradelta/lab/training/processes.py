@@ -60,8 +60,8 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
 def freed_memory_kept() -> Iterator[None]:
     """Keep what freed tensors leave for the next ones, in place of handing it back to the system page by page.
 
-    Of a training step of the pretrained MLLA_SiaNet on a CPU, a sixth went into pages that came and went; the process
-    takes a tenth more memory for it. Only glibc can be asked; elsewhere this does nothing.
+    Of a training step of the pretrained MLLA_SiaNet on a CPU, a tenth went into pages that came and went; the process
+    takes up to a tenth more memory. Only glibc can be asked; elsewhere this does nothing.
     """
     _set_malloc(_TRIM_THRESHOLD, _NEVER)
     _set_malloc(_MMAP_MAX, 0)

@@ -3,7 +3,7 @@
 torch 2.13 has no fast kernel for two gradients of a depthwise convolution in bfloat16: that of the input at stride 2
 (4 to 12 times float32's time) and that of a 5 x 5 kernel (4 times). Here the first is a convolution at stride 1 of the
 gradient with zeros in between, and the second is summed in float32: the same sums. A training step of the pretrained
-MLLA_SiaNet, of which these took a third, becomes a quarter shorter.
+MLLA_SiaNet becomes a fifth shorter (docs/speed.md).
 """
 
 from typing import Any
