@@ -17,9 +17,9 @@ def keep_little() -> None:
     """Let this process keep little of freed memory; for programs, since it holds for all that the process does.
 
     One arena serves all threads, and blocks of 32 MiB or more go back to the system at once. Of smaller ones up to 32
-    MiB are kept: with 8 MiB of either the pages of each tile were fetched anew, in int8 at 4,096 x 4,096 pixels 196,000
-    (limit of the blocks) or 434,000 (of what is kept) in place of 126,000 times, which is up to 0.7 s of 16. Does
-    nothing of this where the C library is not glibc.
+    MiB are kept. With blocks of 8 MiB the pages of each tile were fetched anew, in int8 at 4,096 x 4,096 pixels 196,000
+    in place of 126,000 times, and with 8 MiB kept 434,000 times, for 0.7 s of 16. Does nothing of this where the C
+    library is not glibc.
 
     pyogrio comes without its functions on data frames, whose libraries take 66 MB.
     """

@@ -469,7 +469,7 @@ def cache_bytes(*sources: Source) -> int:
     - A file in strips or large blocks gets all that a row of tiles touches, up to 512 MiB: each tile would decode its
       strips from end to end.
     - One in small blocks gets what a tile touches, at least 16 MiB and up to 128 MiB: neighbours in a row find the
-      blocks that they share. Those that two rows share are decoded twice, at 8,192 x 8,192 pixels for 1 s of 55.
+      blocks that they share. Those that two rows share are decoded twice, which nobody could measure in a whole run.
     - Behind a URL it gets a row's if 128 MiB do, for what is decoded again may be fetched again.
 
     A tile is one of 1504 x 1504 pixels here.
