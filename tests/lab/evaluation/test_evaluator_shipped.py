@@ -1,5 +1,6 @@
 """The receipts in docs/ agree with themselves, with the shipped weights and their card, and with the words on them."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,11 @@ def test_the_words_on_the_test_images_hold_the_receipts_numbers(row: str, name: 
     low, high = receipt.intervals.metrics["f1"]
     told = [f"{getattr(receipt.metrics, key):.3f}" for key in ("precision", "recall", "f1", "iou_changed")]
     assert table("test, 20 whole images")[row] == [*told, f"{low:.3f} to {high:.3f}", f"{receipt.calibration.ece:.4f}"]
+    if row == "bfloat16":
+        assert (receipt.weights, receipt.data) == (
+            receipt_of("buildings_test").weights,
+            receipt_of("buildings_test").data,
+        )
     if row == "float32":
         readme = " ".join((DOCS.parent / "README.md").read_text().split())
         assert f"F1 {receipt.metrics.f1:.3f} with a 95 % interval of {low:.3f} to {high:.3f}" in readme
@@ -122,3 +128,12 @@ def test_the_words_on_classical_methods_hold_the_receipts_numbers() -> None:
     kappas = [f"{scores['kappa']:.3f}" for scores in receipt["methods"].values()]
     readme = " ".join((DOCS.parent / "README.md").read_text().split())
     assert f"their kappa is {', '.join(kappas[:-1])} and {kappas[-1]} " in readme
+
+
+def test_the_words_on_the_ablation_hold_the_receipts_numbers() -> None:
+    found: dict[str, dict[str, str]] = {}
+    with (DOCS / "receipts" / "ablation_mlla.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            found.setdefault(row["modules"], {})[row["seed"]] = f"{float(row['f1']):.3f}"
+    told = {name.lower(): cells for name, cells in table("modules").items()}
+    assert told == {name: [f1s.get("0", ""), f1s.get("1", "")] for name, f1s in found.items()}
