@@ -1,14 +1,30 @@
-"""What a measurement was made on."""
+"""What a measurement was made on, and how the C library is told what to keep of freed memory."""
 
+import contextlib
+import ctypes
 import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["CPUINFO", "cores", "cpu_flags", "cpu_name", "describe_machine", "total_memory"]
+__all__ = [
+    "ARENA_MAX",
+    "CPUINFO",
+    "MMAP_MAX",
+    "MMAP_THRESHOLD",
+    "TRIM_THRESHOLD",
+    "cores",
+    "cpu_flags",
+    "cpu_name",
+    "describe_machine",
+    "set_malloc",
+    "total_memory",
+]
 
 GIB = 2**30
 CPUINFO = Path("/proc/cpuinfo")
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -3, -4, -8
+"""Parameters of glibc's mallopt."""
 
 
 def describe_machine() -> str:
@@ -42,6 +58,12 @@ def cores() -> int:
 def total_memory() -> int | None:
     """Bytes of memory of the machine; None where the system does not tell."""
     return _memory("MemTotal") or _sysconf("SC_PHYS_PAGES")
+
+
+def set_malloc(parameter: int, value: int) -> None:
+    """Set a parameter of the C library's malloc for the whole process; does nothing where it is not glibc's."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def _memory(name: str) -> int | None:

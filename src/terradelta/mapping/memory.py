@@ -4,10 +4,10 @@ import contextlib
 import ctypes
 import sys
 
+from terradelta.machine import ARENA_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD, set_malloc
+
 __all__ = ["keep_little", "trim"]
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-"""Parameters of glibc's mallopt."""
 _KEPT_BYTES, _LARGE_BYTES = 32 << 20, 32 << 20
 _TABLES = ("geopandas", "pandas", "pyarrow")
 """What pyogrio imports where it is installed, for functions that a map does not call."""
@@ -23,11 +23,9 @@ def keep_little() -> None:
 
     pyogrio comes without its functions on data frames, whose libraries take 66 MB.
     """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_ARENA_MAX, 1)
-        mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
-        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+    set_malloc(ARENA_MAX, 1)
+    set_malloc(MMAP_THRESHOLD, _LARGE_BYTES)
+    set_malloc(TRIM_THRESHOLD, _KEPT_BYTES)
     unwanted = [name for name in _TABLES if name not in sys.modules]
     sys.modules.update(dict.fromkeys(unwanted))  # type: ignore[arg-type]  # None: importing it fails
     try:

@@ -216,7 +216,7 @@ def _predicted(
             with reader.clock.time("network"):
                 made = _predict(reader.predictor, same)
             yield from ((loaded, values) for (_, loaded), values in zip(same, made, strict=True))
-            del same, made
+            del made
 
 
 def _shape(loaded: _Loaded) -> tuple[int, ...] | None:

@@ -131,7 +131,7 @@ class PolygonStream:
         new = _Components.measured(tile, self._grid.width, labels[mask] - 1, (mask, probability[mask], values), count)
         framed = self._framed(tile, nodes)
         groups, group = self._connect(framed, len(opened) + count)
-        corners = _corners(framed, tile, self._grid.shape)
+        corners = _corners(framed, tile)
         self._advance(tile, nodes)
         is_open = np.zeros(groups + 1, bool)
         for frontier in (self._above[max(self._col - 1, 0) :], self._below, self._left):
@@ -356,7 +356,7 @@ class _Components:
         )
 
 
-def _corners(framed: NDArray[np.int32], tile: Tile, shape: tuple[int, int]) -> tuple[Integers, NDArray[np.int32]]:
+def _corners(framed: NDArray[np.int32], tile: Tile) -> tuple[Integers, NDArray[np.int32]]:
     """The corners of components at the upper left ends of a framed tile's pixels: their components, and ``(n, 3)``.
 
     Between four pixels there is a corner if one or three of them are set, and two if it is two across from each other.

@@ -1,6 +1,7 @@
 """Several processes, accumulated batches, and runs that are killed: the result is that of one quiet process."""
 
 import csv
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -297,7 +298,7 @@ def test_devices_that_are_not_here(squares: Squares, tmp_path: Path) -> None:
 
 def test_freed_memory_is_kept_until_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[tuple[int, int]] = []
-    monkeypatch.setattr(processes.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *pair: said.append(pair)))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *pair: said.append(pair)))
     with pytest.raises(KeyboardInterrupt), processes.freed_memory_kept():
         assert said == [(-1, -1), (-4, 0)]
         raise KeyboardInterrupt
@@ -305,6 +306,6 @@ def test_freed_memory_is_kept_until_the_run_ends(monkeypatch: pytest.MonkeyPatch
 
 
 def test_c_libraries_that_cannot_be_asked_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     with processes.freed_memory_kept():
         pass

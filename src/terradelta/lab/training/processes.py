@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import ctypes
 import datetime
 import os
 import re
@@ -21,6 +20,7 @@ from terradelta.errors import InputError, TerradeltaError
 from terradelta.lab.networks import ChangeNetwork
 from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.interrupts import Forwarded
+from terradelta.machine import MMAP_MAX, TRIM_THRESHOLD, set_malloc
 
 __all__ = ["freed_memory_kept", "launch", "leave_unreached", "make_fabric"]
 
@@ -29,7 +29,6 @@ LONGEST_VALIDATION = datetime.timedelta(days=1)
 """The other processes wait this long for the first one, which validates."""
 
 _PROBE_SIDE = 64
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # numbers of glibc's malloc.h
 _NEVER, _TRIM_AS_SET_OUT, _MMAP_AS_SET_OUT = -1, 128 * 1024, 65536
 
 Work = Callable[[Fabric], None]
@@ -63,18 +62,13 @@ def freed_memory_kept() -> Iterator[None]:
     Of a training step of the pretrained MLLA_SiaNet on a CPU, a tenth went into pages that came and went; the process
     takes up to a tenth more memory. Only glibc can be asked; elsewhere this does nothing.
     """
-    _set_malloc(_TRIM_THRESHOLD, _NEVER)
-    _set_malloc(_MMAP_MAX, 0)
+    set_malloc(TRIM_THRESHOLD, _NEVER)
+    set_malloc(MMAP_MAX, 0)
     try:
         yield
     finally:
-        _set_malloc(_TRIM_THRESHOLD, _TRIM_AS_SET_OUT)
-        _set_malloc(_MMAP_MAX, _MMAP_AS_SET_OUT)
-
-
-def _set_malloc(parameter: int, value: int) -> None:
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(parameter, value)
+        set_malloc(TRIM_THRESHOLD, _TRIM_AS_SET_OUT)
+        set_malloc(MMAP_MAX, _MMAP_AS_SET_OUT)
 
 
 def launch(fabric: Fabric, work: Work) -> None:

@@ -54,8 +54,8 @@ class SameConv2d(nn.Conv2d):
     """Convolution without a bias, padded as TensorFlow's "same" pads maps whose sides are multiples of the stride."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        self.around = (kernel - 1) // 2 if stride == 1 else 0
-        super().__init__(in_channels, out_channels, kernel, stride, self.around, groups=groups, bias=False)
+        around = (kernel - 1) // 2 if stride == 1 else 0
+        super().__init__(in_channels, out_channels, kernel, stride, around, groups=groups, bias=False)
         self.before, self.after = (kernel - stride) // 2, kernel - stride - (kernel - stride) // 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class SameConv2d(nn.Conv2d):
         if self.stride[0] > 1:
             x = F.pad(x, (self.before, self.after, self.before, self.after))
         if self.groups > 1:
-            return depthwise_conv2d(x, self.weight, self.stride[0], self.around)
+            return depthwise_conv2d(x, self.weight, self.stride[0], int(self.padding[0]))
         return super().forward(x)
 
 
