@@ -27,7 +27,7 @@ from terradelta.lab.inference.torch_predictor import TorchPredictor
 from terradelta.lab.metrics import Confusion, ProbabilityHistogram
 from terradelta.lab.networks import ChangeNetwork, _registry
 from terradelta.lab.networks.checkpoint import load_checkpoint, load_network
-from terradelta.lab.training import loop, validation
+from terradelta.lab.training import loop, processes, validation
 from terradelta.lab.training import start as beginning
 from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.loop import CollapseWarning, fit
@@ -151,6 +151,46 @@ def test_the_default_network_learns_to_see_squares(squares: Squares, tmp_path: P
     found = evaluate(TorchPredictor(network, loaded, bf16=True), squares("val"))
     assert found.total.f1 == pytest.approx(card.scores[0]["metrics"]["f1"], abs=0.01)
     assert found.threshold == card.threshold
+
+
+@pytest.mark.parametrize(
+    ("asked", "has_bf16", "computed", "recorded"),
+    [
+        ("32-true", True, torch.float32, "32-true"),
+        ("bf16-mixed", True, torch.bfloat16, "bf16-mixed"),
+        ("bf16-mixed", False, torch.float32, "32-true"),
+    ],
+)
+def test_a_run_computes_in_the_precision_that_its_card_says(
+    train: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
+    has_bf16: bool,
+    computed: torch.dtype,
+    recorded: str,
+) -> None:
+    """In training and in validation; a CPU would emulate bfloat16 that it does not have, which takes longer."""
+    monkeypatch.setattr(processes, "cpu_has_bf16", lambda: has_bf16)
+    seen, scored = set(), set()
+
+    class Watched(Tiny):
+        def forward_with_aux(self, before: Tensor, after: Tensor) -> list[Tensor]:
+            maps = super().forward_with_aux(before, after)
+            (seen if self.training else scored).add(maps[-1].dtype)
+            return maps
+
+    def watched() -> Watched:
+        return Watched()
+
+    monkeypatch.setitem(
+        _registry._NETWORKS, "tiny", _registry.NetworkInfo("tiny", "no paper", 2026, "For tests.", watched)
+    )
+    said = train(replace(RECIPE, precision=asked), tmp_path / "run")
+    assert ("no bfloat16" in said) == (asked != recorded)
+    assert seen == {computed}
+    assert computed in scored
+    assert load_network(tmp_path / "run")[1].training["precision"] == recorded
 
 
 def test_what_a_run_leaves(train: Callable[..., str], tmp_path: Path) -> None:

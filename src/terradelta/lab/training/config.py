@@ -220,7 +220,7 @@ class Recipe:
     ema_decay: float = 0.998
     """Weights that are evaluated and kept are an exponential moving average with this decay a step."""
     precision: str = "bf16-mixed"
-    """Lightning Fabric's precision: ``32-true``, ``bf16-mixed``, ``16-mixed``."""
+    """Lightning Fabric's precision: ``32-true``, ``bf16-mixed`` (float32 on a CPU without bfloat16), ``16-mixed``."""
     eval_every: int = 500
     """Steps between evaluations on the validation split."""
     validation: Scoring = WHOLE

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from terradelta.card import CARD_KEY, ModelCard
@@ -28,7 +28,7 @@ from terradelta.lab.training.checks import check_pairs
 from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.crops import crop_loader
 from terradelta.lab.training.interrupts import Interrupt, ParentWatch
-from terradelta.lab.training.processes import freed_memory_kept, launch, leave_unreached, make_fabric
+from terradelta.lab.training.processes import freed_memory_kept, launch, leave_unreached, make_fabric, precision_of
 from terradelta.lab.training.schedule import freeze, learning_rate, make_optimiser
 from terradelta.lab.training.start import start
 from terradelta.lab.training.state import RunState, check_folder, prepare_folder, update_average, write_log
@@ -110,6 +110,8 @@ def fit(  # noqa: PLR0913  five of them by name alone
     shown = shown_by(progress, announce)
     val = counted(val, recipe)
     fabric = make_fabric(recipe, device)
+    if precision_of(fabric) != recipe.precision:
+        shown.announce("this CPU has no bfloat16, in which the recipe trains; training goes on in float32")
     check_folder(recipe, run, resume)
     decode = recipe.check_data and not (run / "last.ckpt").is_file()
     for pairs in (train, val):
@@ -145,6 +147,22 @@ def _train_in_process(
     _Trainer(fabric, recipe, train, val, run, shown, seen).run(ParentWatch())
 
 
+class _AllLevels(nn.Module):
+    """`forward_with_aux` as the one method of which Fabric computes all in the precision of the run.
+
+    What is called on a network by another name than ``forward`` stays in float32, on a single device even if it is
+    marked as a forward method.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, before: Tensor, after: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.network.forward_with_aux(before, after)  # type: ignore[operator]
+        return maps
+
+
 class _Trainer:
     """One process of a run; the first one (of rank 0) evaluates, writes and prints."""
 
@@ -169,7 +187,8 @@ class _Trainer:
         freeze(network, recipe.frozen, statistics=recipe.frozen_statistics)
         average = copy.deepcopy(network).requires_grad_(requires_grad=False)
         card = first_card(recipe, network, train, val)
-        card = card.replace(training={**card.training, **started})
+        self.precision = precision_of(fabric)
+        card = card.replace(training={**card.training, "precision": self.precision, **started})
         self.state = RunState(network, average, make_optimiser(network, recipe), card)
         self.loss = partial(LOSSES[recipe.loss], **recipe.loss_args)
         self.waited_s = self.worked_s = 0.0
@@ -183,8 +202,7 @@ class _Trainer:
         channels_last(state.network)
         if fabric.world_size > 1:
             leave_unreached(state.network, self.loss, len(recipe.bands))
-        model, optimizer = fabric.setup(self._with_shared_statistics(), state.optimizer)
-        model.mark_forward_method("forward_with_aux")
+        model, optimizer = fabric.setup(_AllLevels(self._with_shared_statistics()), state.optimizer)
         state.average.to(fabric.device)
         first = recipe.steps if self._exhausted() else state.step
         loader = crop_loader(self.train, recipe, state.card, first, rank=fabric.global_rank, world=fabric.world_size)
@@ -221,7 +239,7 @@ class _Trainer:
             with fabric.no_backward_sync(model, enabled=number < recipe.accumulate):
                 dates = (x.contiguous(memory_format=torch.channels_last) for x in (before, after))
                 masked = {"mask": known[0]} if known else {}
-                loss = self.loss(model.forward_with_aux(*dates), label, **masked) / recipe.accumulate
+                loss = self.loss(model(*dates), label, **masked) / recipe.accumulate
                 fabric.backward(loss)
             total += loss.detach()
             pairs += len(label) * fabric.world_size
@@ -263,7 +281,7 @@ class _Trainer:
         state = self.state
         values: dict[str, float] = {}
         if self.fabric.is_global_zero:
-            bf16 = self.recipe.precision == "bf16-mixed"
+            bf16 = self.precision == "bf16-mixed"
             predictor = TorchPredictor(state.average, state.card, self.fabric.device, bf16=bf16)
             values = validate(self.recipe, state, predictor, self.val, self.folder / "best.ckpt", self.seen)
         found = (values, state.best_f1, state.evaluations_since_best)

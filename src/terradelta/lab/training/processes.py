@@ -21,9 +21,11 @@ from terradelta.lab.networks import ChangeNetwork
 from terradelta.lab.training.config import Recipe
 from terradelta.lab.training.interrupts import Forwarded
 from terradelta.machine import MMAP_MAX, TRIM_THRESHOLD, set_malloc
+from terradelta.predict.openvino import cpu_has_bf16
 
-__all__ = ["freed_memory_kept", "launch", "leave_unreached", "make_fabric"]
+__all__ = ["freed_memory_kept", "launch", "leave_unreached", "make_fabric", "precision_of"]
 
+BF16, FLOAT32 = "bf16-mixed", "32-true"
 START_METHOD = "spawn"
 LONGEST_VALIDATION = datetime.timedelta(days=1)
 """The other processes wait this long for the first one, which validates."""
@@ -35,24 +37,36 @@ Work = Callable[[Fabric], None]
 
 
 def make_fabric(recipe: Recipe, device: str) -> Fabric:
-    """Lightning Fabric for the recipe's devices and precision.
+    """Lightning Fabric for the recipe's devices and precision; float32 where that is bfloat16 and a CPU has none.
 
     Raises:
         InputError: if the machine does not have them.
     """
-    options: dict[str, Any] = {"accelerator": device, "devices": recipe.devices, "precision": recipe.precision}
-    if recipe.devices > 1:
-        options["strategy"] = DDPStrategy(
-            start_method=START_METHOD,  # type: ignore[arg-type]
-            timeout=LONGEST_VALIDATION,
-        )
     try:
-        return Fabric(**options)
+        fabric = _fabric(recipe, device, recipe.precision)
+        if fabric.device.type == "cpu" and recipe.precision == BF16 and not cpu_has_bf16():
+            return _fabric(recipe, device, FLOAT32)  # bfloat16 would be emulated, and slower
+        return fabric
     except (ValueError, RuntimeError) as error:  # Fabric's MisconfigurationException is a ValueError
         raise InputError(
             f"training on {recipe.devices} x {device!r} in {recipe.precision!r} is not possible here ({error}); use "
             "--device cpu, fewer --devices, or another Recipe.precision"
         ) from error
+
+
+def _fabric(recipe: Recipe, device: str, precision: str) -> Fabric:
+    options: dict[str, Any] = {"accelerator": device, "devices": recipe.devices, "precision": precision}
+    if recipe.devices > 1:
+        options["strategy"] = DDPStrategy(
+            start_method=START_METHOD,  # type: ignore[arg-type]
+            timeout=LONGEST_VALIDATION,
+        )
+    return Fabric(**options)
+
+
+def precision_of(fabric: Fabric) -> str:
+    """What a run computes in: ``32-true``, ``bf16-mixed`` or ``16-mixed``."""
+    return str(fabric.strategy.precision.precision)
 
 
 @contextlib.contextmanager
