@@ -41,7 +41,10 @@ def bench(
     tiles: Annotated[int, typer.Option(help="Score at most so many tiles of val and of test; 0: all.")] = 0,
     device: Annotated[str, typer.Option(help="`cpu` or `cuda`.")] = "cpu",
     bf16: Annotated[
-        bool, typer.Option("--bf16", help="Train in bfloat16 where that is accurate enough, as always on `cuda`.")
+        bool,
+        typer.Option(
+            "--bf16", help="Train in bfloat16 where the CPU has it and that is accurate enough, as on `cuda`."
+        ),
     ] = False,
 ) -> None:
     """Train and score many networks by one protocol; OUT/table.{md,csv,tex,html} hold the result."""

@@ -54,7 +54,7 @@ class Setup:
     device: str = "cpu"
     """Lightning Fabric's accelerator."""
     bf16: bool = False
-    """Train in bfloat16 where that is accurate enough, as on ``cuda`` always."""
+    """Train in bfloat16 where the device has it and that is accurate enough, as on ``cuda`` always."""
 
     def __post_init__(self) -> None:
         for name, words in (("steps", "--steps"), ("crop_px", "--crop"), ("batch_size", "--batch")):

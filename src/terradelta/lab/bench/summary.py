@@ -37,7 +37,7 @@ COLUMNS = (
     Column("training s", 0),
     Column("remark"),
 )
-PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16 where that is accurate enough"}
+PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16 where the device has it and that is accurate enough"}
 
 
 @dataclass(frozen=True)
