@@ -137,3 +137,15 @@ def test_the_words_on_the_ablation_hold_the_receipts_numbers() -> None:
             found.setdefault(row["modules"], {})[row["seed"]] = f"{float(row['f1']):.3f}"
     told = {name.lower(): cells for name, cells in table("modules").items()}
     assert told == {name: [f1s.get("0", ""), f1s.get("1", "")] for name, f1s in found.items()}
+
+
+def test_the_words_on_the_networks_hold_the_receipts_numbers() -> None:
+    with (DOCS / "receipts" / "networks_8000_crops.csv").open(newline="") as stream:
+        found = {
+            f"`{row['network']}`, {row['encoder']}": [
+                row["trained in"],
+                *(f"{float(row[k]):.3f}" for k in ("val_f1", "f1")),
+            ]
+            for row in csv.DictReader(stream)
+        }
+    assert table("network after 8,000 crops") == found
