@@ -14,10 +14,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from training_step import step
 
 from terradelta.card import ModelCard
 from terradelta.lab.data import PairSource, open_pairs
@@ -47,19 +49,11 @@ def stepped(recipe: Recipe, batch: list[Tensor], batches: int, device: str) -> f
     network = create_model(recipe.network, **recipe.network_args).to(device).train()
     channels_last(network)
     optimiser = make_optimiser(network, recipe)
-    before, after, label = (x.to(device) for x in batch)
-
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bf16-mixed"):
-            outputs = network.forward_with_aux(before, after)
-        loss = LOSSES[recipe.loss](outputs, label, **recipe.loss_args)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        loss.item()  # waits for the device
-
-    step()
-    return len(label) * batches / _seconds(step, batches)
+    on_device = [x.to(device) for x in batch]
+    loss = partial(LOSSES[recipe.loss], **recipe.loss_args)
+    work = partial(step, network, optimiser, loss, on_device, bf16=recipe.precision == "bf16-mixed")
+    work()
+    return len(on_device[-1]) * batches / _seconds(work, batches)
 
 
 def _seconds(work: Callable[[], object], times: int) -> float:

@@ -9,16 +9,33 @@ bfloat16; elsewhere `terradelta train` takes float32.
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 
 import torch
 from processor import made_on
+from torch import Tensor
+from torch.optim import Optimizer
 
 from terradelta.lab.bench.design import Entry
 from terradelta.lab.bench.entries import choose_entries
 from terradelta.lab.inference.torch_predictor import channels_last
 from terradelta.lab.losses import LOSSES
-from terradelta.lab.networks import create_model
+from terradelta.lab.networks import ChangeNetwork, create_model
 from terradelta.lab.training.processes import freed_memory_kept
+
+Loss = Callable[[list[Tensor], Tensor], Tensor]
+
+
+def step(network: ChangeNetwork, optimiser: Optimizer, loss: Loss, batch: Sequence[Tensor], *, bf16: bool) -> None:
+    """One step of training on a batch (before, after, label), as `terradelta train` takes it."""
+    *dates, label = batch
+    optimiser.zero_grad()
+    with torch.autocast(label.device.type, torch.bfloat16, enabled=bf16):
+        maps = network.forward_with_aux(*dates)
+    value = loss([each.float() for each in maps], label)
+    value.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    value.item()  # waits for the device
 
 
 def measured(entry: Entry, batch: int, crop: int, rounds: int) -> tuple[float, float]:
@@ -30,17 +47,12 @@ def measured(entry: Entry, batch: int, crop: int, rounds: int) -> tuple[float, f
     dates = [torch.randn(batch, 3, crop, crop).contiguous(memory_format=torch.channels_last) for _ in range(2)]
     label = (torch.rand(batch, 1, crop, crop) > 0.9).float()
 
-    def step(bf16: bool) -> float:
+    def timed(*, bf16: bool) -> float:
         start = time.process_time()
-        optimiser.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            maps = network.forward_with_aux(*dates)
-        LOSSES[entry.loss]([each.float() for each in maps], label).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        step(network, optimiser, LOSSES[entry.loss], [*dates, label], bf16=bf16)
         return (time.process_time() - start) / batch
 
-    step(bf16=False), step(bf16=True)
-    times = [(step(bf16=False), step(bf16=True)) for _ in range(rounds)]
+    times = [(timed(bf16=False), timed(bf16=True)) for _ in range(1 + rounds)][1:]
     return sum(f32 for f32, _ in times) / rounds, sum(bf16 for _, bf16 in times) / rounds
 
 

@@ -180,12 +180,8 @@ def test_a_run_computes_in_the_precision_that_its_card_says(
             (seen if self.training else scored).add(maps[-1].dtype)
             return maps
 
-    def watched() -> Watched:
-        return Watched()
-
-    monkeypatch.setitem(
-        _registry._NETWORKS, "tiny", _registry.NetworkInfo("tiny", "no paper", 2026, "For tests.", watched)
-    )
+    info = _registry.NetworkInfo("tiny", "no paper", 2026, "For tests.", Watched)
+    monkeypatch.setitem(_registry._NETWORKS, "tiny", info)
     said = train(replace(RECIPE, precision=asked), tmp_path / "run")
     assert ("no bfloat16" in said) == (asked != recorded)
     assert seen == {computed}
